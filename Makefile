@@ -1,0 +1,54 @@
+# Everything is set up on first use; PYTHON=python3.12 VENV=.venv312 tries another Python.
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= demo
+BIN = $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test test-slow lint clean help
+
+help:
+	@echo "make demo   train, export, time and look at MobileNetV3-Small on the embedded photos, into $(OUT)/"
+	@echo "make test   the tests that take minutes; make test-slow: the long ones"
+	@echo "make lint   style"
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+# the core, in the versions of requirements.txt
+$(VENV)/core: pyproject.toml requirements.txt | $(VENV)/bin/python
+	@echo "installing the core (about a minute) ..."
+	$(INSTALL) --constraint requirements.txt --editable .
+	@touch $@
+
+$(VENV)/tests: pyproject.toml requirements.txt | $(VENV)/bin/python
+	@echo "installing requirements.txt and the test extras (about a minute) ..."
+	$(INSTALL) --requirement requirements.txt
+	$(INSTALL) --constraint requirements.txt --editable '.[test]'
+	@touch $@ $(VENV)/core
+
+demo: $(VENV)/core
+	$(BIN)/mnv3 train --config configs/fashion_mnist.py --workdir $(OUT)/run
+	$(BIN)/mnv3 evaluate --workdir $(OUT)/run
+	$(BIN)/mnv3 export --workdir $(OUT)/run --out $(OUT)/mobilenetv3_small.tflite
+	$(BIN)/mnv3 benchmark $(OUT)/mobilenetv3_small.tflite
+	$(BIN)/mnv3 report --workdir $(OUT)/run --tflite $(OUT)/mobilenetv3_small.tflite --out $(OUT)
+	@echo
+	@echo "what to type next:"
+	@echo "  $(BIN)/mnv3 summary mobilenetv3_large                        # the network as the paper's table"
+	@echo "  $(BIN)/mnv3 summary mobilenetv3_small --h_swish_from=112     # an ablation"
+	@echo "  $(BIN)/mnv3 predict --workdir $(OUT)/run PHOTO.jpg           # your own photo"
+	@echo "  $(BIN)/tensorboard or any reader of $(OUT)/run/metrics.jsonl # every figure of the run"
+
+test: $(VENV)/tests
+	$(BIN)/python -m pytest -m 'not slow' $(PYTEST)
+
+test-slow: $(VENV)/tests
+	$(BIN)/python -m pytest -m slow $(PYTEST)
+
+lint: $(VENV)/tests
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist *.egg-info

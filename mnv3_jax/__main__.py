@@ -1,0 +1,75 @@
+"""The command line: python -m mnv3_jax VERB, or mnv3 VERB.
+
+One sentence on standard error where something is wrong, and an exit status: 0 done, 1 stopped for good, 2 wrong use,
+42 start me again.
+"""
+
+import errno
+import importlib
+import os
+import sys
+
+from mnv3_jax.architectures.spec import ArchitectureError, nearest
+from mnv3_jax.errors import StartAgain, StoppedForGood, WrongUse
+
+VERBS = {
+  "train": "train a network, or go on where a run stopped",
+  "evaluate": "evaluate a run on every test example",
+  "predict": "name what is on photos",
+  "summary": "print a network as the paper's table, with its cost",
+  "export": "write a .tflite file",
+  "benchmark": "time a .tflite file on this machine",
+  "report": "write a page about a run: figures, learning curve, predictions",
+}
+
+
+def usage():
+  """What `mnv3 --help` prints."""
+  verbs = "\n".join(f"  {verb:<10} {what}" for verb, what in VERBS.items())
+  return f"usage: mnv3 VERB [options]\n\n{verbs}\n\nmnv3 VERB --help has the options of each and an example."
+
+
+def run(arguments):
+  """Runs one command line (a list of words) and returns its exit status."""
+  if not arguments or arguments[0] in ("-h", "--help", "help"):
+    print(usage())
+    return 0 if arguments else 2
+  verb, *rest = arguments
+  if verb == "--version":
+    from mnv3_jax import __version__
+
+    print(f"mnv3_jax {__version__}")
+    return 0
+  if verb not in VERBS:
+    raise WrongUse(f"no verb {verb!r}; {nearest(verb, VERBS)}")
+  return importlib.import_module(f"mnv3_jax.commands.{verb}").main(rest) or 0
+
+
+def main():
+  """The console script."""
+  try:
+    sys.exit(run(sys.argv[1:]))
+  except (WrongUse, ArchitectureError) as error:
+    status, sentence = 2, error
+  except StoppedForGood as error:
+    status, sentence = 1, error
+  except StartAgain as error:
+    status, sentence = 42, error
+  except KeyboardInterrupt:
+    status, sentence = 130, "interrupted"
+  except BrokenPipeError:
+    # the reader of our output went away, as `head` does
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(141)
+  except OSError as error:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+      raise
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    status = 1 if full else 2
+    sentence = f"{'the disk is full' if full else 'not allowed'}: {error.filename or error}"
+  print(f"mnv3: {sentence}", file=sys.stderr)
+  sys.exit(status)
+
+
+if __name__ == "__main__":
+  main()

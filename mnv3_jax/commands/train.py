@@ -1,0 +1,89 @@
+"""mnv3 train: trains, or goes on where a run stopped."""
+
+import pathlib
+
+from absl import flags
+from ml_collections import config_flags
+
+from mnv3_jax.architectures.spec import ArchitectureError, nearest
+from mnv3_jax.commands.options import Options, start_jax
+from mnv3_jax.errors import WrongUse
+
+EXAMPLE = """mnv3 train --config configs/fashion_mnist.py --workdir /tmp/run --config.train.epochs=2
+
+  Any field of the config can be set: --config.model.width=0.75 --config.optim.lr=0.05
+  A config may take an argument: --config configs/fashion_mnist.py:mobilenetv3_large
+  The same command again goes on after the last checkpoint, or does nothing when the run is done."""
+
+
+def main(arguments):
+  """Runs the verb; see mnv3 train --help."""
+  options = Options("train", "Trains a network, or goes on where a run stopped.", EXAMPLE)
+  options.add_argument("--config", required=True, metavar="FILE[:ARGUMENT]", help="a file of configs/")
+  options.add_argument("--workdir", required=True, metavar="DIR", help="directory of the run; made if it is not there")
+  options.add_argument("--config.SECTION.FIELD", metavar="VALUE", dest="unused", help="sets a field of the config")
+  given, rest = options.parse_known_args(arguments)
+  options.refuse([word for word in rest if not word.startswith("--config.")])
+  config = read_config(given.config, rest)
+
+  start_jax()
+  from mnv3_jax import config as configs
+  from mnv3_jax.tasks import job
+  from mnv3_jax.training.loop import train
+
+  configs.check(config)
+  train(config, given.workdir, job.classification(config))
+
+
+def read_config(where, overrides):
+  """The config of a file, FILE or FILE:ARGUMENT, with fields set by words such as "--config.train.epochs=2".
+
+  Raises:
+    WrongUse: naming the file, field or value, and the nearest that there is.
+  """
+  file = pathlib.Path(where.split(":")[0])
+  if not file.is_file():
+    there = sorted(str(p) for p in file.parent.glob("*.py")) or sorted(str(p) for p in pathlib.Path("configs").glob("*.py"))
+    raise WrongUse(f"no config {str(file)!r}" + (f"; {nearest(file, there)}" if there else ""))
+  try:
+    config = _parse(where, [])
+  except (WrongUse, ArchitectureError):
+    raise
+  except Exception as error:  # a config is a program: anything can happen in it
+    raise WrongUse(f"config {where!r} cannot be read: {type(error).__name__}: {_first_line(error)}") from None
+  known = dict(_fields(config))
+  for word in overrides:
+    field, equals, value = word.removeprefix("--config.").partition("=")
+    if field not in known:
+      raise WrongUse(f"the config has no field {field!r}; {nearest(field, known)}")
+    if not equals:
+      raise WrongUse(f"--config.{field} has no value; write --config.{field}=VALUE")
+    try:
+      _parse(where, [word])
+    except flags.Error as error:
+      allowed = WORDS.get(known[field], _first_line(error))
+      raise WrongUse(f"config.{field} = {value!r} is not possible; allowed: {allowed}") from None
+  return _parse(where, overrides)
+
+
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+
+
+def _parse(where, overrides):
+  words = ["mnv3", f"--config={where}", *overrides]
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=words)
+  values(words)
+  return values.config
+
+
+def _fields(config, prefix=""):
+  for name, value in config.items():
+    if hasattr(value, "items"):
+      yield from _fields(value, f"{prefix}{name}.")
+    else:
+      yield f"{prefix}{name}", config.get_type(name)
+
+
+def _first_line(error):
+  return (str(error).strip().splitlines() or [""])[0]

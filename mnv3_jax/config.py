@@ -1,0 +1,114 @@
+"""The config of a run: every field with its default and meaning. Files under configs/ start from here and change what they need."""
+
+from ml_collections import ConfigDict, config_dict
+
+from mnv3_jax.architectures import fields
+from mnv3_jax.architectures.spec import nearest
+from mnv3_jax.errors import WrongUse
+
+SCHEDULES = ("exponential", "cosine")
+PARALLEL = ("shard_map", "pmap")
+OPTIMIZERS = ("rmsprop",)
+
+
+def base():
+  """A complete config: the paper's ImageNet recipe where the paper says it, on the embedded photos.
+
+  `config.model` has the fields of architectures/fields.py; None keeps what the network has in the paper.
+  """
+  config = ConfigDict()
+  config.model = ConfigDict({"name": "mobilenetv3_large"})
+  for name, field in fields.FIELDS.items():
+    config.model[name] = config_dict.placeholder(field.type)
+  config.data = ConfigDict(
+    {
+      "dataset": "fashion_mnist",
+      "train_split": "train",  # a split or a slice of it, as TFDS writes it: train[:90%]
+      "eval_split": "test",
+      "augment": "shift_flip",  # a policy of data/augment.py
+      "fake": False,  # one random batch for ever: measures the model without its pipeline
+    }
+  )
+  config.optim = ConfigDict(
+    {
+      "name": "rmsprop",  # as TensorFlow 1 computed it
+      "lr": 0.1,  # at batch_reference; scales with the batch
+      "batch_reference": 4096,  # 0: lr is taken as it is
+      "momentum": 0.9,
+      "decay": 0.9,  # of the average of squared gradients
+      "epsilon": 1.0,  # inside the root; goes together with lr, and the paper does not say it
+      "l2": 1e-5,  # gradient of a kernel w gains l2 * w
+      "l2_depthwise": False,  # the authors' code leaves depthwise kernels out
+      "schedule": "exponential",
+      "decay_rate": 0.99,  # exponential: lr times this ...
+      "decay_epochs": 3.0,  # ... every so many epochs, in steps; cosine ignores both
+      "warmup": 0.0,  # epochs of linear warm-up
+      "ema": 0.9999,  # of parameters and statistics, with min(ema, (1 + n) / (10 + n)) at step n; 0: none
+    }
+  )
+  config.train = ConfigDict(
+    {
+      "batch_size": 4096,  # over all devices
+      "epochs": 350.0,
+      "steps": 0,  # above 0: instead of epochs
+      "seed": 0,
+      "label_smoothing": 0.0,
+      "parallel": "shard_map",  # or pmap: the same step mapped over devices
+      "log_every": 100,  # steps
+    }
+  )
+  config.evaluate = ConfigDict({"batch_size": 500, "every": 1.0})  # every: epochs
+  config.checkpoint = ConfigDict({"every": 1.0, "keep": 2})  # every: epochs; keep: newest, besides the best
+  return config
+
+
+def from_dict(sections, source):
+  """The config that a run directory keeps.
+
+  Raises:
+    WrongUse: naming `source`, for a field that this version does not have.
+  """
+  config = base()
+  for section, values in sections.items():
+    for name, value in values.items():
+      if section not in config or name not in config[section]:
+        raise WrongUse(f"{source} has the unknown field {section}.{name}; another version of this project wrote it")
+      config[section][name] = value
+  return config
+
+
+def check(config):
+  """Raises WrongUse (ArchitectureError for the model) for a value that no run can have, naming the field and what is allowed."""
+  _choice(config, "optim.name", OPTIMIZERS)
+  _choice(config, "optim.schedule", SCHEDULES)
+  _choice(config, "train.parallel", PARALLEL)
+  for field in ("train.batch_size", "train.log_every", "evaluate.batch_size", "checkpoint.keep"):
+    _range(config, field, 1, None)
+  for field in ("optim.lr", "optim.epsilon", "optim.decay_rate", "optim.decay_epochs", "evaluate.every", "checkpoint.every"):
+    _range(config, field, 0, None, above=True)
+  for field in ("optim.batch_reference", "optim.l2", "optim.warmup", "train.steps", "train.seed"):
+    _range(config, field, 0, None)
+  for field in ("optim.momentum", "optim.decay", "optim.ema", "train.label_smoothing"):
+    _range(config, field, 0, 1)
+  if config.train.steps == 0:
+    _range(config, "train.epochs", 0, None, above=True)
+  fields.architecture(**config.model)
+
+
+def _value(config, field):
+  section, name = field.split(".")
+  return config[section][name]
+
+
+def _choice(config, field, choices):
+  value = _value(config, field)
+  if value not in choices:
+    raise WrongUse(f"config.{field} = {value!r} is not possible; {nearest(value, choices)}")
+
+
+def _range(config, field, low, high, above=False):
+  value = _value(config, field)
+  if value < low or (above and value <= low) or (high is not None and value >= high):
+    least = "above" if above else "at least"
+    most = "" if high is None else f" and below {high}"
+    raise WrongUse(f"config.{field} = {value!r} is not possible; allowed: {least} {low}{most}")

@@ -1,0 +1,82 @@
+"""The LiteRT runtime: loading a .tflite file, running it, and saying what is in it."""
+
+import collections
+import contextlib
+import os
+import pathlib
+import sys
+
+import numpy as np
+
+from mnv3_jax.errors import WrongUse
+
+# the number that stands in every .tflite file behind its first four bytes
+IDENTIFIER = b"TFL3"
+
+
+def read(path):
+  """The bytes of a .tflite file; raises WrongUse for a missing file or one of another kind."""
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise WrongUse(f"no file {str(path)!r}; export makes one: mnv3 export --workdir DIR --out FILE")
+  content = path.read_bytes()
+  if content[4:8] != IDENTIFIER:
+    raise WrongUse(f"{str(path)!r} is not a .tflite file")
+  return content
+
+
+class Network:
+  """A .tflite file, loaded with XNNPACK.
+
+  Args:
+    content: bytes of the file.
+    threads: of the runtime.
+    name: how errors call it.
+
+  Attributes:
+    ops: number of operators by name, as the file has them.
+    partitions: parts of the graph that XNNPACK runs; 1 with nothing left over is best.
+    input_shape: e.g. (1, 224, 224, 3).
+
+  Raises:
+    WrongUse: if the runtime cannot load it.
+  """
+
+  def __init__(self, content, threads=1, name="the file"):
+    from ai_edge_litert.interpreter import Interpreter
+
+    with _quiet_or(WrongUse, f"{name} cannot be loaded: it is damaged or needs operators that LiteRT does not have"):
+      self.interpreter = Interpreter(model_content=content, num_threads=threads)
+      self.ops = dict(collections.Counter(op["op_name"] for op in self.interpreter._get_ops_details()).most_common())
+      self.interpreter.allocate_tensors()
+    delegated = collections.Counter(op["op_name"] for op in self.interpreter._get_ops_details())
+    self.partitions = delegated["DELEGATE"]
+    self.input = self.interpreter.get_input_details()[0]
+    self.output = self.interpreter.get_output_details()[0]
+    self.input_shape = tuple(int(n) for n in self.input["shape"])
+
+  def __call__(self, x):
+    """The output (a copy) for an input of input_shape."""
+    self.interpreter.set_tensor(self.input["index"], x)
+    self.interpreter.invoke()
+    return self.interpreter.get_tensor(self.output["index"])
+
+  def run_all(self, images):
+    """Outputs (n, classes) of images (n, height, width, channels), one after the other."""
+    return np.concatenate([self(image[None]) for image in images])
+
+
+@contextlib.contextmanager
+def _quiet_or(kind, sentence):
+  """Runs a block with C++ kept quiet; its ValueError or RuntimeError becomes `kind` with one sentence."""
+  sys.stderr.flush()
+  kept = os.dup(2)
+  with open(os.devnull, "wb") as nothing:
+    os.dup2(nothing.fileno(), 2)
+    try:
+      yield
+    except (ValueError, RuntimeError) as error:
+      raise kind(f"{sentence} ({str(error).splitlines()[0] if str(error) else 'no reason given'})") from None
+    finally:
+      os.dup2(kept, 2)
+      os.close(kept)

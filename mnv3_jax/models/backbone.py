@@ -1,0 +1,50 @@
+"""The rows before the pool, with every map that a head may want, by name."""
+
+import flax.linen as nn
+
+from mnv3_jax.architectures.spec import Architecture
+from mnv3_jax.models.layers import Compute, ConvNorm, InvertedResidual
+
+
+class Backbone(nn.Module):
+  """Stem, blocks and the last 1x1 convolution of an Architecture."""
+
+  net: Architecture
+  compute: Compute = Compute()
+
+  @nn.compact
+  def __call__(self, x_bhwc, train=False):
+    """Maps by name, in the order of the data.
+
+    Args:
+      x_bhwc: images (batch, height, width, channels), in the compute dtype.
+      train: batch norm by the batch's own statistics.
+
+    Returns:
+      A dict: "stem", "block_01/expand" (where there is one), "block_01/depthwise" (before squeeze-excite), "block_01", ...,
+      "features" (the map that is pooled), and "C1", "C2", ...: the last map at 1/2, 1/4, ... of the input's size, as the
+      paper takes them for detection (C4 of V3-Large is the expansion of block 13, C5 the map before the pool).
+    """
+    a, maps, strides = self.net, {}, {}
+
+    def keep(name, x, stride):
+      maps[name], strides[stride] = x, name
+      return x
+
+    stride = a.stem.stride
+    stem = ConvNorm(
+      a, self.compute, "conv", a.stem.filters, a.stem.activation, a.stem.kernel, a.stem.stride, name="stem"
+    )
+    x = keep("stem", stem(x_bhwc, train), stride)
+    for name, _, block in a.rows():
+      x, inner = InvertedResidual(a, self.compute, block, name=name)(x, train)
+      if "expand" in inner:
+        keep(f"{name}/expand", inner["expand"], stride)
+      stride *= block.stride
+      keep(f"{name}/depthwise", inner["depthwise"], stride)
+      keep(name, x, stride)
+    if a.head.features is not None:
+      x = ConvNorm(a, self.compute, "pointwise", a.head.features, a.head.activation, name="features")(x, train)
+    keep("features", x, stride)
+    levels = {f"C{stride.bit_length() - 1}": maps[name] for stride, name in strides.items()}
+    return {**maps, **levels}

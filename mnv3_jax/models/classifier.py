@@ -1,0 +1,57 @@
+"""Images to logits: backbone, average pool, the 1x1 convolution without batch norm, dropout, logits."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mnv3_jax.architectures.spec import Architecture
+from mnv3_jax.models.backbone import Backbone
+from mnv3_jax.models.layers import FUNCTIONS, Compute
+
+
+class Dense(nn.Module):
+  """Fully connected layer: (B, C) -> (B, features)."""
+
+  features: int
+
+  @nn.compact
+  def __call__(self, x_bc):
+    kernel = self.param("kernel", nn.initializers.truncated_normal(0.09), (x_bc.shape[-1], self.features))
+    bias = self.param("bias", nn.initializers.zeros, (self.features,))
+    return x_bc @ kernel.astype(x_bc.dtype) + bias.astype(x_bc.dtype)
+
+
+class Classifier(nn.Module):
+  """The network that an Architecture describes.
+
+  Variables: "params" and "batch_stats", both float32, named as the layers of architectures/cost.py.
+  """
+
+  net: Architecture
+  compute: Compute = Compute()
+
+  def setup(self):
+    self.backbone = Backbone(self.net, self.compute)
+    if self.net.head.hidden is not None:
+      self.hidden = Dense(self.net.head.hidden)
+    self.dropout = nn.Dropout(self.net.head.dropout)
+    self.logits = Dense(self.net.num_classes)
+
+  def features(self, x_bhwc, train=False):
+    """The backbone's maps by name; see Backbone."""
+    return self.backbone(x_bhwc.astype(self.compute.dtype), train)
+
+  def __call__(self, x_bhwc, train=False):
+    """Logits of images.
+
+    Args:
+      x_bhwc: float images in [-1, 1], (batch, height, width, in_channels); any height and width.
+      train: batch norm by the batch's own statistics, dropout on (needs a "dropout" rng).
+
+    Returns:
+      float32 logits (batch, num_classes).
+    """
+    x_bc = self.features(x_bhwc, train)["features"].mean((1, 2))
+    if self.net.head.hidden is not None:
+      x_bc = FUNCTIONS[self.net.head.activation](self.hidden(x_bc))
+    x_bc = self.dropout(x_bc, deterministic=not train)
+    return self.logits(x_bc).astype(jnp.float32)

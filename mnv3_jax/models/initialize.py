@@ -1,0 +1,41 @@
+"""Seeded variables without compiling anything: shapes by jax.eval_shape, numbers by NumPy (a second instead of half a minute)."""
+
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+# the initialiser of the authors' code: a normal of this deviation, cut at two deviations
+KERNEL_STDDEV = 0.09
+
+
+def initialize(model, seed):
+  """Variables of a Classifier.
+
+  Each leaf depends on the seed and its own name only, so that editing one row leaves the others' numbers alone. Kernels are
+  normal with standard deviation 0.09 cut at two deviations, as in the authors' code; batch norm starts at the identity.
+
+  Args:
+    model: a module with a `net` (Architecture), called with images.
+    seed: any whole number of at least 0.
+
+  Returns:
+    {"params": ..., "batch_stats": ...} of float32 NumPy arrays.
+  """
+  a = model.net
+  x = jax.ShapeDtypeStruct((1, a.resolution, a.resolution, a.in_channels), jnp.float32)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), x)
+
+  def leaf(path, shape):
+    name = "/".join(k.key for k in path)
+    kind = path[-1].key
+    if kind == "kernel":
+      rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+      edge = stats.norm.cdf(-2)
+      uniform = rng.uniform(edge, 1 - edge, shape.shape)
+      return (KERNEL_STDDEV * stats.norm.ppf(uniform)).astype(np.float32)
+    return np.full(shape.shape, {"scale": 1, "var": 1, "bias": 0, "mean": 0}[kind], np.float32)
+
+  return jax.tree_util.tree_map_with_path(leaf, shapes)

@@ -1,0 +1,191 @@
+"""What the rows are made of: convolution + norm + activation, squeeze-excite, the inverted residual.
+
+Parameters are named as in architectures/cost.py: "block_04/depthwise/kernel", ".../bn/scale", "block_04/se/reduce/bias".
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from mnv3_jax.architectures.spec import Architecture, Block
+from mnv3_jax.models import convolutions
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+  """How a network is computed; it does not change what the network is.
+
+  Attributes:
+    dtype: of activations and of the kernels as they are used; parameters and statistics stay float32.
+    bn_group: images that share batch-norm statistics in training; 0 for all images on the device.
+    formulation: of the convolutions, see models/convolutions.py.
+  """
+
+  dtype: str = "float32"
+  bn_group: int = 0
+  formulation: str = "auto"
+
+
+def hard_sigmoid(x):
+  """relu6(x + 3) / 6, the gate of section 5.2."""
+  return jax.nn.relu6(x + 3) / 6
+
+
+def hard_swish(x):
+  """x * relu6(x + 3) / 6, section 5.2; written so that a converter sees one HARD_SWISH."""
+  return x * jax.nn.relu6(x + 3) / 6
+
+
+FUNCTIONS = {
+  "linear": lambda x: x,
+  "relu": jax.nn.relu,
+  "relu6": jax.nn.relu6,
+  "swish": jax.nn.swish,
+  "hard_swish": hard_swish,
+  "sigmoid": jax.nn.sigmoid,
+  "hard_sigmoid": hard_sigmoid,
+}
+
+
+class BatchNorm(nn.Module):
+  """Batch norm over batch and space with statistics of one device, or of groups of `group` images on it.
+
+  Collections: params scale, bias (C,); batch_stats mean, var (C,), all float32. In training the moving statistics take
+  `momentum` times their old value. var is the biased one.
+  """
+
+  momentum: float
+  epsilon: float
+  group: int = 0
+
+  @nn.compact
+  def __call__(self, x_bhwc, train):
+    channels = (x_bhwc.shape[-1],)
+    scale = self.param("scale", nn.initializers.ones, channels)
+    bias = self.param("bias", nn.initializers.zeros, channels)
+    mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
+    var = self.variable("batch_stats", "var", jnp.ones, channels)
+    if not train:
+      return _normalise(x_bhwc, mean.value, var.value, scale, bias, self.epsilon)
+    batch = x_bhwc.shape[0]
+    group = self.group or batch
+    if batch % group:
+      raise ValueError(f"bn_group = {group} does not divide the {batch} images of a device")
+    # XLA's CPU reduces a 4-D map twice as fast as the same map with a leading axis of one group
+    one = group == batch
+    x = x_bhwc if one else x_bhwc.reshape(batch // group, group, *x_bhwc.shape[1:])
+    axes = (0, 1, 2) if one else (1, 2, 3)
+    x32 = x.astype(jnp.float32)
+    m = x32.mean(axes, keepdims=True)
+    v = jnp.maximum(jnp.square(x32).mean(axes, keepdims=True) - jnp.square(m), 0)
+    if not self.is_initializing():
+      keep = self.momentum
+      mean.value = keep * mean.value + (1 - keep) * m.reshape(-1, *channels).mean(0)
+      var.value = keep * var.value + (1 - keep) * v.reshape(-1, *channels).mean(0)
+    return _normalise(x, m, v, scale, bias, self.epsilon).reshape(x_bhwc.shape)
+
+
+def _normalise(x, mean, var, scale, bias, epsilon):
+  factor = scale * lax.rsqrt(var + epsilon)
+  return ((x.astype(jnp.float32) - mean) * factor + bias).astype(x.dtype)
+
+
+class ConvNorm(nn.Module):
+  """Convolution, batch norm, activation.
+
+  Attributes:
+    kind: "conv" (kxk), "depthwise" or "pointwise".
+    features: output channels; for "depthwise" those of the input.
+    activation: a key of FUNCTIONS.
+  """
+
+  net: Architecture
+  compute: Compute
+  kind: str
+  features: int
+  activation: str
+  kernel: int = 1
+  stride: int = 1
+  dilation: int = 1
+
+  @nn.compact
+  def __call__(self, x_bhwc, train):
+    channels = 1 if self.kind == "depthwise" else x_bhwc.shape[-1]
+    shape = (self.kernel, self.kernel, channels, self.features)
+    w = self.param("kernel", nn.initializers.truncated_normal(0.09), shape).astype(x_bhwc.dtype)
+    if self.kind == "pointwise":
+      x = convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation)
+    elif self.kind == "depthwise":
+      x = convolutions.depthwise(
+        x_bhwc,
+        w,
+        stride=self.stride,
+        dilation=self.dilation,
+        padding=self.net.padding,
+        formulation=self.compute.formulation,
+      )
+    else:
+      x = convolutions.convolution(x_bhwc, w, stride=self.stride, padding=self.net.padding)
+    norm = BatchNorm(self.net.bn_momentum, self.net.bn_epsilon, self.compute.bn_group, name="bn")
+    return FUNCTIONS[self.activation](norm(x, train))
+
+
+class Biased(nn.Module):
+  """1x1 convolution with a bias and without batch norm: (B, H, W, C) -> (B, H, W, features)."""
+
+  compute: Compute
+  features: int
+
+  @nn.compact
+  def __call__(self, x_bhwc):
+    shape = (1, 1, x_bhwc.shape[-1], self.features)
+    w = self.param("kernel", nn.initializers.truncated_normal(0.09), shape).astype(x_bhwc.dtype)
+    b = self.param("bias", nn.initializers.zeros, (self.features,)).astype(x_bhwc.dtype)
+    return convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation) + b
+
+
+class SqueezeExciteLayer(nn.Module):
+  """Average pool, 1x1 convolution, ReLU, 1x1 convolution, gate, multiply; no batch norm."""
+
+  compute: Compute
+  squeeze: int
+  gate: str
+
+  @nn.compact
+  def __call__(self, x_bhwc):
+    s = x_bhwc.mean((1, 2), keepdims=True)
+    s = jax.nn.relu(Biased(self.compute, self.squeeze, name="reduce")(s))
+    s = Biased(self.compute, x_bhwc.shape[-1], name="expand")(s)
+    return x_bhwc * FUNCTIONS[self.gate](s)
+
+
+class InvertedResidual(nn.Module):
+  """One Block (Figures 3 and 4 of the paper).
+
+  Returns:
+    (output, {"expand": map or absent, "depthwise": map before squeeze-excite}), all (B, H, W, C).
+  """
+
+  net: Architecture
+  compute: Compute
+  block: Block
+
+  @nn.compact
+  def __call__(self, x_bhwc, train):
+    b, inner, channels = self.block, {}, x_bhwc.shape[-1]
+
+    def unit(name, kind, features, activation, **row):
+      return ConvNorm(self.net, self.compute, kind, features, activation, name=name, **row)
+
+    x = x_bhwc
+    if b.expand != channels:
+      x = inner["expand"] = unit("expand", "pointwise", b.expand, b.activation)(x, train)
+    row = {"kernel": b.kernel, "stride": b.stride, "dilation": b.dilation}
+    x = inner["depthwise"] = unit("depthwise", "depthwise", b.expand, b.activation, **row)(x, train)
+    if b.se is not None:
+      x = SqueezeExciteLayer(self.compute, b.se.channels(channels, b.expand), b.se.gate, name="se")(x)
+    x = unit("project", "pointwise", b.out, b.project_activation)(x, train)
+    return (x_bhwc + x if b.adds_input(channels) else x), inner

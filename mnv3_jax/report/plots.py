@@ -1,0 +1,88 @@
+"""Pictures: drawn without a display, written as PNG."""
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# readable by the colour-blind, on white
+BLUE, ORANGE, GREEN, RED, GREY = "#0072b2", "#d55e00", "#1a7f37", "#cf222e", "#6e7781"
+
+
+def _save(figure, path):
+  FigureCanvasAgg(figure)
+  figure.savefig(path, dpi=120)
+
+
+def _plain(axes):
+  for side in ("top", "right"):
+    axes.spines[side].set_visible(False)
+  axes.grid(alpha=0.25)
+
+
+def learning_curve(metrics, path, title):
+  """Loss and top-1 over epochs.
+
+  Args:
+    metrics: lines of metrics.jsonl (report/run_directory.py).
+    path: of the PNG.
+    title: what stands above.
+  """
+  figure = Figure(figsize=(9, 3.6), layout="constrained")
+  loss, top1 = figure.subplots(1, 2)
+  styles = [("train", "raw", "training", GREY, "-"), ("test", "raw", "test, raw", ORANGE, "--"), ("test", "ema", "test, EMA", BLUE, "-")]
+  for split, weights, label, colour, line in styles:
+    chosen = [m for m in metrics if (m["split"], m["weights"]) == (split, weights)]
+    epochs = [m["epoch"] for m in chosen]
+    for axes, name, scale in ((loss, "loss", 1), (top1, "top1", 100)):
+      axes.plot(epochs, [scale * m["values"][name] for m in chosen], line, color=colour, label=label)
+  ends = [m["values"]["loss"] for m in metrics if m["split"] == "train"]
+  if ends:
+    # the first evaluations of raw weights can be far off; the curve is about the rest
+    loss.set_ylim(0, max(2.0, 1.2 * min(max(ends), 2.5)))
+  loss.set_ylabel("cross-entropy")
+  top1.set_ylabel("top-1, %")
+  top1.set_ylim(None, 100)
+  last = [m for m in metrics if m["split"] == "test"][-1:]
+  for m in last:
+    top1.axhline(100 * m["values"]["top1"], color=BLUE, linewidth=0.8, alpha=0.5)
+    top1.annotate(
+      f"{100 * m['values']['top1']:.1f} %", (0, 100 * m["values"]["top1"]), (4, 3), textcoords="offset points", color=BLUE
+    )
+  for axes in (loss, top1):
+    axes.set_xlabel("epoch")
+    _plain(axes)
+  top1.legend(loc="lower right", frameon=False)
+  figure.suptitle(title)
+  _save(figure, path)
+
+
+def contact_sheet(photos, names, labels, predicted, probabilities, path, title, columns=8):
+  """Photos with what they were taken for: green where right, red and crossed where wrong.
+
+  Args:
+    photos: (n, h, w) or (n, h, w, 3), any range; each is shown from its least to its greatest value.
+    names: of the classes.
+    labels, predicted: (n,) indices of classes.
+    probabilities: (n,) of the predicted class.
+    path: of the PNG.
+    title: what stands above.
+    columns: photos in a row.
+  """
+  rows = -(-len(photos) // columns)
+  figure = Figure(figsize=(1.35 * columns, 1.75 * rows + 0.6), layout="constrained")
+  for i, axes in enumerate(np.atleast_1d(figure.subplots(rows, columns)).flat):
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if i >= len(photos):
+      axes.set_axis_off()
+      continue
+    right = labels[i] == predicted[i]
+    axes.imshow(photos[i], cmap="gray")
+    for spine in axes.spines.values():
+      spine.set(color=GREEN if right else RED, linewidth=3)
+    said = f"{'✓' if right else '✗'} {names[predicted[i]]} {probabilities[i]:.0%}"
+    axes.set_title(said, fontsize=8, color=GREEN if right else RED)
+    if not right:
+      axes.set_xlabel(f"is {names[labels[i]]}", fontsize=8, color=RED)
+  figure.suptitle(title)
+  _save(figure, path)

@@ -1,0 +1,74 @@
+"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def duration(seconds):
+  """Seconds as people say them: 42 s, 3 min 05 s, 2 h 10 min."""
+  seconds = round(seconds)
+  if seconds < 60:
+    return f"{seconds} s"
+  if seconds < 3600:
+    return f"{seconds // 60} min {seconds % 60:02d} s"
+  return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+class Bar:
+  """A context that shows how far `total` steps are; `update` moves it, `say` prints a line above it.
+
+  Args:
+    total: steps in all.
+    start: steps done before this process began.
+    unit: what an item of a step is called.
+  """
+
+  def __init__(self, total, start=0, unit="images", stream=None):
+    self.total, self.start, self.unit = total, start, unit
+    self.stream = stream or sys.stdout
+    self.began = self.last = None
+    self.rich = None
+    if self.stream.isatty():
+      self.rich = Progress(
+        TextColumn("step"),
+        MofNCompleteColumn(),
+        BarColumn(bar_width=30),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+        console=Console(file=self.stream),
+      )
+
+  def __enter__(self):
+    if self.rich:
+      self.rich.start()
+      self.task = self.rich.add_task("compiling, once", total=self.total, completed=self.start)
+    return self
+
+  def __exit__(self, *_):
+    if self.rich:
+      self.rich.stop()
+
+  def say(self, text):
+    """Prints a line that stays."""
+    if self.rich:
+      self.rich.console.print(text, highlight=False, markup=False)
+    else:
+      print(text, file=self.stream, flush=True)
+
+  def update(self, step, loss, items):
+    """`step` steps are done, the last ones with this loss, `items` items since the last call; the first call starts the clock."""
+    now = time.monotonic()
+    if self.last is None:
+      self.began, self.first, self.last = now, step, now
+      return
+    speed = items / max(now - self.last, 1e-9)
+    self.last = now
+    left = (now - self.began) / max(step - self.first, 1) * (self.total - step)
+    if self.rich:
+      self.rich.update(self.task, completed=step, description=f"loss {loss:.3f}  {speed:,.0f} {self.unit}/s")
+    else:
+      self.say(f"step {step}/{self.total}  loss {loss:.3f}  {speed:,.0f} {self.unit}/s  {duration(left)} left")

@@ -1,0 +1,26 @@
+"""Exact evaluation: every example once, on any number of devices and hosts."""
+
+from mnv3_jax.training import parallel
+from mnv3_jax.training.step import evaluation_step
+
+
+class Evaluator:
+  """Evaluates variables of one job; compiled once for all calls.
+
+  Args:
+    job: see tasks/job.py.
+    devices: one of parallel.MODES, made.
+    batch_size: over all devices; the last batch is filled up and masked.
+  """
+
+  def __init__(self, job, devices, batch_size):
+    self.job, self.devices, self.batch_size = job, devices, batch_size
+    self.step = devices.compile(evaluation_step(job.model, job.task, parallel.AXIS), outputs=1, donate=False)
+
+  def __call__(self, variables):
+    """The task's figures of variables that are on the devices, e.g. {"loss", "top1", "top5", "count"}."""
+    total = {}
+    for batch in self.job.dataset.eval_batches(self.batch_size):
+      for name, value in self.devices.fetch(self.step(variables, self.devices.shard(batch))).items():
+        total[name] = total.get(name, 0.0) + float(value)
+    return self.job.task.figures(total)

@@ -1,0 +1,66 @@
+"""TF1's RMSProp, its schedules, and L2 in the gradient."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def schedule(optim, *, batch_size, steps_per_epoch, total_steps):
+  """Learning rate by step.
+
+  lr * batch_size / batch_reference; times decay_rate every decay_epochs epochs, as a staircase ("exponential": the paper's
+  "decay rate of 0.01 every 3 epochs" is 0.99 every 3), or half a cosine to 0 ("cosine"); linear from 0 over the first
+  `warmup` epochs.
+
+  Args:
+    optim: config.optim.
+    batch_size: over all devices.
+    steps_per_epoch, total_steps: of the run.
+
+  Returns:
+    A function from step (0 for the first) to learning rate.
+  """
+  peak = optim.lr * (batch_size / optim.batch_reference if optim.batch_reference else 1.0)
+  warm = optim.warmup * steps_per_epoch
+
+  def rate(step):
+    step = jnp.asarray(step, jnp.float32)
+    if optim.schedule == "cosine":
+      share = jnp.clip((step - warm) / max(total_steps - warm, 1), 0, 1)
+      factor = 0.5 * (1 + jnp.cos(jnp.pi * share))
+    else:
+      factor = optim.decay_rate ** jnp.floor(step / (optim.decay_epochs * steps_per_epoch))
+    return peak * factor * (jnp.minimum((step + 1) / warm, 1) if warm else 1)
+
+  return rate
+
+
+def decayed(params, depthwise):
+  """Which leaves L2 acts on: kernels, and depthwise ones only if `depthwise`; a tree of bool."""
+
+  def acts(path, _):
+    names = [k.key for k in path]
+    return names[-1] == "kernel" and (depthwise or "depthwise" not in names)
+
+  return jax.tree_util.tree_map_with_path(acts, params)
+
+
+def optimizer(optim, rate):
+  """RMSProp as TensorFlow 1 computes it, equal to tf.train.RMSPropOptimizer.
+
+  The accumulator of squares starts at 1, epsilon is inside the root, and the learning rate inside the momentum buffer:
+  s = decay s + (1 - decay) g², m = momentum m + lr g / sqrt(s + epsilon), w = w - m; g includes l2 * w.
+
+  Args:
+    optim: config.optim.
+    rate: learning rate by step.
+
+  Returns:
+    An optax.GradientTransformation.
+  """
+  return optax.chain(
+    optax.add_decayed_weights(optim.l2, mask=lambda params: decayed(params, optim.l2_depthwise)),
+    optax.rmsprop(
+      rate, decay=optim.decay, eps=optim.epsilon, initial_scale=1.0, eps_in_sqrt=True, momentum=optim.momentum
+    ),
+  )

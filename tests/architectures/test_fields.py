@@ -1,0 +1,65 @@
+"""config.model, field by field."""
+
+import pytest
+
+from mnv3_jax.architectures import edits, fields, zoo
+from mnv3_jax.architectures.spec import ArchitectureError
+
+# another value than the paper's, for every field that is part of the network
+OTHER = {
+  "num_classes": 10,
+  "resolution": 160,
+  "width": 0.75,
+  "h_swish_from": 112,
+  "activation": "relu",
+  "se_ratio": 0.5,
+  "se_of": "input",
+  "se_gate": "sigmoid",
+  "stem_filters": 32,
+  "last_stage": "original",
+  "output_stride": 16,
+  "minimalistic": True,
+  "dropout": 0.5,
+  "bn_momentum": 0.9,
+  "bn_epsilon": 1e-5,
+  "padding": "symmetric",
+}
+
+
+@pytest.mark.parametrize(("field", "value"), OTHER.items())
+def test_every_field_changes_the_network(field, value):
+  base = zoo.mobilenetv3_large()
+  assert fields.architecture("mobilenetv3_large", **{field: None}) == base
+  assert fields.architecture("mobilenetv3_large", **{field: value}) != base
+
+
+def test_no_field_is_forgotten():
+  assert set(OTHER) | {"width_rule"} | set(fields.COMPUTE_FIELDS) == set(fields.FIELDS)
+  rules = [fields.architecture("mobilenetv3_small", width=0.35, width_rule=r) for r in edits.WIDTH_RULES]
+  assert len(set(rules)) == len(rules)
+
+
+def test_width_is_last():
+  both = fields.architecture("mobilenetv3_large", width=0.5, h_swish_from=112, stem_filters=32)
+  assert both == edits.with_width(edits.h_swish_from(edits.with_stem(zoo.mobilenetv3_large(), 32), 112), 0.5)
+
+
+@pytest.mark.parametrize(
+  ("name", "given", "words"),
+  [
+    ("mobilenetv3_larg", {}, "did you mean 'mobilenetv3_large'"),
+    ("mobilenetv3_large", {"widht": 0.5}, "did you mean 'width'"),
+    ("mobilenetv3_large", {"width": "0.5"}, "a number"),
+    ("mobilenetv3_large", {"resolution": 0}, "resolution = 0"),
+    ("mobilenetv3_large", {"resolution": 22.5}, "a whole number"),
+    ("mobilenetv3_large", {"se_of": "output"}, "input"),
+    ("mobilenetv3_large", {"minimalistic": 1}, "True or False"),
+    ("mobilenetv3_large", {"minimalistic": True, "se_ratio": 0.25}, "none to change"),
+    ("mobilenetv3_large", {"bn_group": -1}, "0 or more"),
+    ("mobilenetv3_large", {"dtype": "float16"}, "bfloat16"),
+  ],
+)
+def test_what_cannot_be_is_named(name, given, words):
+  with pytest.raises(ArchitectureError) as error:
+    fields.architecture(name, **given)
+  assert words in str(error.value)

@@ -1,0 +1,51 @@
+"""What all tests share: one compilation cache for the session, and a network small enough to compile in a moment."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parent.parent
+CACHE = ROOT / ".pytest_cache" / "compiled"
+# before jax is imported, and for the processes that tests start
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import pytest  # noqa: E402
+
+from mnv3_jax.architectures.spec import Architecture, Block, Head, SqueezeExcite, Stem  # noqa: E402
+
+
+def tiny_architecture(**changes):
+  """Three blocks that between them have everything: expansion and none, squeeze-excite, both strides, residual, both kernels."""
+  return Architecture(
+    name="tiny",
+    stem=Stem(filters=8, activation="hard_swish"),
+    blocks=(
+      Block(kernel=3, expand=8, out=8, activation="relu", stride=1),
+      Block(kernel=5, expand=24, out=16, se=SqueezeExcite(), activation="hard_swish", stride=2),
+      Block(kernel=3, expand=32, out=16, activation="hard_swish", stride=1),
+    ),
+    head=Head(features=32, hidden=16, activation="hard_swish"),
+    resolution=16,
+    num_classes=10,
+  ).replace(**changes)
+
+
+@pytest.fixture
+def tiny():
+  """The small network of this test suite."""
+  return tiny_architecture()
+
+
+def mnv3(*words, env=None, timeout=300):
+  """Runs the command line in a process of its own, warnings being errors."""
+  return subprocess.run(
+    [sys.executable, "-W", "error", "-m", "mnv3_jax", *map(str, words)],
+    capture_output=True,
+    text=True,
+    cwd=ROOT,
+    timeout=timeout,
+    env={**os.environ, **(env or {})},
+  )

@@ -1,0 +1,106 @@
+"""The fast formulations are the plain convolution: forward, input gradient and weight gradient, in float64."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies
+
+from mnv3_jax.models import convolutions
+
+CASES = [
+  (kernel, stride, dilation, padding)
+  for kernel, stride, dilation, padding in itertools.product((3, 5), (1, 2), (1, 2, 4), ("same", "symmetric"))
+  if stride == 1 or dilation == 1
+]
+
+
+@pytest.fixture(autouse=True)
+def _double():
+  with jax.enable_x64(True):
+    yield
+
+
+def depthwise_and_gradients(formulation, x, w, g, **row):
+  y, back = jax.vjp(lambda x, w: convolutions.depthwise(x, w, formulation=formulation, **row), x, w)
+  return y, *back(g)
+
+
+def compare(shape, kernel, stride, dilation, padding):
+  rng = np.random.default_rng(0)
+  x, w = rng.normal(size=shape), rng.normal(size=(kernel, kernel, 1, shape[3]))
+  g = rng.normal(size=(shape[0], -(-shape[1] // stride), -(-shape[2] // stride), shape[3]))
+  row = {"stride": stride, "dilation": dilation, "padding": padding}
+
+  @jax.jit
+  def both(x, w, g):
+    return [depthwise_and_gradients(formulation, x, w, g, **row) for formulation in ("auto", "plain")]
+
+  for name, a, b in zip(("output", "input gradient", "weight gradient"), *both(x, w, g), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11, err_msg=name)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "dilation", "padding"), CASES)
+def test_depthwise_is_the_grouped_convolution(kernel, stride, dilation, padding):
+  for height, width in ((8, 8), (7, 12), (1, 2)):
+    compare((2, height, width, 3), kernel, stride, dilation, padding)
+
+
+@settings(max_examples=10, deadline=None)
+@given(strategies.tuples(*[strategies.integers(1, n) for n in (3, 11, 11, 4)]), strategies.sampled_from(CASES))
+def test_depthwise_of_any_size(shape, case):
+  compare(shape, *case)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_under_vmap(stride):
+  rng = np.random.default_rng(0)
+  x, w = rng.normal(size=(3, 2, 9, 6, 4)), rng.normal(size=(3, 3, 1, 4))
+
+  def loss(formulation):
+    def one(x):
+      return (convolutions.depthwise(x, w, stride=stride, formulation=formulation) ** 2).sum()
+
+    return jax.vmap(jax.grad(one))(x)
+
+  np.testing.assert_allclose(loss("auto"), loss("plain"), rtol=1e-10)
+
+
+def test_pointwise_is_the_1x1_convolution():
+  rng = np.random.default_rng(0)
+  x, w = rng.normal(size=(2, 5, 4, 3)), rng.normal(size=(1, 1, 3, 7))
+  results = []
+  for formulation in convolutions.FORMULATIONS:
+    y, back = jax.vjp(lambda x, w, f=formulation: convolutions.pointwise(x, w, formulation=f), x, w)
+    results.append((y, *back(np.ones((2, 5, 4, 7)))))
+  for a, b in zip(*results, strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_bfloat16_is_summed_in_float32():
+  rng = np.random.default_rng(0)
+  x, w = (jax.numpy.asarray(rng.normal(size=s), "bfloat16") for s in ((2, 8, 8, 4), (5, 5, 1, 4)))
+  exact = convolutions.depthwise(x.astype("float64"), w.astype("float64"))
+  y = convolutions.depthwise(x, w)
+  assert y.dtype == x.dtype
+  # one rounding at the end: half a unit in the last of 8 bits
+  np.testing.assert_allclose(y.astype("float64"), exact, rtol=2**-8, atol=1e-6)
+
+
+def test_the_cpu_path_has_no_grouped_convolution():
+  def loss(x, w):
+    return convolutions.depthwise(x, w, stride=2).sum()
+
+  text = jax.jit(jax.grad(loss, (0, 1))).lower(np.ones((2, 8, 8, 4)), np.ones((3, 3, 1, 4))).compile().as_text()
+  assert "convolution(" not in text
+
+
+@pytest.mark.parametrize(("size", "stride", "padding", "expected"), [
+  (224, 2, "same", (0, 1)),
+  (224, 2, "symmetric", (1, 1)),
+  (7, 1, "same", (1, 1)),
+  (7, 2, "same", (1, 1)),
+])
+def test_pads_are_those_of_tensorflow_and_pytorch(size, stride, padding, expected):
+  assert convolutions.pads(size, 3, stride, 1, padding) == expected

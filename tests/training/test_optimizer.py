@@ -1,0 +1,85 @@
+"""TF1's RMSProp, the schedules, L2."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from mnv3_jax.config import base
+from mnv3_jax.training.optimizer import decayed, optimizer, schedule
+
+
+def optim(**changes):
+  config = base().optim
+  config.update(changes)
+  return config
+
+
+def tensorflow_rmsprop(w, gradients, lr, decay, momentum, epsilon):
+  """tf.compat.v1.train.RMSPropOptimizer's update (training_ops: ApplyRMSProp), in float64."""
+  ms, mom = np.ones_like(w), np.zeros_like(w)
+  for g in gradients:
+    ms = decay * ms + (1 - decay) * g * g
+    mom = momentum * mom + lr * g / np.sqrt(ms + epsilon)
+    w = w - mom
+  return w
+
+
+@pytest.mark.parametrize("epsilon", [1.0, 1e-3, 1e-10])
+def test_rmsprop_is_tensorflows_over_60_steps(epsilon):
+  rng = np.random.default_rng(0)
+  w, gradients = rng.normal(size=20), rng.normal(size=(60, 20)) * np.logspace(-4, 1, 20)
+  expected = tensorflow_rmsprop(w, gradients, 0.01, 0.9, 0.9, epsilon)
+  with jax.enable_x64(True):
+    rule = optimizer(optim(epsilon=epsilon, l2=0.0), lambda step: 0.01)
+    params = {"kernel": np.array(w)}
+    state = rule.init(params)
+    for g in gradients:
+      updates, state = rule.update({"kernel": g}, state, params)
+      params = optax.apply_updates(params, updates)
+  np.testing.assert_allclose(params["kernel"], expected, rtol=1e-12, atol=1e-13)
+
+
+PARAMS = {
+  "block_01": {"depthwise": {"kernel": np.ones(3), "bn": {"scale": np.ones(3), "bias": np.ones(3)}}, "project": {"kernel": np.ones(3)}},
+  "logits": {"kernel": np.ones(3), "bias": np.ones(3)},
+}
+
+
+def test_l2_is_in_the_gradient_of_kernels_before_rmsprop():
+  for depthwise in (False, True):
+    mask = decayed(PARAMS, depthwise)
+    assert mask["block_01"]["project"]["kernel"] and mask["logits"]["kernel"]
+    assert mask["block_01"]["depthwise"]["kernel"] == depthwise
+    assert not any([*mask["block_01"]["depthwise"]["bn"].values(), mask["logits"]["bias"]])
+  rule = optimizer(optim(l2=0.5, epsilon=1e-3), lambda step: 0.1)
+  zero = jax.tree.map(np.zeros_like, PARAMS)
+  updates, _ = rule.update(zero, rule.init(PARAMS), PARAMS)
+  g = 0.5
+  expected = -0.1 * g / np.sqrt(0.9 + 0.1 * g * g + 1e-3)
+  np.testing.assert_allclose(updates["logits"]["kernel"], expected, rtol=1e-6)
+  assert not updates["logits"]["bias"].any() and not updates["block_01"]["depthwise"]["kernel"].any()
+
+
+def rates(steps, batch_size=64, **changes):
+  rate = schedule(optim(**changes), batch_size=batch_size, steps_per_epoch=10, total_steps=100)
+  return np.array([float(rate(s)) for s in steps])
+
+
+def test_exponential_is_a_staircase_in_epochs_after_a_linear_warm_up():
+  given = {"lr": 0.1, "batch_reference": 64, "decay_rate": 0.5, "decay_epochs": 2.0, "warmup": 1.0}
+  np.testing.assert_allclose(rates([0, 4, 9, 10, 19, 20, 39, 40], **given), [0.01, 0.05, 0.1, 0.1, 0.1, 0.05, 0.05, 0.025], rtol=1e-5)
+
+
+def test_the_papers_schedule_is_one_percent_every_three_epochs():
+  np.testing.assert_allclose(rates([0, 29, 30, 60], batch_size=4096), [0.1, 0.1, 0.099, 0.1 * 0.99**2], rtol=1e-5)
+
+
+def test_cosine_goes_from_the_peak_to_nothing():
+  found = rates([0, 50, 99, 100], schedule="cosine", lr=1.0, batch_reference=0)
+  np.testing.assert_allclose(found, [1, 0.5, 0.5 * (1 + np.cos(0.99 * np.pi)), 0], atol=1e-6)
+
+
+def test_the_rate_scales_with_the_batch_or_does_not():
+  assert rates([0], batch_size=2048)[0] == pytest.approx(0.05)
+  assert rates([0], batch_size=2048, batch_reference=0)[0] == pytest.approx(0.1)

@@ -1,0 +1,249 @@
+"""The run directory: finished, resumed, killed, refused."""
+
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from mnv3_jax.errors import StartAgain, StoppedForGood, WrongUse
+from mnv3_jax.report.run_directory import RunDirectory
+from mnv3_jax.training import checkpoints as saved
+from mnv3_jax.training.loop import train
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from tiny_run import tiny_config, tiny_job  # noqa: E402
+
+TOTAL = 18
+
+
+def run(workdir, **changes):
+  config = tiny_config(**changes)
+  return train(config, workdir, tiny_job(config))
+
+
+def in_a_process(workdir, *words):
+  """tiny_run.py in a process of its own, warnings being errors; its exit status."""
+  path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+  command = [sys.executable, "-W", "error", str(ROOT / "tests" / "training" / "tiny_run.py"), str(workdir), *words]
+  return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120)
+
+
+def state(workdir):
+  """Every leaf of the last checkpoint."""
+  manager = saved.Checkpoints(pathlib.Path(workdir) / "checkpoints", write=False)
+  step = manager.steps()[-1]
+  found = manager.manager.restore(step)
+  return step, {k: np.asarray(v) for k, v in found.state.items()}
+
+
+def without_times(workdir):
+  """Everything else that a run leaves behind: config, metrics, result."""
+  directory = RunDirectory(workdir)
+  result = directory.result()
+  result.pop("seconds")
+  metrics = [{k: v for k, v in m.items() if k != "seconds"} for m in directory.metrics()]
+  return directory.config(), metrics, result
+
+
+def assert_equal_runs(one, other):
+  (step, a), (other_step, b) = state(one), state(other)
+  assert step == other_step and a.keys() == b.keys()
+  different = [k for k in a if a[k].tobytes() != b[k].tobytes()]
+  assert not different
+  assert without_times(one) == without_times(other)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+  """A run that nothing happened to."""
+  workdir = tmp_path_factory.mktemp("undisturbed") / "run"
+  assert in_a_process(workdir).returncode == 0
+  return workdir
+
+
+def test_a_finished_run_has_all_its_files(undisturbed):
+  names = {p.name for p in undisturbed.iterdir()}
+  assert {"config.json", "metrics.jsonl", "tensorboard", "checkpoints", "result.json"} <= names
+  result = json.loads((undisturbed / "result.json").read_text())
+  assert {"model", "params", "madds", "steps", "epochs", "seed", "seconds", "metrics", "versions", "devices"} <= result.keys()
+  assert (result["steps"], result["epochs"], result["model"]) == (TOTAL, 3, "tiny")
+  assert result["metrics"]["test"].keys() == {"raw", "ema"} and result["metrics"]["test"]["ema"]["count"] == 50
+  metrics = RunDirectory(undisturbed).metrics()
+  assert [m["step"] for m in metrics if m["split"] == "train"] == [4, 8, 12, 16, 18]
+  assert [m["step"] for m in metrics if m["weights"] == "ema"] == [6, 12, 18]
+  assert {"loss", "top1", "top5", "objective", "lr"} == metrics[0]["values"].keys()
+
+
+def test_the_newest_checkpoints_and_the_best_are_kept(undisturbed):
+  best = json.loads((undisturbed / "result.json").read_text())["best"]["step"]
+  assert saved.Checkpoints(undisturbed / "checkpoints", write=False).steps() == sorted({best, 15, 18})
+
+
+def test_tensorboard_can_read_it(undisturbed):
+  from tensorboardX.proto import event_pb2
+
+  content = b"".join(p.read_bytes() for p in (undisturbed / "tensorboard").iterdir())
+  tags, at = set(), 0
+  while at < len(content):
+    size = int.from_bytes(content[at : at + 8], "little")
+    event = event_pb2.Event.FromString(content[at + 12 : at + 12 + size])
+    tags |= {(value.tag, event.step) for value in event.summary.value}
+    at += 16 + size
+  assert {("train/loss", 4), ("test/top1", 6), ("test_ema/top1", 18)} <= tags
+
+
+def test_a_done_run_is_left_alone(undisturbed, capsys):
+  before = {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*") if p.is_file()}
+  run(undisturbed)
+  assert "is done" in capsys.readouterr().out
+  assert before == {p: p.stat().st_mtime_ns for p in undisturbed.rglob("*") if p.is_file() and p.name != ".lock"} | {
+    p: t for p, t in before.items() if p.name == ".lock"
+  }
+
+
+@pytest.mark.parametrize("steps", [(0, 17), (5, 6, 11)])
+def test_killed_runs_end_as_if_nothing_had_happened(undisturbed, tmp_path, steps):
+  """SIGKILL while the batch of a step is handed over: before the first checkpoint, between two, at one."""
+  for step in steps:
+    assert in_a_process(tmp_path / "run", "--kill", str(step)).returncode == -signal.SIGKILL
+    assert not (tmp_path / "run" / "result.json").exists()
+  assert in_a_process(tmp_path / "run").returncode == 0
+  assert_equal_runs(undisturbed, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(tmp_path):
+  """From outside, whenever it hits: while compiling, saving, evaluating."""
+  words = ("--config.train.epochs=40.0",)
+  assert in_a_process(tmp_path / "whole", *words).returncode == 0
+  path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+  chance, kills = random.Random(0), 0
+  while kills < 20:
+    process = subprocess.Popen(
+      [sys.executable, str(ROOT / "tests" / "training" / "tiny_run.py"), str(tmp_path / "run"), *words],
+      env={**os.environ, "PYTHONPATH": path},
+      stdout=subprocess.PIPE,
+      text=True,
+    )
+    # the moment counts from the first line that it prints, when imports are done
+    process.stdout.readline()
+    timer = threading.Timer(chance.uniform(0, 5), process.kill)
+    timer.start()
+    process.stdout.read()
+    status = process.wait()
+    timer.cancel()
+    kills += status == -signal.SIGKILL
+    if status == 0:
+      break
+  assert kills >= 3
+  assert in_a_process(tmp_path / "run", *words).returncode == 0
+  assert_equal_runs(tmp_path / "whole", tmp_path / "run")
+
+
+def test_sigterm_saves_and_asks_to_be_started_again(undisturbed, tmp_path):
+  config = tiny_config()
+  job = tiny_job(config)
+  real = job.dataset.train_batches
+
+  def batches(start):
+    for step, batch in enumerate(real(start), start):
+      if step == 8:
+        os.kill(os.getpid(), signal.SIGTERM)
+      yield batch
+
+  object.__setattr__(job.dataset, "train_batches", batches)
+  handler = signal.getsignal(signal.SIGTERM)
+  with pytest.raises(StartAgain, match=r"SIGTERM after step \d+"):
+    train(config, tmp_path / "run", job)
+  assert signal.getsignal(signal.SIGTERM) == handler
+  run(tmp_path / "run")
+  assert_equal_runs(undisturbed, tmp_path / "run")
+
+
+def test_nan_stops_for_good_and_names_the_step_and_the_last_good_checkpoint(tmp_path):
+  with pytest.raises(StoppedForGood, match=r"not finite at step \d+; .* checkpoint"):
+    run(tmp_path / "run", **{"optim.lr": 1e30})
+  assert not (tmp_path / "run" / "result.json").exists()
+
+
+def flip_a_bit(file):
+  content = bytearray(file.read_bytes())
+  content[len(content) // 2] ^= 1
+  file.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_run_goes_on_from_the_one_before(undisturbed, tmp_path, capsys):
+  shutil.copytree(undisturbed, tmp_path / "run")
+  (tmp_path / "run" / "result.json").unlink()
+  newest = tmp_path / "run" / "checkpoints" / "18"
+  flip_a_bit(max((p for p in (newest / "state").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size))
+  run(tmp_path / "run")
+  out = capsys.readouterr().out
+  assert "checkpoints/18 is damaged and set aside" in out and "goes on after step 15" in out
+  assert_equal_runs(undisturbed, tmp_path / "run")
+  assert (tmp_path / "run" / "damaged" / "18").is_dir()
+
+
+def test_every_file_of_a_checkpoint_is_guarded(undisturbed, tmp_path):
+  """A flipped bit is noticed, or the state that comes back is right to the bit (a byte that nothing reads)."""
+  _, expected = state(undisturbed)
+  noticed = 0
+  files = [p for p in (undisturbed / "checkpoints" / "18").rglob("*") if p.is_file() and p.stat().st_size]
+  for i, file in enumerate(files):
+    copy = tmp_path / str(i) / "18"
+    shutil.copytree(undisturbed / "checkpoints" / "18", copy)
+    flip_a_bit(copy / file.relative_to(undisturbed / "checkpoints" / "18"))
+    manager = saved.Checkpoints(copy.parent, write=False)
+    try:
+      flat, _ = manager.read(18, expected)
+    except saved.Damaged:
+      noticed += 1
+    else:
+      assert all(np.array_equal(flat[k], expected[k]) for k in expected), file
+  assert noticed >= 2
+
+
+def test_a_workdir_of_another_run_is_refused(undisturbed, tmp_path):
+  with pytest.raises(WrongUse, match=r"config.optim.lr = 0.01, this command has 0.5; choose another --workdir"):
+    run(undisturbed, **{"optim.lr": 0.5})
+  (tmp_path / "photo.png").write_text("mine")
+  with pytest.raises(WrongUse, match="not empty and not the directory of a run"):
+    run(tmp_path)
+  with pytest.raises(WrongUse, match="is a file"):
+    run(tmp_path / "photo.png")
+  assert [p.name for p in tmp_path.iterdir()] == ["photo.png"]
+
+
+def test_two_processes_do_not_share_a_workdir(tmp_path):
+  first = RunDirectory(tmp_path / "run")
+  first.open_for(tiny_config().to_dict())
+  with pytest.raises(WrongUse, match="another process is training"):
+    run(tmp_path / "run")
+  first.close()
+
+
+def test_metrics_are_cut_back_and_a_half_written_line_is_dropped(tmp_path):
+  directory = RunDirectory(tmp_path)
+  lines = [json.dumps({"step": s}) for s in (1, 2, 3)]
+  (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 4, "lo')
+  assert [m["step"] for m in directory.metrics()] == [1, 2, 3]
+  directory.cut(2)
+  assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
+  directory.close()
+
+
+def test_one_short_epoch_gives_an_average_that_can_be_used(tmp_path):
+  """TensorFlow's warm-up: with a constant decay of 0.9999 the average would still be the untrained network."""
+  changes = {"train.epochs": 1.0, "data.train_split": "train[:2000]", "optim.ema": 0.9999, "data.augment": "none"}
+  result = run(tmp_path / "run", **changes, **{"optim.lr": 0.003, "optim.epsilon": 1e-6, "evaluate.every": 1.0})
+  ema, raw = (result["metrics"]["test"][k]["loss"] for k in ("ema", "raw"))
+  assert ema < 2.0 and ema < raw + 0.3

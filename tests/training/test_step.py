@@ -1,0 +1,97 @@
+"""One step: a golden one, the moving average, and that the network learns."""
+
+import jax
+import numpy as np
+import pytest
+from conftest import ROOT, tiny_architecture
+
+from mnv3_jax.config import base
+from mnv3_jax.models.classifier import Classifier
+from mnv3_jax.models.initialize import initialize
+from mnv3_jax.tasks.classification import Classification
+from mnv3_jax.training import parallel, state as states
+from mnv3_jax.training.optimizer import optimizer, schedule
+from mnv3_jax.training.step import train_step
+
+GOLDEN = ROOT / "tests" / "training" / "golden_step.txt"
+REGENERATE = "PYTHONPATH=tests python tests/training/test_step.py   (and say in the commit why the numbers had to change)"
+
+
+def batch(n=8, resolution=16):
+  rng = np.random.default_rng(5)
+  return {
+    "image": rng.uniform(-1, 1, (n, resolution, resolution, 3)).astype(np.float32),
+    "label": rng.integers(0, 10, n).astype(np.int32),
+  }
+
+
+def steps(n, ema=0.99, seed=0, **optim):
+  """(states after each of n steps, sums of each) of the tiny network on one batch."""
+  config = base()
+  config.optim.update({"lr": 0.1, "batch_reference": 0, "epsilon": 0.01, "warmup": 1.0, **optim})
+  model = Classifier(tiny_architecture())
+  rule = optimizer(config.optim, schedule(config.optim, batch_size=8, steps_per_epoch=2, total_steps=100))
+  devices = parallel.ShardMap()
+  update = devices.compile(
+    train_step(model, Classification(0.1), rule, ema=ema, seed=seed, axis=parallel.AXIS), outputs=2, donate=False
+  )
+  state = devices.replicate(jax.device_get(states.create(initialize(model, seed), rule, ema > 0)))
+  found, sums = [devices.fetch(state)], []
+  for _ in range(n):
+    state, s = update(state, devices.shard(batch()))
+    found.append(devices.fetch(state))
+    sums.append(devices.fetch(s))
+  return found, sums
+
+
+def golden():
+  """The figures of the third step, one a line."""
+  found, sums = steps(3)
+  norms = {
+    "/".join(k.key for k in path): np.linalg.norm(leaf)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(found[-1].variables)
+  }
+  return {**{f"sum of {k}": float(v) for k, v in sums[-1].items()}, **{k: float(v) for k, v in norms.items()}}
+
+
+def test_the_golden_step():
+  expected = dict(line.rsplit(" ", 1) for line in GOLDEN.read_text().splitlines())
+  found = golden()
+  assert found.keys() == expected.keys()
+  for name, value in found.items():
+    assert value == pytest.approx(float(expected[name]), rel=2e-4, abs=1e-6), f"{name} changed; if that is meant: {REGENERATE}"
+
+
+def test_the_average_is_tensorflows():
+  found, _ = steps(4, ema=0.3)
+  average = found[0].variables
+  for n, state in enumerate(found[1:]):
+    d = min(0.3, (1 + n) / (10 + n))
+    average = jax.tree.map(lambda a, v, d=d: d * a + (1 - d) * v, average, state.variables)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), average, state.ema)
+  assert not steps(1, ema=0.0)[0][-1].ema
+
+
+def test_it_learns_one_batch():
+  _, sums = steps(40)
+  assert sums[-1]["objective"] < 0.7 * sums[0]["objective"]
+  assert sums[-1]["count"] == 8 and sums[-1]["loss"] < sums[-1]["objective"]
+
+
+def test_dropout_is_a_function_of_the_seed():
+  one, same, other = (steps(2, seed=s)[1][-1]["objective"] for s in (0, 0, 1))
+  assert one == same != other
+
+
+def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
+  from mnv3_jax.errors import WrongUse
+
+  monkeypatch.setattr(jax, "device_count", lambda: 8)
+  parallel.devices_share(64, "batch")
+  with pytest.raises(WrongUse, match=r"batch = 60 does not divide among 8 devices; the nearest that does is 64"):
+    parallel.devices_share(60, "batch")
+
+
+if __name__ == "__main__":
+  GOLDEN.write_text("".join(f"{k} {v:.7g}\n" for k, v in golden().items()))
+  print(f"wrote {GOLDEN}")

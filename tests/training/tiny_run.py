@@ -1,0 +1,74 @@
+"""Trains the tiny network on some of the embedded photos: `tiny_run.py WORKDIR [--kill STEP] [--config.SECTION.FIELD=VALUE ...]`.
+
+--kill STEP: the process kills itself with SIGKILL when it has handed over the batch of that step.
+"""
+
+import ast
+import dataclasses
+import os
+import signal
+import sys
+
+from conftest import tiny_architecture
+
+from mnv3_jax.config import base
+from mnv3_jax.data.datasets import open_dataset
+from mnv3_jax.models.classifier import Classifier
+from mnv3_jax.tasks.classification import Classification
+from mnv3_jax.tasks.job import Job, compute
+from mnv3_jax.training.loop import train
+
+
+def tiny_config(**changes):
+  """Three epochs of 6 steps, evaluated and saved at odd moments."""
+  config = base()
+  config.model.resolution = 16
+  config.data.update({"train_split": "train[:100]", "eval_split": "test[:50]", "augment": "shift_zoom_flip_erase"})
+  config.optim.update({"lr": 0.01, "batch_reference": 0, "epsilon": 1e-3, "warmup": 1.0, "ema": 0.9})
+  config.train.update({"batch_size": 16, "epochs": 3.0, "log_every": 4})
+  config.evaluate.update({"batch_size": 16, "every": 1.0})
+  config.checkpoint.update({"every": 0.5, "keep": 2})
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+def tiny_job(config):
+  """The Job of a tiny_config."""
+  architecture = tiny_architecture()
+  return Job(
+    architecture=architecture,
+    model=Classifier(architecture, compute(config)),
+    task=Classification(config.train.label_smoothing),
+    dataset=open_dataset(config, architecture.resolution),
+  )
+
+
+@dataclasses.dataclass
+class Killer:
+  """A data set that ends the process at a step."""
+
+  real: object
+  step: int
+
+  def __getattr__(self, name):
+    return getattr(self.real, name)
+
+  def train_batches(self, start):
+    for step, batch in enumerate(self.real.train_batches(start), start):
+      if step == self.step:
+        os.kill(os.getpid(), signal.SIGKILL)
+      yield batch
+
+
+def main(workdir, *words):
+  """The command line."""
+  changes = dict(w.removeprefix("--config.").split("=") for w in words if w.startswith("--config."))
+  config = tiny_config(**{k: ast.literal_eval(v) for k, v in changes.items()})
+  job = tiny_job(config)
+  if "--kill" in words:
+    job = dataclasses.replace(job, dataset=Killer(job.dataset, int(words[words.index("--kill") + 1])))
+  train(config, workdir, job)
+
+
+if __name__ == "__main__":
+  main(*sys.argv[1:])
