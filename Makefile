@@ -49,6 +49,7 @@ test-slow: $(VENV)/tests
 
 lint: $(VENV)/tests
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 clean:
 	rm -rf $(VENV) $(OUT) build dist *.egg-info

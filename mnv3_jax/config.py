@@ -1,4 +1,4 @@
-"""The config of a run: every field with its default and meaning. Files under configs/ start from here and change what they need."""
+"""The config of a run: every field with its default and meaning. Files under configs/ start from here."""
 
 from ml_collections import ConfigDict, config_dict
 
@@ -78,7 +78,7 @@ def from_dict(sections, source):
 
 
 def check(config):
-  """Raises WrongUse (ArchitectureError for the model) for a value that no run can have, naming the field and what is allowed."""
+  """Raises WrongUse (ArchitectureError for the model) for a value that no run can have, naming field and choices."""
   _choice(config, "optim.name", OPTIMIZERS)
   _choice(config, "optim.schedule", SCHEDULES)
   _choice(config, "train.parallel", PARALLEL)

@@ -18,7 +18,7 @@ from mnv3_jax.architectures.spec import Architecture, Block, Head, SqueezeExcite
 
 
 def tiny_architecture(**changes):
-  """Three blocks that between them have everything: expansion and none, squeeze-excite, both strides, residual, both kernels."""
+  """Three blocks that have everything: expansion and none, squeeze-excite, both strides, residual, both kernels."""
   return Architecture(
     name="tiny",
     stem=Stem(filters=8, activation="hard_swish"),

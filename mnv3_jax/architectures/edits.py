@@ -45,9 +45,7 @@ def _kept(channels, m):
 
 # what the authors' code does by default (slim), what the paper's own figures fit (paper), and the ports
 WIDTH_RULES = {
-  "paper": _WidthRule(
-    stem=_scaled, hidden=lambda c, m: c if m < 1 else 1280, expand_by_factor=True, features_by_factor=False
-  ),
+  "paper": _WidthRule(stem=_scaled, hidden=lambda c, m: c if m < 1 else 1280, expand_by_factor=True, features_by_factor=False),
   "slim": _WidthRule(stem=_scaled, hidden=_scaled, expand_by_factor=True, features_by_factor=False),
   "torchvision": _WidthRule(stem=_scaled, hidden=_scaled, expand_by_factor=False, features_by_factor=True),
   "keras": _WidthRule(
@@ -164,7 +162,7 @@ def with_se(architecture, *, ratio=None, of=None, gate=None, divisor=None):
   changes = {k: v for k, v in {"ratio": ratio, "of": of, "gate": gate, "divisor": divisor}.items() if v is not None}
   if changes and not any(b.se for b in architecture.blocks):
     _refuse(architecture, "squeeze-excite", changes, "the network has none to change")
-  return _each_block(architecture, lambda b: b.se and dataclasses.replace(b, se=dataclasses.replace(b.se, **changes)) or b)
+  return _each_block(architecture, lambda b: (b.se and dataclasses.replace(b, se=dataclasses.replace(b.se, **changes))) or b)
 
 
 def with_stem(architecture, filters):

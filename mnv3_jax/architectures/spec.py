@@ -212,7 +212,7 @@ class Architecture:
     _number(self.name, "bn_epsilon", self.bn_epsilon, 1e-12, 1)
     _number(self.name, "width", self.width, 0.01, 100)
     self.stem.validate(f"{self.name}, stem")
-    for (name, _, block) in self.rows():
+    for name, _, block in self.rows():
       block.validate(f"{self.name}, {name} of {len(self.blocks)}")
     self.head.validate(f"{self.name}, head")
 

@@ -23,5 +23,7 @@ def main(arguments):
     print_json({**dataclasses.asdict(latency), "ops": network.ops, "partitions": network.partitions})
     return
   print(f"{given.file}: median {latency.median_ms:.2f} ms, quartiles {latency.p25_ms:.2f} to {latency.p75_ms:.2f} ms")
-  print(f"  {latency.runs} runs, {latency.threads} thread{'s' * (latency.threads > 1)}, XNNPACK partitions: {network.partitions}")
+  print(
+    f"  {latency.runs} runs, {latency.threads} thread{'s' * (latency.threads > 1)}, XNNPACK partitions: {network.partitions}"
+  )
   print("  " + ", ".join(f"{n} {op}" for op, n in network.ops.items()))

@@ -102,7 +102,7 @@ def print_json(value):
 
 
 def start_jax():
-  """Orbax speaks only of errors; compiled functions stay in the user's cache directory, so that the second start takes a moment.
+  """Quiets Orbax and keeps compiled functions in the user's cache directory: the second start takes a moment.
 
   JAX_COMPILATION_CACHE_DIR, where it is set, says another place; empty, none.
   """

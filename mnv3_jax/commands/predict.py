@@ -29,7 +29,10 @@ def main(arguments):
   dataset = run.job.dataset
   x = np.stack([dataset.prepare(photo) for photo in photos])
   probabilities = np.asarray(jax.nn.softmax(reference(run.job.model, run.variables, x)))
-  found = [{"image": path, "top": top_classes(p, dataset.classes, given.top)} for path, p in zip(given.images, probabilities, strict=True)]
+  found = [
+    {"image": path, "top": top_classes(p, dataset.classes, given.top)}
+    for path, p in zip(given.images, probabilities, strict=True)
+  ]
   if given.json:
     print_json(found)
     return

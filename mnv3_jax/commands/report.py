@@ -72,12 +72,21 @@ def main(arguments):
     ("parameters", f"{result['params']:,}"),
     ("multiply-adds", f"{result['madds']:,}"),
     ("training", f"{result['epochs']:g} epochs, {result['steps']:,} steps, {result['seconds']:.0f} s, seed {result['seed']}"),
-    *((f"top-1, {kind} weights", f"{v['top1']:.4f} of {v['count']:,} test photos") for kind, v in result["metrics"]["test"].items()),
+    *(
+      (f"top-1, {kind} weights", f"{v['top1']:.4f} of {v['count']:,} test photos")
+      for kind, v in result["metrics"]["test"].items()
+    ),
     (f"top-1, .tflite ({given.weights} weights)", f"{(predicted == labels).mean():.4f} of {n:,} test photos"),
     (".tflite agrees with Flax", f"on {agree:,} of {n:,}; largest difference of a logit {np.abs(flax - lite).max():.1e}"),
-    (".tflite", f"{len(content) / 1e6:.2f} MB, {sum(network.ops.values())} operators, XNNPACK partitions: {network.partitions}"),
+    (
+      ".tflite",
+      f"{len(content) / 1e6:.2f} MB, {sum(network.ops.values())} operators, XNNPACK partitions: {network.partitions}",
+    ),
     ("operators", ", ".join(f"{k} {op}" for op, k in network.ops.items())),
-    ("latency, 1 thread", f"median {latency.median_ms:.3f} ms, quartiles {latency.p25_ms:.3f} to {latency.p75_ms:.3f} ms, {latency.runs} runs"),
+    (
+      "latency, 1 thread",
+      f"median {latency.median_ms:.3f} ms, quartiles {latency.p25_ms:.3f} to {latency.p75_ms:.3f} ms, {latency.runs} runs",
+    ),
     ("machine", f"{processor()}; {result['devices']['count']} × {result['devices']['kind']} for training"),
     ("versions", ", ".join(f"{k} {v}" for k, v in result["versions"].items())),
   ]

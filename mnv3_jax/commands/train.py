@@ -1,5 +1,6 @@
 """mnv3 train: trains, or goes on where a run stopped."""
 
+import importlib.util
 import pathlib
 
 from absl import flags
@@ -45,13 +46,7 @@ def read_config(where, overrides):
   if not file.is_file():
     there = sorted(str(p) for p in file.parent.glob("*.py")) or sorted(str(p) for p in pathlib.Path("configs").glob("*.py"))
     raise WrongUse(f"no config {str(file)!r}" + (f"; {nearest(file, there)}" if there else ""))
-  try:
-    config = _parse(where, [])
-  except (WrongUse, ArchitectureError):
-    raise
-  except Exception as error:  # a config is a program: anything can happen in it
-    raise WrongUse(f"config {where!r} cannot be read: {type(error).__name__}: {_first_line(error)}") from None
-  known = dict(_fields(config))
+  known = dict(_fields(_load(file, where)))
   for word in overrides:
     field, equals, value = word.removeprefix("--config.").partition("=")
     if field not in known:
@@ -59,20 +54,35 @@ def read_config(where, overrides):
     if not equals:
       raise WrongUse(f"--config.{field} has no value; write --config.{field}=VALUE")
     try:
-      _parse(where, [word])
+      _override(_load(file, where), [word])
     except flags.Error as error:
       allowed = WORDS.get(known[field], _first_line(error))
       raise WrongUse(f"config.{field} = {value!r} is not possible; allowed: {allowed}") from None
-  return _parse(where, overrides)
+  return _override(_load(file, where), overrides)
 
 
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 
-def _parse(where, overrides):
-  words = ["mnv3", f"--config={where}", *overrides]
+def _load(file, where):
+  """What get_config of a file returns; `where` is FILE or FILE:ARGUMENT."""
+  spec = importlib.util.spec_from_file_location("config_of_a_run", file)
+  if spec is None:
+    raise WrongUse(f"config {where!r} cannot be read: it is not a Python file")
+  module = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+    return module.get_config(*where.split(":")[1:])
+  except (WrongUse, ArchitectureError):
+    raise
+  except Exception as error:  # a config is a program: anything can happen in it
+    raise WrongUse(f"config {where!r} cannot be read: {type(error).__name__}: {_first_line(error)}") from None
+
+
+def _override(config, words):
   values = flags.FlagValues()
-  config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=words)
+  words = ["mnv3", *words]
+  config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=words)
   values(words)
   return values.config
 

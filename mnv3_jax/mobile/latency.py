@@ -20,9 +20,7 @@ class Latency:
 def measure(network, runs, threads, warmup=10):
   """Times `runs` invocations of a runtime.Network after `warmup` that do not count; its input is random in [-1, 1]."""
   rng = np.random.default_rng(0)
-  network.interpreter.set_tensor(
-    network.input["index"], rng.uniform(-1, 1, network.input_shape).astype(network.input["dtype"])
-  )
+  network.interpreter.set_tensor(network.input["index"], rng.uniform(-1, 1, network.input_shape).astype(network.input["dtype"]))
   seconds = []
   for _ in range(warmup + runs):
     began = time.perf_counter()

@@ -32,9 +32,7 @@ class Backbone(nn.Module):
       return x
 
     stride = a.stem.stride
-    stem = ConvNorm(
-      a, self.compute, "conv", a.stem.filters, a.stem.activation, a.stem.kernel, a.stem.stride, name="stem"
-    )
+    stem = ConvNorm(a, self.compute, "conv", a.stem.filters, a.stem.activation, a.stem.kernel, a.stem.stride, name="stem")
     x = keep("stem", stem(x_bhwc, train), stride)
     for name, _, block in a.rows():
       x, inner = InvertedResidual(a, self.compute, block, name=name)(x, train)

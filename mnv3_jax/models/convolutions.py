@@ -1,8 +1,8 @@
 """Depthwise and pointwise convolution: one meaning, the fastest formulation for each backend.
 
-`formulation="plain"` is the grouped or ordinary convolution: what export and other frameworks understand. `"auto"`, the default,
-is the same function computed as the backend likes it. On the CPU that matters: XLA's grouped convolution there is an order of
-magnitude slower forward, and more in its gradient, than sums of shifted slices.
+`formulation="plain"` is the grouped or ordinary convolution: what export and other frameworks understand. `"auto"`, the
+default, is the same function computed as the backend likes it. On the CPU that matters: XLA's grouped convolution there is an
+order of magnitude slower forward, and more in its gradient, than sums of shifted slices.
 
 The custom gradient is reverse-mode only; forward-mode (`jax.jvp`) works with formulation="plain".
 """
@@ -80,9 +80,7 @@ def depthwise(x_bhwc, w_hw1c, *, stride=1, dilation=1, padding="same", formulati
   Returns:
     (batch, ceil(height / stride), ceil(width / stride), channels), of x's dtype.
   """
-  plain = functools.partial(
-    convolution, stride=stride, dilation=dilation, padding=padding, groups=x_bhwc.shape[-1]
-  )
+  plain = functools.partial(convolution, stride=stride, dilation=dilation, padding=padding, groups=x_bhwc.shape[-1])
   if formulation == "plain":
     return plain(x_bhwc, w_hw1c)
   axes = tuple(_Axis(n, w_hw1c.shape[0], stride, dilation, padding) for n in x_bhwc.shape[1:3])
@@ -105,11 +103,7 @@ class _Axis:
     self.low, self.high = pads(size, kernel, stride, dilation, padding)
     self.out = -(-size // stride)
     # a tap that only ever meets padding contributes nothing: most of a 5x5 kernel on a 2x2 map
-    self.taps = [
-      i
-      for i in range(kernel)
-      if any(0 <= i * dilation + stride * h - self.low < size for h in range(self.out))
-    ]
+    self.taps = [i for i in range(kernel) if any(0 <= i * dilation + stride * h - self.low < size for h in range(self.out))]
 
   def __eq__(self, other):
     return isinstance(other, _Axis) and self.key == other.key

@@ -1,4 +1,4 @@
-"""Seeded variables without compiling anything: shapes by jax.eval_shape, numbers by NumPy (a second instead of half a minute)."""
+"""Seeded variables without compiling: shapes by jax.eval_shape, numbers by NumPy (a second instead of half a minute)."""
 
 import zlib
 

@@ -29,7 +29,11 @@ def learning_curve(metrics, path, title):
   """
   figure = Figure(figsize=(9, 3.6), layout="constrained")
   loss, top1 = figure.subplots(1, 2)
-  styles = [("train", "raw", "training", GREY, "-"), ("test", "raw", "test, raw", ORANGE, "--"), ("test", "ema", "test, EMA", BLUE, "-")]
+  styles = [
+    ("train", "raw", "training", GREY, "-"),
+    ("test", "raw", "test, raw", ORANGE, "--"),
+    ("test", "ema", "test, EMA", BLUE, "-"),
+  ]
   for split, weights, label, colour, line in styles:
     chosen = [m for m in metrics if (m["split"], m["weights"]) == (split, weights)]
     epochs = [m["epoch"] for m in chosen]

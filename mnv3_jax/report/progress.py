@@ -60,7 +60,7 @@ class Bar:
       print(text, file=self.stream, flush=True)
 
   def update(self, step, loss, items):
-    """`step` steps are done, the last ones with this loss, `items` items since the last call; the first call starts the clock."""
+    """Says that `step` steps are done, the last `items` items with this loss; the first call starts the clock."""
     now = time.monotonic()
     if self.last is None:
       self.began, self.first, self.last = now, step, now

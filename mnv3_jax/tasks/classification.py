@@ -26,7 +26,11 @@ class Classification:
     return optax.softmax_cross_entropy(logits, targets).mean()
 
   def sums(self, logits, batch):
-    """Sums over the examples with batch["mask"] 1 (all, where there is no mask): "loss" (unsmoothed), "top1", "top5", "count"."""
+    """Sums over the examples with batch["mask"] 1 (all, where there is no mask).
+
+    Returns:
+      A dict of float32 scalars: "loss" (unsmoothed), "top1", "top5", "count".
+    """
     label = batch["label"]
     mask = batch.get("mask", jnp.ones(label.shape))
     _, ranked = jax.lax.top_k(logits, min(5, logits.shape[-1]))

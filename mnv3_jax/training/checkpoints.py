@@ -46,9 +46,7 @@ class Checkpoints:
     self.manager.wait_until_finished()
     self.manager.save(
       step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(flat), meta=ocp.args.JsonSave({**meta, "digests": _digests(flat)})
-      ),
+      args=ocp.args.Composite(state=ocp.args.StandardSave(flat), meta=ocp.args.JsonSave({**meta, "digests": _digests(flat)})),
     )
     for old in [s for s in self.steps()[: -self.keep] if s != best_step]:
       self.manager.delete(old)

@@ -233,7 +233,9 @@ class _Run:
   def _announce(self, step):
     a, plan, batch = self.job.architecture, self.plan, self.config.train.batch_size
     n, kind = jax.device_count(), jax.devices()[0].device_kind
-    print(f"{a.name}, {a.resolution} px, {a.num_classes} classes: {cost.params(a):,} parameters, {cost.madds(a):,} multiply-adds")
+    print(
+      f"{a.name}, {a.resolution} px, {a.num_classes} classes: {cost.params(a):,} parameters, {cost.madds(a):,} multiply-adds"
+    )
     print(f"{n} × {kind}: {batch} images a step, {batch // n} on each")
     print(f"{plan.total:,} steps, {plan.total / plan.per_epoch:g} epochs of {plan.per_epoch:,}, into {self.run.path}")
     if step:

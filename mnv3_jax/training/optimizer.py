@@ -60,7 +60,5 @@ def optimizer(optim, rate):
   """
   return optax.chain(
     optax.add_decayed_weights(optim.l2, mask=lambda params: decayed(params, optim.l2_depthwise)),
-    optax.rmsprop(
-      rate, decay=optim.decay, eps=optim.epsilon, initial_scale=1.0, eps_in_sqrt=True, momentum=optim.momentum
-    ),
+    optax.rmsprop(rate, decay=optim.decay, eps=optim.epsilon, initial_scale=1.0, eps_in_sqrt=True, momentum=optim.momentum),
   )

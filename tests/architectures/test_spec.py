@@ -12,7 +12,9 @@ from mnv3_jax.architectures.spec import ArchitectureError, Block, Head, SqueezeE
 TABLES = json.loads((ROOT / "tests" / "paper_tables.json").read_text())
 
 
-@pytest.mark.parametrize(("model", "table"), [("mobilenetv3_large", "table1_v3_large"), ("mobilenetv3_small", "table2_v3_small")])
+@pytest.mark.parametrize(
+  ("model", "table"), [("mobilenetv3_large", "table1_v3_large"), ("mobilenetv3_small", "table2_v3_small")]
+)
 def test_rows_are_those_of_the_paper(model, table):
   a = zoo.MODELS[model]()
   stem, *blocks, features, pool, hidden, logits = TABLES[table]["rows"]
@@ -20,7 +22,17 @@ def test_rows_are_those_of_the_paper(model, table):
   for (name, channels, b), row in zip(a.rows(), blocks, strict=True):
     size = -(-size // (a.stem.stride if name == "block_01" else a.blocks[int(name[-2:]) - 2].stride))
     se = None if b.se is None else b.se.channels(channels, b.expand)
-    ours = [f"{size}x{size}x{channels}", "bneck", b.kernel, b.expand, b.out, b.se is not None, se, spec.NL[b.activation], b.stride]
+    ours = [
+      f"{size}x{size}x{channels}",
+      "bneck",
+      b.kernel,
+      b.expand,
+      b.out,
+      b.se is not None,
+      se,
+      spec.NL[b.activation],
+      b.stride,
+    ]
     assert ours == row, name
   assert stem[2:5] == [a.stem.kernel, None, a.stem.filters] and stem[7:] == [spec.NL[a.stem.activation], a.stem.stride]
   assert (features[4], features[7]) == (a.head.features, spec.NL[a.head.activation])

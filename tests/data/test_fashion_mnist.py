@@ -17,7 +17,9 @@ def test_the_photos_are_there_balanced_and_licensed():
   assert "Zalando SE" in resources.files("mnv3_jax.data").joinpath("embedded/LICENSE").read_text()
 
 
-@pytest.mark.parametrize(("split", "n"), [("train[:2000]", 2000), ("test[25%:75%]", 1000), ("train[-10:]", 10), ("test[:]", 2000)])
+@pytest.mark.parametrize(
+  ("split", "n"), [("train[:2000]", 2000), ("test[25%:75%]", 1000), ("train[-10:]", 10), ("test[:]", 2000)]
+)
 def test_slices(split, n):
   assert len(fashion_mnist.load(split)[0]) == n
 

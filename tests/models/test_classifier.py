@@ -38,7 +38,9 @@ def test_the_module_has_the_layers_and_parameters_of_the_value(model, variant):
   a = fields.architecture(model, **variant)
   found = leaves(shapes(a)["params"])
   assert sum(leaf.size for leaf in found.values()) == cost.params(a)
-  kernels = {name.removesuffix("/kernel").removeprefix("backbone/"): leaf for name, leaf in found.items() if name.endswith("kernel")}
+  kernels = {
+    name.removesuffix("/kernel").removeprefix("backbone/"): leaf for name, leaf in found.items() if name.endswith("kernel")
+  }
   layers = {layer.name: layer for layer in cost.layers(a)}
   assert set(kernels) == set(layers)
   assert all(kernels[name].size == layers[name].weights for name in layers)
@@ -51,9 +53,9 @@ def run(architecture, compute=Compute(), train=False, x=None, variables=None):
   model = Classifier(architecture, compute)
   if not train:
     return jax.jit(model.apply)(variables, x)
-  return jax.jit(
-    lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(1)})
-  )(variables, x)
+  return jax.jit(lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(1)}))(
+    variables, x
+  )
 
 
 def lively(architecture):
@@ -127,7 +129,8 @@ def test_dropout_is_before_the_logits(tiny):
   variables = lively(tiny)
   variables["params"]["logits"] = {"kernel": np.eye(16, 10, dtype=np.float32), "bias": np.zeros(10, np.float32)}
   half, none = (
-    run(tiny.replace(head=dataclasses.replace(tiny.head, dropout=rate)), train=True, variables=variables)[0] for rate in (0.5, 0.0)
+    run(tiny.replace(head=dataclasses.replace(tiny.head, dropout=rate)), train=True, variables=variables)[0]
+    for rate in (0.5, 0.0)
   )
   kept = np.asarray(half) != 0
   assert 0.2 < kept.mean() < 0.8
@@ -160,11 +163,14 @@ def test_batch_norm_in_groups_is_batch_norm_of_each_group():
     batch_norm(4, x)
 
 
-@pytest.mark.parametrize(("name", "x", "y"), [
-  ("hard_swish", [-4, -3, 0, 1, 3, 5], [0, 0, 0, 4 / 6, 3, 5]),
-  ("hard_sigmoid", [-4, -3, 0, 1, 3, 5], [0, 0, 0.5, 4 / 6, 1, 1]),
-  ("relu6", [-1, 3, 8], [0, 3, 6]),
-])
+@pytest.mark.parametrize(
+  ("name", "x", "y"),
+  [
+    ("hard_swish", [-4, -3, 0, 1, 3, 5], [0, 0, 0, 4 / 6, 3, 5]),
+    ("hard_sigmoid", [-4, -3, 0, 1, 3, 5], [0, 0, 0.5, 4 / 6, 1, 1]),
+    ("relu6", [-1, 3, 8], [0, 3, 6]),
+  ],
+)
 def test_activations(name, x, y):
   np.testing.assert_allclose(FUNCTIONS[name](jnp.array(x, jnp.float32)), y, atol=1e-6)
 

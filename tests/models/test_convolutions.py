@@ -96,11 +96,14 @@ def test_the_cpu_path_has_no_grouped_convolution():
   assert "convolution(" not in text
 
 
-@pytest.mark.parametrize(("size", "stride", "padding", "expected"), [
-  (224, 2, "same", (0, 1)),
-  (224, 2, "symmetric", (1, 1)),
-  (7, 1, "same", (1, 1)),
-  (7, 2, "same", (1, 1)),
-])
+@pytest.mark.parametrize(
+  ("size", "stride", "padding", "expected"),
+  [
+    (224, 2, "same", (0, 1)),
+    (224, 2, "symmetric", (1, 1)),
+    (7, 1, "same", (1, 1)),
+    (7, 2, "same", (1, 1)),
+  ],
+)
 def test_pads_are_those_of_tensorflow_and_pytorch(size, stride, padding, expected):
   assert convolutions.pads(size, 3, stride, 1, padding) == expected

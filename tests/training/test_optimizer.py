@@ -41,7 +41,10 @@ def test_rmsprop_is_tensorflows_over_60_steps(epsilon):
 
 
 PARAMS = {
-  "block_01": {"depthwise": {"kernel": np.ones(3), "bn": {"scale": np.ones(3), "bias": np.ones(3)}}, "project": {"kernel": np.ones(3)}},
+  "block_01": {
+    "depthwise": {"kernel": np.ones(3), "bn": {"scale": np.ones(3), "bias": np.ones(3)}},
+    "project": {"kernel": np.ones(3)},
+  },
   "logits": {"kernel": np.ones(3), "bias": np.ones(3)},
 }
 
@@ -68,7 +71,9 @@ def rates(steps, batch_size=64, **changes):
 
 def test_exponential_is_a_staircase_in_epochs_after_a_linear_warm_up():
   given = {"lr": 0.1, "batch_reference": 64, "decay_rate": 0.5, "decay_epochs": 2.0, "warmup": 1.0}
-  np.testing.assert_allclose(rates([0, 4, 9, 10, 19, 20, 39, 40], **given), [0.01, 0.05, 0.1, 0.1, 0.1, 0.05, 0.05, 0.025], rtol=1e-5)
+  np.testing.assert_allclose(
+    rates([0, 4, 9, 10, 19, 20, 39, 40], **given), [0.01, 0.05, 0.1, 0.1, 0.1, 0.05, 0.05, 0.025], rtol=1e-5
+  )
 
 
 def test_the_papers_schedule_is_one_percent_every_three_epochs():

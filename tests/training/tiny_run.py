@@ -1,4 +1,4 @@
-"""Trains the tiny network on some of the embedded photos: `tiny_run.py WORKDIR [--kill STEP] [--config.SECTION.FIELD=VALUE ...]`.
+"""Trains the tiny network on a few embedded photos: `tiny_run.py WORKDIR [--kill STEP] [--config.SECTION.FIELD=VALUE ...]`.
 
 --kill STEP: the process kills itself with SIGKILL when it has handed over the batch of that step.
 """
@@ -6,9 +6,11 @@
 import ast
 import dataclasses
 import os
+import pathlib
 import signal
 import sys
 
+import numpy as np
 from conftest import tiny_architecture
 
 from mnv3_jax.config import base
@@ -16,6 +18,7 @@ from mnv3_jax.data.datasets import open_dataset
 from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.tasks.job import Job, compute
+from mnv3_jax.training.checkpoints import Checkpoints
 from mnv3_jax.training.loop import train
 
 
@@ -34,13 +37,21 @@ def tiny_config(**changes):
 
 def tiny_job(config):
   """The Job of a tiny_config."""
-  architecture = tiny_architecture()
+  changes = {} if config.model.bn_momentum is None else {"bn_momentum": config.model.bn_momentum}
+  architecture = tiny_architecture(**changes)
   return Job(
     architecture=architecture,
     model=Classifier(architecture, compute(config)),
     task=Classification(config.train.label_smoothing),
     dataset=open_dataset(config, architecture.resolution),
   )
+
+
+def last_state(workdir):
+  """The newest checkpoint of a run: (step, {path: leaf})."""
+  manager = Checkpoints(pathlib.Path(workdir) / "checkpoints", write=False)
+  step = manager.steps()[-1]
+  return step, {k: np.asarray(v) for k, v in manager.manager.restore(step).state.items()}
 
 
 @dataclasses.dataclass

@@ -1,0 +1,148 @@
+"""The config: every field changes something, every impossible value is named."""
+
+import json
+
+import pytest
+from tiny_run import last_state, tiny_config, tiny_job
+
+from mnv3_jax.architectures import fields
+from mnv3_jax.commands.train import read_config
+from mnv3_jax.config import base, check, from_dict
+from mnv3_jax.errors import WrongUse
+from mnv3_jax.report.run_directory import RunDirectory
+from mnv3_jax.tasks.job import classification
+from mnv3_jax.training import parallel
+from mnv3_jax.training.loop import train
+
+# another value for every field; "tests/architectures/test_fields.py" has those of the network itself
+OTHER = {
+  "model.bn_group": 4,
+  "model.dtype": "bfloat16",
+  "data.dataset": "cifar10",
+  "data.train_split": "train[:90]",
+  "data.eval_split": "test[:40]",
+  "data.augment": "none",
+  "data.fake": True,
+  "optim.name": "sgd",
+  "optim.lr": 0.02,
+  "optim.batch_reference": 32,
+  "optim.momentum": 0.5,
+  "optim.decay": 0.5,
+  "optim.epsilon": 0.1,
+  "optim.l2": 0.1,
+  "optim.l2_depthwise": True,
+  "optim.schedule": "cosine",
+  "optim.decay_rate": 0.5,
+  "optim.decay_epochs": 1.0,
+  "optim.warmup": 0.0,
+  "optim.ema": 0.5,
+  "train.batch_size": 20,
+  "train.epochs": 2.0,
+  "train.steps": 10,
+  "train.seed": 1,
+  "train.label_smoothing": 0.1,
+  "train.parallel": "pmap",
+  "train.log_every": 3,
+  "evaluate.batch_size": 7,
+  "evaluate.every": 2.0,
+  "checkpoint.every": 1.0,
+  "checkpoint.keep": 1,
+}
+
+
+def all_fields():
+  return {f"{section}.{name}" for section, values in base().items() for name in values}
+
+
+def test_no_field_is_forgotten():
+  network = {f"model.{f}" for f in fields.FIELDS if f not in fields.COMPUTE_FIELDS}
+  assert set(OTHER) | network | {"model.name"} == all_fields()
+
+
+# what stays behind when a tiny network is trained; l2 on depthwise kernels needs an l2 to be seen
+START = {"optim.l2": 1e-3, "train.epochs": 2.5}
+
+
+def outcome(workdir, monkeypatch, changes):
+  """Everything that a run leaves, and what it asked for on the way; or the sentence that refuses it."""
+  used = {"modes": [], "eval": []}
+  try:
+    config = tiny_config(**{**START, **changes})
+    check(config)
+    job = tiny_job(config)
+  except WrongUse as error:
+    return str(error)
+  for name, mode in (("shard_map", parallel.ShardMap), ("pmap", parallel.Pmap)):
+    monkeypatch.setitem(parallel.MODES, name, lambda name=name, mode=mode: used["modes"].append(name) or mode())
+  real = job.dataset.eval_batches
+  dataset = getattr(job.dataset, "real", job.dataset)
+  object.__setattr__(dataset, "eval_batches", lambda n: used["eval"].append(n) or real(n))
+  train(config, workdir, job)
+  step, leaves = last_state(workdir)
+  metrics = [{k: v for k, v in m.items() if k != "seconds"} for m in RunDirectory(workdir).metrics()]
+  kept = sorted(p.name for p in (workdir / "checkpoints").iterdir())
+  return step, {k: v.tobytes() for k, v in leaves.items()}, json.dumps(metrics), kept, used
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory):
+  """The outcome without a change."""
+  with pytest.MonkeyPatch.context() as patch:
+    return outcome(tmp_path_factory.mktemp("usual"), patch, {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("field", sorted(OTHER))
+def test_every_field_changes_the_run(field, usual, tmp_path, monkeypatch):
+  found = outcome(tmp_path, monkeypatch, {field: OTHER[field]})
+  assert found != usual
+  if field in ("train.parallel", "evaluate.batch_size", "checkpoint.keep", "train.log_every"):
+    # these change how, not what: the same parameters to the bit, or to rounding under pmap
+    assert found[0] == usual[0]
+    assert field == "train.parallel" or found[1] == usual[1]
+
+
+def test_the_same_outcome_twice(usual, tmp_path, monkeypatch):
+  assert outcome(tmp_path, monkeypatch, {}) == usual
+
+
+def test_the_network_of_a_config():
+  config = read_config("configs/fashion_mnist.py", ["--config.model.width=0.5", "--config.model.h_swish_from=112"])
+  a = classification(config).architecture
+  assert (a.name, a.width, a.num_classes) == ("mobilenetv3_small", 0.5, 10)
+  assert {b.activation for b in a.blocks} == {"relu"}
+  config.model.num_classes = 12
+  assert classification(config).architecture.num_classes == 12
+  config.model.num_classes = 9
+  with pytest.raises(WrongUse, match="has 10 classes"):
+    classification(config)
+
+
+def test_a_config_survives_json():
+  config = read_config("configs/fashion_mnist.py:mobilenetv3_large", ["--config.model.minimalistic=True"])
+  again = from_dict(json.loads(json.dumps(config.to_dict())), "config.json")
+  assert again.to_dict() == config.to_dict() and again.model.minimalistic is True
+  with pytest.raises(WrongUse, match=r"unknown field train.epoch"):
+    from_dict({"train": {"epoch": 3}}, "config.json")
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    ({"optim.schedule": "cosin"}, "did you mean 'cosine'"),
+    ({"optim.name": "adam"}, "rmsprop"),
+    ({"train.parallel": "pjit"}, "shard_map"),
+    ({"train.batch_size": 0}, "at least 1"),
+    ({"optim.lr": 0.0}, "above 0"),
+    ({"optim.ema": 1.0}, "below 1"),
+    ({"train.label_smoothing": -0.1}, "at least 0"),
+    ({"train.epochs": 0.0}, "above 0"),
+    ({"checkpoint.keep": 0}, "at least 1"),
+  ],
+)
+def test_impossible_values_are_named(changes, words):
+  config = tiny_config(**changes)
+  ((field, value),) = changes.items()
+  with pytest.raises(WrongUse) as error:
+    check(config)
+  assert f"config.{field} = {value!r}" in str(error.value) and words in str(error.value)

@@ -1,0 +1,62 @@
+"""Runs a few steps of the tiny network on the devices that there are and saves the parameters.
+
+`data_parallel.py OUT MODE GROUP [COORDINATOR COUNT INDEX]`: MODE is shard_map or pmap, GROUP the images that share batch-norm
+statistics; the rest starts one of several processes.
+"""
+
+import sys
+
+import jax
+
+if len(sys.argv) > 4:
+  address, count, index = sys.argv[4], int(sys.argv[5]), int(sys.argv[6])
+  jax.config.update("jax_cpu_collectives_implementation", "gloo")
+  jax.distributed.initialize(address, count, index)
+
+import dataclasses
+
+import numpy as np
+from conftest import tiny_architecture
+
+from mnv3_jax.config import base
+from mnv3_jax.data.datasets import open_dataset
+from mnv3_jax.models.classifier import Classifier
+from mnv3_jax.models.initialize import initialize
+from mnv3_jax.models.layers import Compute
+from mnv3_jax.tasks.classification import Classification
+from mnv3_jax.tasks.job import Job
+from mnv3_jax.training import parallel, state as states
+from mnv3_jax.training.checkpoints import flatten
+from mnv3_jax.training.evaluation import Evaluator
+from mnv3_jax.training.optimizer import optimizer, schedule
+from mnv3_jax.training.step import train_step
+
+
+def main(out, mode, group):
+  """Six steps and one evaluation."""
+  config = base()
+  config.data.update({"train_split": "train[:200]", "eval_split": "test[:50]"})
+  config.optim.update({"lr": 0.05, "batch_reference": 0, "epsilon": 0.01})
+  config.train.batch_size = 32
+  # without dropout, whose randomness belongs to a device
+  a = tiny_architecture()
+  a = a.replace(head=dataclasses.replace(a.head, dropout=0.0))
+  dataset = open_dataset(config, a.resolution, host=jax.process_index(), hosts=jax.process_count())
+  job = Job(a, Classifier(a, Compute(bn_group=group)), Classification(), dataset)
+  devices = parallel.MODES[mode]()
+  rule = optimizer(config.optim, schedule(config.optim, batch_size=32, steps_per_epoch=6, total_steps=6))
+  update = devices.compile(train_step(job.model, job.task, rule, ema=0.9, seed=0, axis=parallel.AXIS), outputs=2, donate=True)
+  state = devices.replicate(jax.device_get(states.create(initialize(job.model, 0), rule, True)))
+  batches = dataset.train_batches(0)
+  for _ in range(6):
+    state, sums = update(state, devices.shard(next(batches)))
+  figures = Evaluator(job, devices, 16)(state.ema)
+  if jax.process_index() == 0:
+    leaves = {k: np.asarray(v) for k, v in flatten(devices.fetch(state)).items()}
+    np.savez(
+      out, **leaves, **{f"figure {k}": v for k, v in figures.items()}, **{f"sum {k}": v for k, v in devices.fetch(sums).items()}
+    )
+
+
+if __name__ == "__main__":
+  main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -1,0 +1,66 @@
+"""The same step on one device, on eight, by shard_map and by pmap, and on two processes: the same parameters."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+SCRIPT = ROOT / "tests" / "training" / "data_parallel.py"
+
+
+def start(out, mode, devices, group, *words):
+  env = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+  }
+  command = [sys.executable, str(SCRIPT), str(out), mode, str(group), *map(str, words)]
+  return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(*processes):
+  for process in processes:
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors[-2000:]
+
+
+def saved(out):
+  with np.load(out) as arrays:
+    return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+  """One device with batch norm in groups of four images, as eight devices of four images have it; eight devices twice."""
+  folder = tmp_path_factory.mktemp("parallel")
+  kinds = {"one": ("shard_map", 1, 4), "shard_map": ("shard_map", 8, 0), "pmap": ("pmap", 8, 0)}
+  finish(*(start(folder / f"{name}.npz", *kind) for name, kind in kinds.items()))
+  return {name: saved(folder / f"{name}.npz") for name in kinds}
+
+
+def assert_close(found, expected, rtol, atol):
+  assert found.keys() == expected.keys()
+  for name in expected:
+    np.testing.assert_allclose(found[name], expected[name], rtol=rtol, atol=atol, err_msg=name)
+
+
+@pytest.mark.parametrize("mode", ["shard_map", "pmap"])
+def test_eight_devices_are_one_device_with_groups(runs, mode):
+  assert runs[mode]["figure count"] == 50
+  assert_close(runs[mode], runs["one"], rtol=1e-4, atol=1e-5)
+
+
+def test_shard_map_and_pmap_agree(runs):
+  assert_close(runs["pmap"], runs["shard_map"], rtol=1e-6, atol=1e-6)
+
+
+def test_two_processes_of_four_devices_are_eight_devices(runs, tmp_path):
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    address = f"localhost:{free.getsockname()[1]}"
+  finish(*(start(tmp_path / "two.npz", "shard_map", 4, 0, address, 2, i) for i in range(2)))
+  assert_close(saved(tmp_path / "two.npz"), runs["one"], rtol=1e-4, atol=1e-5)
