@@ -1,17 +1,26 @@
-"""MobileNetV3-Small on the embedded photos: the demo."""
+"""MobileNetV3-Small on the embedded photos: the demo.
+
+Command:   mnv3 train --config configs/fashion_mnist.py --workdir DIR
+Machine:   two CPU cores, about five minutes
+Expected:  0.90 top-1 (averaged weights) on the 2,000 test photos; experiments/results/demo/report.json has the figures of a run
+Source:    this project's own recipe. The optimizer is the paper's RMSProp; its schedule and constants are not, since 6,500 steps
+           are 50 times fewer than the paper's. A small epsilon makes RMSProp adaptive from the first step on: with the 0.001 that
+           is usual on ImageNet the same network was 7 points behind after 8 epochs.
+"""
 
 from mnv3_jax.config import base
 
 
 def get_config(model="mobilenetv3_small"):
-  """`configs/fashion_mnist.py:mobilenetv3_large` trains another network."""
+  """The config; `configs/fashion_mnist.py:mobilenetv3_large` trains another network."""
   config = base()
   config.model.name = model
   config.model.resolution = 32
-  config.model.bn_momentum = 0.99
-  config.optim.update({"lr": 0.02, "batch_reference": 0, "epsilon": 0.002, "decay_rate": 0.9, "decay_epochs": 1.0})
-  config.optim.update({"warmup": 1.0, "ema": 0.999})
-  config.train.update({"batch_size": 64, "epochs": 40.0})
-  config.evaluate.every = 2.0
-  config.checkpoint.every = 5.0
+  # 156 steps an epoch: statistics that follow within a few dozen steps
+  config.model.bn_momentum = 0.97
+  config.data.augment = "shift_flip"
+  config.optim.update({"lr": 2e-4, "batch_reference": 0, "epsilon": 1e-6, "schedule": "cosine", "warmup": 1.0, "ema": 0.999})
+  config.train.update({"batch_size": 64, "epochs": 42.0, "log_every": 156})
+  config.evaluate.every = 3.0
+  config.checkpoint.every = 3.0
   return config

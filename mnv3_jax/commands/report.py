@@ -1,17 +1,23 @@
 """mnv3 report: a page about a run."""
 
+import dataclasses
+import json
+import os
 import pathlib
 import platform
 
 import numpy as np
+from PIL import Image
 
 from mnv3_jax.commands.options import Options, add_workdir, start_jax
 from mnv3_jax.errors import WrongUse
+from mnv3_jax.report import plots
+from mnv3_jax.report.run_directory import RunDirectory, write_atomically
 
 EXAMPLE = "mnv3 report --workdir /tmp/run --tflite small.tflite --out /tmp/report"
 
-# invocations that are timed, and photos on the contact sheet: the first ones, then wrong ones
-RUNS, FIRST, WRONG = 200, 32, 8
+# invocations that are timed; photos on the contact sheet, the first ones and wrong ones; photos left as files to try
+RUNS, FIRST, WRONG, PHOTOS = 200, 32, 8, 8
 
 
 def main(arguments):
@@ -27,96 +33,118 @@ def main(arguments):
 
   content = runtime.read(given.tflite)
   start_jax()
-  from mnv3_jax.mobile.export import reference
-  from mnv3_jax.mobile.latency import measure
-  from mnv3_jax.report import plots
-  from mnv3_jax.report.run_directory import RunDirectory, write_atomically
   from mnv3_jax.training import trained
 
   directory = RunDirectory(given.workdir)
-  result = directory.result()
   run = trained.load(given.workdir, given.weights)
-  if not result:
+  if not directory.result():
     raise WrongUse(f"{given.workdir!r} is not done yet; the same train command goes on with it")
   network = runtime.Network(content, name=repr(given.tflite))
-  dataset = run.job.dataset
-  batches = [(b["image"][b["mask"] > 0], b["label"][b["mask"] > 0]) for b in dataset.eval_batches(500)]
-  images, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
-  if network.input_shape[1:] != images.shape[1:]:
-    raise WrongUse(f"{given.tflite!r} takes images of {network.input_shape[1:]}, the run has {images.shape[1:]}")
-  flax = reference(run.job.model, run.variables, images)
-  lite = network.run_all(images)
-  latency = measure(network, RUNS, threads=1)
+  if network.input_shape[1] != run.job.architecture.resolution:
+    raise WrongUse(
+      f"{given.tflite!r} takes images of {network.input_shape[1]} px, the run has {run.job.architecture.resolution} px"
+    )
+  images, labels = test_images(run.job.dataset)
+  figures, lite = measured(run, directory.result(), network, images, labels)
+  figures["tflite"]["bytes"] = len(content)
 
   out = pathlib.Path(given.out)
-  out.mkdir(parents=True, exist_ok=True)
-  name = run.job.architecture.name
-  plots.learning_curve(directory.metrics(), out / "learning_curve.png", f"{name} on {run.config.data.dataset}")
-  predicted = lite.argmax(1)
-  probability = np.exp(lite - np.logaddexp.reduce(lite, 1)[:, None]).max(1)
-  wrong = np.flatnonzero(predicted != labels)
-  shown = np.concatenate([np.arange(min(FIRST, len(labels))), wrong[wrong >= FIRST][:WRONG]])
-  plots.contact_sheet(
-    images[shown, :, :, 0],
-    dataset.classes,
-    labels[shown],
-    predicted[shown],
-    probability[shown],
-    out / "predictions.png",
-    f"The first {FIRST} test photos through the .tflite, and {len(shown) - FIRST} more that it gets wrong",
-  )
-  agree = int((flax.argmax(1) == predicted).sum())
-  n = len(labels)
-  rows = [
-    ("network", f"{name}, {run.job.architecture.resolution} px, width {run.job.architecture.width:g}"),
-    ("parameters", f"{result['params']:,}"),
-    ("multiply-adds", f"{result['madds']:,}"),
-    ("training", f"{result['epochs']:g} epochs, {result['steps']:,} steps, {result['seconds']:.0f} s, seed {result['seed']}"),
-    *(
-      (f"top-1, {kind} weights", f"{v['top1']:.4f} of {v['count']:,} test photos")
-      for kind, v in result["metrics"]["test"].items()
-    ),
-    (f"top-1, .tflite ({given.weights} weights)", f"{(predicted == labels).mean():.4f} of {n:,} test photos"),
-    (".tflite agrees with Flax", f"on {agree:,} of {n:,}; largest difference of a logit {np.abs(flax - lite).max():.1e}"),
-    (
-      ".tflite",
-      f"{len(content) / 1e6:.2f} MB, {sum(network.ops.values())} operators, XNNPACK partitions: {network.partitions}",
-    ),
-    ("operators", ", ".join(f"{k} {op}" for op, k in network.ops.items())),
-    (
-      "latency, 1 thread",
-      f"median {latency.median_ms:.3f} ms, quartiles {latency.p25_ms:.3f} to {latency.p75_ms:.3f} ms, {latency.runs} runs",
-    ),
-    ("machine", f"{processor()}; {result['devices']['count']} × {result['devices']['kind']} for training"),
-    ("versions", ", ".join(f"{k} {v}" for k, v in result["versions"].items())),
-  ]
-  classes = [
-    f"| {c} | {(predicted[labels == i] == i).mean():.3f} | {most_mistaken(predicted, labels, i, dataset.classes)} |"
-    for i, c in enumerate(dataset.classes)
-  ]
-  text = [
-    f"# {name} on {run.config.data.dataset}",
-    "",
-    "| | |",
-    "|---|---|",
-    *(f"| {k} | {v} |" for k, v in rows),
-    "",
-    "![learning curve](learning_curve.png)",
-    "",
-    "![predictions](predictions.png)",
-    "",
-    "| class | top-1, .tflite | most often taken for |",
-    "|---|---|---|",
-    *classes,
-    "",
-  ]
-  write_atomically(out / "report.md", "\n".join(text))
-  for k, v in rows[:-2]:
-    print(f"{k:<28} {v}")
+  (out / "photos").mkdir(parents=True, exist_ok=True)
+  title = f"{figures['model']} on {run.config.data.dataset}"
+  plots.learning_curve(directory.metrics(), out / "learning_curve.png", title)
+  sheet(images, labels, lite, run.job.dataset.classes, out / "predictions.png")
+  for i in range(min(PHOTOS, len(images))):
+    name = run.job.dataset.classes[labels[i]].lower().replace("/", "_").replace(" ", "_")
+    Image.fromarray(np.uint8(np.round((images[i] + 1) * 127.5))).save(out / "photos" / f"{i}_{name}.png")
+  rows = as_rows(figures)
+  write_atomically(out / "report.json", json.dumps(figures, indent=2) + "\n")
+  write_atomically(out / "report.md", as_page(title, rows, labels, lite.argmax(1), run.job.dataset.classes))
+  for name, value in rows:
+    print(f"{name:<26} {value}")
   print(f"\nreport          {out / 'report.md'}")
   print(f"learning curve  {out / 'learning_curve.png'}")
   print(f"predictions     {out / 'predictions.png'}")
+  print(f"some photos     {out / 'photos'}")
   print(f"network         {given.tflite}")
+
+
+def test_images(dataset):
+  """Every test image (n, r, r, channels) and label (n,) of a data set."""
+  batches = [(b["image"][b["mask"] > 0], b["label"][b["mask"] > 0]) for b in dataset.eval_batches(500)]
+  return tuple(np.concatenate(part) for part in zip(*batches, strict=True))
+
+
+def measured(run, result, network, images, labels):
+  """The figures of a run and of its .tflite file, and the file's logits (n, classes) of all test images."""
+  from mnv3_jax.mobile.export import reference
+  from mnv3_jax.mobile.latency import measure
+
+  flax, lite = reference(run.job.model, run.variables, images), network.run_all(images)
+  figures = {
+    **{k: result[k] for k in ("model", "params", "madds", "epochs", "steps", "seconds", "seed", "versions", "devices")},
+    "resolution": run.job.architecture.resolution,
+    "top1": {kind: v["top1"] for kind, v in result["metrics"]["test"].items()},
+    "examples": len(labels),
+    "tflite": {
+      "top1": float((lite.argmax(1) == labels).mean()),
+      "agrees": int((flax.argmax(1) == lite.argmax(1)).sum()),
+      "max_difference": float(np.abs(flax - lite).max()),
+      "ops": network.ops,
+      "partitions": network.partitions,
+    },
+    "latency": dataclasses.asdict(measure(network, RUNS, threads=1)),
+    "processor": processor(),
+  }
+  return figures, lite
+
+
+def as_rows(f):
+  """Figures as people read them: a list of (name, value)."""
+  tflite, latency = f["tflite"], f["latency"]
+  ops = ", ".join(f"{n} {op}" for op, n in tflite["ops"].items())
+  return [
+    ("network", f"{f['model']}, {f['resolution']} px"),
+    ("parameters", f"{f['params']:,}"),
+    ("multiply-adds", f"{f['madds']:,}"),
+    ("training", f"{f['epochs']:g} epochs, {f['steps']:,} steps, {f['seconds']:.0f} s, seed {f['seed']}"),
+    *((f"top-1, {kind} weights", f"{top1:.4f} of {f['examples']:,} test photos") for kind, top1 in f["top1"].items()),
+    ("top-1, .tflite", f"{tflite['top1']:.4f} of {f['examples']:,} test photos"),
+    (
+      ".tflite agrees with Flax",
+      f"on {tflite['agrees']:,} of {f['examples']:,}; largest difference of a logit {tflite['max_difference']:.1e}",
+    ),
+    (".tflite", f"{tflite['bytes'] / 1e6:.2f} MB, XNNPACK partitions: {tflite['partitions']}"),
+    ("operators", ops),
+    (
+      "latency, 1 thread",
+      f"median {latency['median_ms']:.3f} ms, quartiles {latency['p25_ms']:.3f} to {latency['p75_ms']:.3f} ms",
+    ),
+    ("machine", f"{f['processor']}; trained on {f['devices']['count']} × {f['devices']['kind']}"),
+    ("versions", ", ".join(f"{name} {version}" for name, version in f["versions"].items())),
+  ]
+
+
+def sheet(images, labels, logits, classes, path):
+  """The contact sheet: the first test photos, then some that are taken for something else."""
+  predicted = logits.argmax(1)
+  probability = np.exp(logits.max(1) - np.logaddexp.reduce(logits, 1))
+  wrong = np.flatnonzero(predicted != labels)
+  shown = np.concatenate([np.arange(min(FIRST, len(labels))), wrong[wrong >= FIRST][:WRONG]])
+  title = f"The first {FIRST} test photos through the .tflite, and {len(shown) - FIRST} more that it gets wrong"
+  plots.contact_sheet(images[shown, :, :, 0], classes, labels[shown], predicted[shown], probability[shown], path, title)
+
+
+def as_page(title, rows, labels, predicted, classes):
+  """report.md."""
+  by_class = [
+    f"| {c} | {(predicted[labels == i] == i).mean():.3f} | {most_mistaken(predicted, labels, i, classes)} |"
+    for i, c in enumerate(classes)
+    if (labels == i).any()
+  ]
+  lines = [f"# {title}", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
+  lines += ["![learning curve](learning_curve.png)", "", "![predictions](predictions.png)", ""]
+  lines += ["| class | top-1, .tflite | most often taken for |", "|---|---|---|", *by_class, ""]
+  return "\n".join(lines)
 
 
 def most_mistaken(predicted, labels, i, names):
@@ -127,8 +155,6 @@ def most_mistaken(predicted, labels, i, names):
 
 def processor():
   """The processor's name and number of cores."""
-  import os
-
   info = pathlib.Path("/proc/cpuinfo")
   lines = info.read_text().splitlines() if info.is_file() else []
   names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]

@@ -45,7 +45,9 @@ class Bar:
   def __enter__(self):
     if self.rich:
       self.rich.start()
-      self.task = self.rich.add_task("compiling, once", total=self.total, completed=self.start)
+      self.task = self.rich.add_task("compiling", total=self.total, completed=self.start)
+    else:
+      self.say("compiling ...")
     return self
 
   def __exit__(self, *_):
@@ -58,6 +60,11 @@ class Bar:
       self.rich.console.print(text, highlight=False, markup=False)
     else:
       print(text, file=self.stream, flush=True)
+
+  def advance(self, step):
+    """Moves the bar to `step`; says nothing where there is no terminal."""
+    if self.rich:
+      self.rich.update(self.task, completed=step)
 
   def update(self, step, loss, items):
     """Says that `step` steps are done, the last `items` items with this loss; the first call starts the clock."""

@@ -1,5 +1,6 @@
 """Orbax checkpoints with digests: Orbax restores a flipped bit without a word, so every leaf carries its CRC."""
 
+import copy
 import pathlib
 import shutil
 import zlib
@@ -43,6 +44,8 @@ class Checkpoints:
   def save(self, step, tree, meta, best_step):
     """Saves NumPy leaves and a JSON dict in the background, then drops all but the newest `keep` and `best_step`."""
     flat = flatten(tree)
+    # the caller goes on counting while this is written
+    meta = copy.deepcopy(meta)
     self.manager.wait_until_finished()
     self.manager.save(
       step,

@@ -5,6 +5,7 @@ import dataclasses
 import math
 import platform
 import signal
+import threading
 import time
 
 import flax
@@ -147,10 +148,12 @@ class _Run:
         step += 1
         pending.append(sums)
         log, evaluate = plan.due(step, plan.log), plan.due(step, plan.evaluate)
-        save = plan.due(step, plan.checkpoint) or self.stop
+        stop = self.stop
+        save = plan.due(step, plan.checkpoint) or stop
         # metrics are fetched one step late, so that the device never waits for the host
         while len(pending) > (0 if log or evaluate or save else 1):
           self._add(self.devices.fetch(pending.pop(0)), step - len(pending))
+        self.bar.advance(step - len(pending))
         if log:
           self._log(step)
         if evaluate:
@@ -158,8 +161,8 @@ class _Run:
         if save:
           self._save(step, state)
           saved = step
-        if self.stop and step < plan.total:
-          raise StartAgain(f"stopped by {self.stop} after step {step}; the same command goes on from there")
+        if stop and step < plan.total:
+          raise StartAgain(f"stopped by {stop} after step {step}; the same command goes on from there")
       if saved < step:
         self._save(step, state)
 
@@ -199,8 +202,7 @@ class _Run:
     for kind, variables in kinds.items():
       self.memory["evaluated"][kind] = self.evaluator(variables)
       self._record(step, "test", kind, self.memory["evaluated"][kind])
-    figures = self.memory["evaluated"][kind]
-    value = figures[self.job.task.best]
+    value = self.memory["evaluated"]["ema" if state.ema else "raw"][self.job.task.best]
     self.bar.say(f"epoch {step / self.plan.per_epoch:g}: {_figures({'test': self.memory['evaluated']})}")
     best = self.memory["best"]
     if best and value <= best["value"]:
@@ -223,7 +225,9 @@ class _Run:
       for s, handler in before.items():
         signal.signal(s, handler)
 
-    before = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
+    # Python gives signals to the main thread only
+    mine = threading.current_thread() is threading.main_thread()
+    before = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)} if mine else {}
     try:
       yield
     finally:

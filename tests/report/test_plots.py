@@ -1,0 +1,44 @@
+"""The pictures hold what they are said to hold."""
+
+import numpy as np
+from PIL import Image
+
+from mnv3_jax.report import plots
+
+
+def pixels(path):
+  with Image.open(path) as image:
+    return np.asarray(image.convert("RGB")).astype(int)
+
+
+def has(image, colour):
+  """The share of pixels of a colour given as #rrggbb."""
+  rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+  return (np.abs(image - rgb).max(2) < 12).mean()
+
+
+def test_the_contact_sheet_marks_right_and_wrong(tmp_path):
+  photos = np.random.default_rng(0).uniform(size=(5, 28, 28))
+  names, labels = ("cat", "dog"), np.array([0, 1, 0, 1, 0])
+  for name, predicted in (("right", labels), ("wrong", 1 - labels)):
+    plots.contact_sheet(photos, names, labels, predicted, np.full(5, 0.9), tmp_path / f"{name}.png", "title", columns=3)
+  right, wrong = (pixels(tmp_path / f"{name}.png") for name in ("right", "wrong"))
+  assert has(right, plots.GREEN) > 0.01 > has(right, plots.RED) == 0
+  assert has(wrong, plots.RED) > 0.01 > has(wrong, plots.GREEN) == 0
+
+
+def metric(step, split, weights, top1):
+  return {"step": step, "epoch": step / 10, "split": split, "weights": weights, "values": {"loss": 3 - top1, "top1": top1}}
+
+
+def test_the_learning_curve_has_all_three_lines(tmp_path):
+  kinds = (("train", "raw", 100), ("test", "raw", 130), ("test", "ema", 160))
+  lines = [metric(step, split, weights, step / scale) for step in (10, 20, 90) for split, weights, scale in kinds]
+  plots.learning_curve(lines, tmp_path / "curve.png", "title")
+  image = pixels(tmp_path / "curve.png")
+  assert all(has(image, colour) > 0.0005 for colour in (plots.GREY, plots.ORANGE, plots.BLUE))
+
+
+def test_a_run_without_an_average_or_an_evaluation_has_a_curve_too(tmp_path):
+  plots.learning_curve([metric(10, "train", "raw", 0.5), metric(20, "train", "raw", 0.6)], tmp_path / "curve.png", "title")
+  assert has(pixels(tmp_path / "curve.png"), plots.GREY) > 0.0005

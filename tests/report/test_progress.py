@@ -1,0 +1,44 @@
+"""Progress: a bar on a terminal, plain lines elsewhere."""
+
+import io
+import os
+import pty
+import re
+
+import pytest
+
+from mnv3_jax.report import progress
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")])
+def test_durations(seconds, text):
+  assert progress.duration(seconds) == text
+
+
+def go(bar):
+  with bar:
+    bar.update(10, 2.5, 640)
+    bar.advance(15)
+    bar.update(20, 1.25, 640)
+    bar.say("epoch 1: [good]")
+
+
+def test_plain_lines_where_there_is_no_terminal():
+  stream = io.StringIO()
+  go(progress.Bar(100, stream=stream))
+  compiling, step, epoch = stream.getvalue().splitlines()
+  assert compiling == "compiling ..." and epoch == "epoch 1: [good]"
+  assert re.fullmatch(r"step 20/100  loss 1\.250  [\d,]+ images/s  \d+ s left", step)
+
+
+def test_a_bar_on_a_terminal(monkeypatch):
+  monkeypatch.setenv("TERM", "xterm")
+  monkeypatch.setenv("COLUMNS", "120")
+  ours, theirs = pty.openpty()
+  with os.fdopen(theirs, "w") as stream:
+    go(progress.Bar(100, stream=stream))
+    stream.flush()
+    shown = os.read(ours, 1 << 16).decode()
+  os.close(ours)
+  assert "20/100" in shown and "loss 1.250" in shown and "images/s" in shown and "left" in shown
+  assert "epoch 1: [good]" in shown

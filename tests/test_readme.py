@@ -1,0 +1,124 @@
+"""Every command of the README, and that the rest of it is true."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "experiments"))
+import demo
+
+README = (ROOT / "README.md").read_text()
+
+
+def commands():
+  """The lines of all shell blocks, without comments."""
+  blocks = re.findall(r"```sh\n(.*?)```", README, re.S)
+  return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def run(words, folder):
+  """A command with this test's Python first on the path; fails the test if it fails."""
+  path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+  environment = {**os.environ, "PATH": path, "PYTHONWARNINGS": "error"}
+  done = subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment, timeout=1500)
+  assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+  return done.stdout
+
+
+@pytest.fixture(scope="module")
+def demonstrated(tmp_path_factory):
+  """What `make demo` leaves, in a folder that has the clone's files; this test's environment stands for .venv."""
+  clone = tmp_path_factory.mktemp("readme") / "clone"
+  clone.mkdir()
+  files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
+  for name in files.stdout.split():
+    if (ROOT / name).is_file():
+      (clone / name).parent.mkdir(parents=True, exist_ok=True)
+      shutil.copy(ROOT / name, clone / name)
+  (clone / ".venv").symlink_to(sys.prefix)
+  out = run(["make", "demo", "--assume-old=.venv/core", "--assume-old=.venv/bin/python"], clone)
+  return clone, out
+
+
+@pytest.mark.slow
+def test_the_demo_reaches_its_figures(demonstrated):
+  import json
+
+  clone, out = demonstrated
+  assert "what to type next" in out and "demo/report.md" in out
+  assert {"report.md", "learning_curve.png", "predictions.png", "mobilenetv3_small.tflite"} <= {
+    p.name for p in (clone / "demo").iterdir()
+  }
+  report = json.loads((clone / "demo" / "report.json").read_text())
+  assert report["examples"] == 2000
+  assert report["top1"]["ema"] >= 0.88
+  assert report["tflite"]["agrees"] >= 1999
+  assert report["tflite"]["partitions"] == 1
+
+
+@pytest.mark.slow
+def test_every_command(demonstrated):
+  clone, _ = demonstrated
+  tried = []
+  for line in commands():
+    words = shlex.split(line)
+    if words[0] == "mnv3":
+      tried.append(run(words, clone))
+    else:
+      assert line in ("make demo", "make test", "source .venv/bin/activate") or words[:2] == ["pip", "install"], line
+  assert len(tried) >= 7
+
+
+@pytest.mark.slow
+def test_the_python_block(demonstrated):
+  (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+  out = run([sys.executable, "-c", code], demonstrated[0])
+  assert "bneck 5×5" in out and "h-swish" not in out
+
+
+def test_make_test_is_what_ci_runs():
+  assert "make test" in commands() and "\nmake test\n" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_pip_lines_name_extras_that_jax_has():
+  extras = [re.search(r"jax\[(\w+)\]", line)[1] for line in commands() if line.startswith("pip install")]
+  assert extras == ["cuda13", "tpu"]
+  assert set(extras) <= set(metadata.metadata("jax").get_all("Provides-Extra"))
+
+
+def test_the_table_is_the_kept_demos():
+  assert demo.rendered(README) == README, "run: python experiments/demo.py"
+
+
+def test_the_counts_are_the_values():
+  from mnv3_jax.architectures import cost, zoo
+
+  for model in zoo.MODELS.values():
+    assert f"| {cost.params(model()):,} | {cost.madds(model()):,} |" in README
+
+
+def test_links_and_pictures_are_there():
+  for target in re.findall(r"\]\((?!http)(.*?)\)", README):
+    assert (ROOT / target).is_file(), target
+
+
+def test_requirements_pin_everything_that_is_installed():
+  """The tests run in what requirements.txt says: what users install is what was tested."""
+  pins = dict(re.findall(r"^([\w.-]+)==([\w.]+)", "\n".join(applicable()), re.M))
+  for distribution in ("jax", "flax", "optax", "orbax-checkpoint", "litert-converter", "ai-edge-litert", "numpy", "pytest"):
+    assert metadata.version(distribution) == pins[distribution]
+
+
+def applicable():
+  """The lines of requirements.txt whose marker holds here."""
+  from packaging.requirements import Requirement
+
+  lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
+  return [line for line in lines if Requirement(line).marker is None or Requirement(line).marker.evaluate()]
