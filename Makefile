@@ -39,7 +39,6 @@ demo: $(VENV)/core
 	@echo "  $(BIN)/mnv3 summary mobilenetv3_large                        # the network as the paper's table"
 	@echo "  $(BIN)/mnv3 summary mobilenetv3_small --h_swish_from=112     # an ablation"
 	@echo "  $(BIN)/mnv3 predict --workdir $(OUT)/run $(OUT)/photos/0_*.png     # or a photo of your own"
-	@echo "  $(BIN)/tensorboard or any reader of $(OUT)/run/metrics.jsonl # every figure of the run"
 
 test: $(VENV)/tests
 	$(BIN)/python -m pytest -m 'not slow' $(PYTEST)

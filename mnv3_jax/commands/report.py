@@ -107,7 +107,10 @@ def as_rows(f):
     ("parameters", f"{f['params']:,}"),
     ("multiply-adds", f"{f['madds']:,}"),
     ("training", f"{f['epochs']:g} epochs, {f['steps']:,} steps, {f['seconds']:.0f} s, seed {f['seed']}"),
-    *((f"top-1, {kind} weights", f"{top1:.4f} of {f['examples']:,} test photos") for kind, top1 in f["top1"].items()),
+    *(
+      (f"top-1, {'EMA' if kind == 'ema' else kind} weights", f"{top1:.4f} of {f['examples']:,} test photos")
+      for kind, top1 in f["top1"].items()
+    ),
     ("top-1, .tflite", f"{tflite['top1']:.4f} of {f['examples']:,} test photos"),
     (
       ".tflite agrees with Flax",
