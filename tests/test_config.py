@@ -33,7 +33,7 @@ OTHER = {
   "optim.l2_depthwise": True,
   "optim.schedule": "cosine",
   "optim.decay_rate": 0.5,
-  "optim.decay_epochs": 1.0,
+  "optim.decay_epochs": 2.0,
   "optim.warmup": 0.0,
   "optim.ema": 0.5,
   "train.batch_size": 20,
@@ -60,7 +60,7 @@ def test_no_field_is_forgotten():
 
 
 # what stays behind when a tiny network is trained; l2 on depthwise kernels needs an l2 to be seen
-START = {"optim.l2": 1e-3, "train.epochs": 2.5}
+START = {"checkpoint.keep": 4, "optim.l2": 1e-3, "optim.decay_epochs": 1.0, "optim.decay_rate": 0.9, "train.epochs": 2.5}
 
 
 def outcome(workdir, monkeypatch, changes):

@@ -19,7 +19,6 @@ def main(arguments):
   run = trained.load(given.workdir, given.weights)
   config = run.config
   devices = parallel.MODES[config.train.parallel]()
-  parallel.devices_share(config.evaluate.batch_size, "config.evaluate.batch_size")
   figures = Evaluator(run.job, devices, config.evaluate.batch_size)(devices.replicate(run.variables))
   if given.json:
     print_json({"model": run.job.architecture.name, "step": run.step, "weights": given.weights, **figures})

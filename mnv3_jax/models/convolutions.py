@@ -7,6 +7,7 @@ order of magnitude slower forward, and more in its gradient, than sums of shifte
 The custom gradient is reverse-mode only; forward-mode (`jax.jvp`) works with formulation="plain".
 """
 
+import dataclasses
 import functools
 import itertools
 
@@ -91,25 +92,35 @@ def depthwise(x_bhwc, w_hw1c, *, stride=1, dilation=1, padding="same", formulati
   return lax.platform_dependent(x_bhwc, w_hw1c, cpu=shifted, default=plain)
 
 
+@dataclasses.dataclass(frozen=True)
 class _Axis:
   """The arithmetic of one axis: where tap i of the kernel meets the input, and the input the taps.
 
   Output h reads padded input `i * dilation + stride * h`, which is input u = that - low.
   """
 
-  def __init__(self, size, kernel, stride, dilation, padding):
-    self.key = (size, kernel, stride, dilation, padding)
-    self.size, self.stride, self.dilation = size, stride, dilation
-    self.low, self.high = pads(size, kernel, stride, dilation, padding)
-    self.out = -(-size // stride)
-    # a tap that only ever meets padding contributes nothing: most of a 5x5 kernel on a 2x2 map
-    self.taps = [i for i in range(kernel) if any(0 <= i * dilation + stride * h - self.low < size for h in range(self.out))]
+  size: int
+  kernel: int
+  stride: int
+  dilation: int
+  padding: str
 
-  def __eq__(self, other):
-    return isinstance(other, _Axis) and self.key == other.key
+  @property
+  def pads(self):
+    """(low, high)."""
+    return pads(self.size, self.kernel, self.stride, self.dilation, self.padding)
 
-  def __hash__(self):
-    return hash(self.key)
+  @property
+  def out(self):
+    """Outputs."""
+    return -(-self.size // self.stride)
+
+  @property
+  def taps(self):
+    """The taps that matter: one that only ever meets padding adds nothing (most of a 5x5 kernel on a 2x2 map)."""
+    first = [i * self.dilation - self.pads[0] for i in range(self.kernel)]
+    met = [any(0 <= u + self.stride * h < self.size for h in range(self.out)) for u in first]
+    return [i for i in range(self.kernel) if met[i]]
 
   def read(self, x, axis, tap):
     """The padded input that `tap` multiplies: a strided slice of length `out`."""
@@ -119,7 +130,7 @@ class _Axis:
   def phase(self, rho):
     """Inputs u = stride * q + rho, q < count: (count, [(tap, h - q)]) for the taps that reach them."""
     count = -(-(self.size - rho) // self.stride)
-    reached = [(i, rho + self.low - i * self.dilation) for i in self.taps]
+    reached = [(i, rho + self.pads[0] - i * self.dilation) for i in self.taps]
     return count, [(i, offset // self.stride) for i, offset in reached if offset % self.stride == 0]
 
 
@@ -140,7 +151,7 @@ def _dot(pairs, dtype):
 def _under_taps(x_bhwc, axes):
   """Yields (i, j, the slice of the padded input under tap i, j) for every tap that matters."""
   y, x = axes
-  padded = _pad(x_bhwc, (y.low, y.high), (x.low, x.high))
+  padded = _pad(x_bhwc, y.pads, x.pads)
   rows = {i: y.read(padded, 1, i) for i in y.taps}
   for i, j in itertools.product(y.taps, x.taps):
     yield i, j, x.read(rows[i], 2, j)

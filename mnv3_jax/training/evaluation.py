@@ -1,5 +1,7 @@
 """Exact evaluation: every example once, on any number of devices and hosts."""
 
+import jax
+
 from mnv3_jax.training import parallel
 from mnv3_jax.training.step import evaluation_step
 
@@ -10,11 +12,12 @@ class Evaluator:
   Args:
     job: see tasks/job.py.
     devices: one of parallel.MODES, made.
-    batch_size: over all devices; the last batch is filled up and masked.
+    batch_size: over all devices, rounded up to what divides among them; the last batch is filled up and masked.
   """
 
   def __init__(self, job, devices, batch_size):
-    self.job, self.devices, self.batch_size = job, devices, batch_size
+    self.job, self.devices = job, devices
+    self.batch_size = -(-batch_size // jax.device_count()) * jax.device_count()
     self.step = devices.compile(evaluation_step(job.model, job.task, parallel.AXIS), outputs=1, donate=False)
 
   def __call__(self, variables):

@@ -72,13 +72,12 @@ def train(config, workdir, job):
     The content of result.json.
 
   Raises:
-    WrongUse: if the directory holds something else, or a batch does not divide among the devices.
+    WrongUse: if the directory holds something else, or the batch does not divide among the devices.
     StoppedForGood: if the loss is not finite.
     StartAgain: after SIGTERM or SIGINT, once everything is saved.
   """
   run = RunDirectory(workdir)
-  parallel.devices_share(config.train.batch_size, "config.train.batch_size")
-  parallel.devices_share(config.evaluate.batch_size, "config.evaluate.batch_size")
+  parallel.check_batch(config.train.batch_size)
   try:
     run.open_for(config.to_dict())
     result = run.result()

@@ -71,9 +71,9 @@ class Pmap:
 MODES = {"shard_map": ShardMap, "pmap": Pmap}
 
 
-def devices_share(batch_size, what):
-  """Raises WrongUse unless `batch_size` divides among all devices; names the nearest that does."""
+def check_batch(batch_size):
+  """Raises WrongUse unless a training batch divides among all devices; names the nearest that does."""
   n = jax.device_count()
   if batch_size % n:
     near = max(round(batch_size / n), 1) * n
-    raise WrongUse(f"{what} = {batch_size} does not divide among {n} devices; the nearest that does is {near}")
+    raise WrongUse(f"config.train.batch_size = {batch_size} does not divide among {n} devices; the nearest that does is {near}")

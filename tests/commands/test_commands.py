@@ -141,6 +141,7 @@ TRAIN = ("train", "--config", "configs/fashion_mnist.py", "--workdir", "{new}")
     ((*TRAIN, "--config.train.epochs"), "has no value"),
     ((*TRAIN, "--config.model.name=mobilenetv3_smal"), "did you mean 'mobilenetv3_small'?"),
     ((*TRAIN, "--config.model.width=-1"), "width = -1.0 is not possible"),
+    ((*TRAIN, "--config.model.bn_group=7"), "bn_group = 7 does not divide the 64 images"),
     ((*TRAIN, "--config.optim.ema=2"), "config.optim.ema = 2.0 is not possible"),
     ((*TRAIN, "--epochs=3"), "train has no option '--epochs'"),
     (

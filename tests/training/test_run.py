@@ -117,19 +117,15 @@ def test_killed_at_twenty_random_moments(tmp_path):
   path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
   chance, kills = random.Random(0), 0
   while kills < 20:
-    process = subprocess.Popen(
-      [sys.executable, str(ROOT / "tests" / "training" / "tiny_run.py"), str(tmp_path / "run"), *words],
-      env={**os.environ, "PYTHONPATH": path},
-      stdout=subprocess.PIPE,
-      text=True,
-    )
-    # the moment counts from the first line that it prints, when imports are done
-    process.stdout.readline()
-    timer = threading.Timer(chance.uniform(0, 5), process.kill)
-    timer.start()
-    process.stdout.read()
-    status = process.wait()
-    timer.cancel()
+    command = [sys.executable, str(ROOT / "tests" / "training" / "tiny_run.py"), str(tmp_path / "run"), *words]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True) as process:
+      # the moment counts from the first line that it prints, when imports are done
+      process.stdout.readline()
+      timer = threading.Timer(chance.uniform(0, 5), process.kill)
+      timer.start()
+      process.stdout.read()
+      status = process.wait()
+      timer.cancel()
     kills += status == -signal.SIGKILL
     if status == 0:
       break

@@ -87,9 +87,9 @@ def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
   from mnv3_jax.errors import WrongUse
 
   monkeypatch.setattr(jax, "device_count", lambda: 8)
-  parallel.devices_share(64, "batch")
-  with pytest.raises(WrongUse, match=r"batch = 60 does not divide among 8 devices; the nearest that does is 64"):
-    parallel.devices_share(60, "batch")
+  parallel.check_batch(64)
+  with pytest.raises(WrongUse, match=r"batch_size = 60 does not divide among 8 devices; the nearest that does is 64"):
+    parallel.check_batch(60)
 
 
 if __name__ == "__main__":
