@@ -9,7 +9,7 @@ import pathlib
 import shutil
 import sys
 
-from mnv3_jax.commands.report import as_rows
+from mnv3_jax.report.page import as_rows
 
 ROOT = pathlib.Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results" / "demo"

@@ -23,6 +23,18 @@ VERBS = {
 }
 
 
+# what is wrong with a path that the caller gave
+PLACES = (
+  errno.EACCES,
+  errno.EEXIST,
+  errno.EISDIR,
+  errno.ENAMETOOLONG,
+  errno.ENOTDIR,
+  errno.EPERM,
+  errno.EROFS,
+)
+
+
 def usage():
   """What `mnv3 --help` prints."""
   verbs = "\n".join(f"  {verb:<10} {what}" for verb, what in VERBS.items())
@@ -48,7 +60,10 @@ def run(arguments):
 def main():
   """The console script."""
   try:
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    # a reader that went away is noticed here and not at exit
+    sys.stdout.flush()
+    sys.exit(status)
   except (WrongUse, ArchitectureError) as error:
     status, sentence = 2, error
   except StoppedForGood as error:
@@ -62,11 +77,12 @@ def main():
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(141)
   except OSError as error:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+      status, sentence = 1, f"the disk is full: {error.filename or error}"
+    elif error.errno in PLACES:
+      status, sentence = 2, f"{error.filename or error}: {os.strerror(error.errno).lower()}"
+    else:
       raise
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    status = 1 if full else 2
-    sentence = f"{'the disk is full' if full else 'not allowed'}: {error.filename or error}"
   print(f"mnv3: {sentence}", file=sys.stderr)
   sys.exit(status)
 

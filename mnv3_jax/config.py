@@ -1,5 +1,7 @@
 """The config of a run: every field with its default and meaning. Files under configs/ start from here."""
 
+import math
+
 from ml_collections import ConfigDict, config_dict
 
 from mnv3_jax.architectures import fields
@@ -59,7 +61,7 @@ def base():
   )
   config.evaluate = ConfigDict({"batch_size": 500, "every": 1.0})  # every: epochs
   config.checkpoint = ConfigDict({"every": 1.0, "keep": 2})  # every: epochs; keep: newest, besides the best
-  return config
+  return config.lock()
 
 
 def from_dict(sections, source):
@@ -70,10 +72,16 @@ def from_dict(sections, source):
   """
   config = base()
   for section, values in sections.items():
+    if not isinstance(values, dict):
+      raise WrongUse(f"{source} is damaged: {section} is no section")
     for name, value in values.items():
       if section not in config or name not in config[section]:
         raise WrongUse(f"{source} has the unknown field {section}.{name}; another version of this project wrote it")
-      config[section][name] = value
+      try:
+        config[section][name] = value
+      except TypeError:
+        raise WrongUse(f"{source} is damaged: {section}.{name} = {value!r}") from None
+  check(config)
   return config
 
 
@@ -86,8 +94,9 @@ def check(config):
     _range(config, field, 1, None)
   for field in ("optim.lr", "optim.epsilon", "optim.decay_rate", "optim.decay_epochs", "evaluate.every", "checkpoint.every"):
     _range(config, field, 0, None, above=True)
-  for field in ("optim.batch_reference", "optim.l2", "optim.warmup", "train.steps", "train.seed"):
+  for field in ("optim.batch_reference", "optim.l2", "optim.warmup", "train.steps"):
     _range(config, field, 0, None)
+  _range(config, "train.seed", 0, 2**32)
   for field in ("optim.momentum", "optim.decay", "optim.ema", "train.label_smoothing"):
     _range(config, field, 0, 1)
   if config.train.steps == 0:
@@ -108,7 +117,7 @@ def _choice(config, field, choices):
 
 def _range(config, field, low, high, above=False):
   value = _value(config, field)
-  if value < low or (above and value <= low) or (high is not None and value >= high):
+  if not math.isfinite(value) or value < low or (above and value <= low) or (high is not None and value >= high):
     least = "above" if above else "at least"
     most = "" if high is None else f" and below {high}"
     raise WrongUse(f"config.{field} = {value!r} is not possible; allowed: {least} {low}{most}")

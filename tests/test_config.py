@@ -126,6 +126,22 @@ def test_a_config_survives_json():
     from_dict({"train": {"epoch": 3}}, "config.json")
 
 
+@pytest.mark.parametrize("content", [{"train": 3}, {"optim": {"momentum": "x"}}, {"train": {"parallel": "pjit"}}])
+def test_a_damaged_config_is_named(content):
+  with pytest.raises(WrongUse):
+    from_dict(content, "config.json")
+
+
+@pytest.mark.parametrize(
+  "body", ["pass", "return {}", "c = base(); c.optim.learning_rate = 1.0; return c", "return ConfigDict()"]
+)
+def test_a_config_file_with_other_fields_is_refused(body, tmp_path):
+  file = tmp_path / "mine.py"
+  file.write_text(f"from ml_collections import ConfigDict\nfrom mnv3_jax.config import base\ndef get_config():\n  {body}\n")
+  with pytest.raises(WrongUse, match=r"mine\.py"):
+    read_config(str(file), [])
+
+
 @pytest.mark.parametrize(
   ("changes", "words"),
   [
@@ -135,6 +151,9 @@ def test_a_config_survives_json():
     ({"train.batch_size": 0}, "at least 1"),
     ({"optim.lr": 0.0}, "above 0"),
     ({"optim.ema": 1.0}, "below 1"),
+    ({"optim.lr": float("nan")}, "above 0"),
+    ({"train.epochs": float("inf")}, "above 0"),
+    ({"train.seed": 2**40}, "below 4294967296"),
     ({"train.label_smoothing": -0.1}, "at least 0"),
     ({"train.epochs": 0.0}, "above 0"),
     ({"checkpoint.keep": 0}, "at least 1"),

@@ -25,12 +25,14 @@ class _WidthRule:
 
   Attributes:
     stem, hidden: what becomes of those two rows' channels, (channels, multiplier) -> channels.
+    wide: what becomes of the last 1x1 convolution where no hidden row follows it (the original last stage).
     expand_by_factor: the expansion is a factor of the scaled input, or else the scaled absolute number.
     features_by_factor: likewise the last 1x1 convolution, a factor of the last block's scaled output.
   """
 
   stem: Callable[[int, float], int]
   hidden: Callable[[int, float], int]
+  wide: Callable[[int, float], int]
   expand_by_factor: bool
   features_by_factor: bool
 
@@ -43,16 +45,28 @@ def _kept(channels, m):
   return channels
 
 
+def _kept_below_1(channels, m):
+  return channels if m < 1 else _scaled(channels, m)
+
+
 # what the authors' code does by default (slim), what the paper's own figures fit (paper), and the ports
 WIDTH_RULES = {
-  "paper": _WidthRule(stem=_scaled, hidden=lambda c, m: c if m < 1 else 1280, expand_by_factor=True, features_by_factor=False),
-  "slim": _WidthRule(stem=_scaled, hidden=_scaled, expand_by_factor=True, features_by_factor=False),
-  "torchvision": _WidthRule(stem=_scaled, hidden=_scaled, expand_by_factor=False, features_by_factor=True),
-  "keras": _WidthRule(
-    stem=_kept, hidden=lambda c, m: c if m <= 1 else _scaled(c, m), expand_by_factor=True, features_by_factor=True
+  "paper": _WidthRule(
+    stem=_scaled,
+    hidden=lambda c, m: c if m < 1 else 1280,
+    wide=_kept_below_1,
+    expand_by_factor=True,
+    features_by_factor=False,
   ),
+  "slim": _WidthRule(stem=_scaled, hidden=_scaled, wide=_scaled, expand_by_factor=True, features_by_factor=False),
+  "torchvision": _WidthRule(stem=_scaled, hidden=_scaled, wide=_kept_below_1, expand_by_factor=False, features_by_factor=True),
+  "keras": _WidthRule(stem=_kept, hidden=_kept_below_1, wide=_kept_below_1, expand_by_factor=True, features_by_factor=True),
   "timm": _WidthRule(
-    stem=lambda c, m: c if m < 0.75 else _scaled(c, m), hidden=_kept, expand_by_factor=True, features_by_factor=False
+    stem=lambda c, m: c if m < 0.75 else _scaled(c, m),
+    hidden=_kept,
+    wide=_kept_below_1,
+    expand_by_factor=True,
+    features_by_factor=False,
   ),
 }
 
@@ -95,6 +109,8 @@ def with_width(architecture, multiplier, rule="paper"):
     features = make_divisible(Fraction(features, architecture.blocks[-1].out) * channels)
   elif features is not None:
     features = _scaled(features, multiplier)
+  if head.hidden is None and features is not None:
+    features = rules.wide(head.features, multiplier)
   hidden = head.hidden if head.hidden is None else rules.hidden(head.hidden, multiplier)
   return architecture.replace(
     width=float(multiplier),

@@ -223,11 +223,6 @@ class Architecture:
       yield f"block_{i:02d}", channels, block
       channels = block.out
 
-  @property
-  def feature_channels(self):
-    """Channels of the map that is pooled."""
-    return self.head.features or self.blocks[-1].out
-
   def replace(self, **changes):
     """A copy with other field values, validated again."""
     return dataclasses.replace(self, **changes)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from mnv3_jax.commands.options import Options, positive, print_json
+from mnv3_jax.commands.options import Options, positive, print_json, threads
 from mnv3_jax.mobile import runtime
 from mnv3_jax.mobile.latency import measure
 
@@ -13,7 +13,7 @@ def main(arguments):
   """Runs the verb; see mnv3 benchmark --help."""
   options = Options("benchmark", "Times a .tflite file on this machine: LiteRT with XNNPACK, batch 1.", EXAMPLE)
   options.add_argument("file", metavar="FILE", help="a .tflite file")
-  options.add_argument("--threads", type=positive, default=1, metavar="N", help="threads of the runtime (1, as in the paper)")
+  options.add_argument("--threads", type=threads, default=1, metavar="N", help="threads of the runtime (1, as in the paper)")
   options.add_argument("--runs", type=positive, default=100, metavar="N", help="invocations that count (100)")
   options.add_argument("--json", action="store_true", help="print {median_ms, p25_ms, p75_ms, runs, threads, ops, partitions}")
   given = options.parse(arguments)

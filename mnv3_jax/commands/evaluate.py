@@ -21,7 +21,7 @@ def main(arguments):
   devices = parallel.MODES[config.train.parallel]()
   figures = Evaluator(run.job, devices, config.evaluate.batch_size)(devices.replicate(run.variables))
   if given.json:
-    print_json({"model": run.job.architecture.name, "step": run.step, "weights": given.weights, **figures})
+    print_json({"model": run.job.architecture.name, "step": run.step, "weights": run.weights, **figures})
   else:
-    print(f"{run.job.architecture.name}, {given.weights} weights of step {run.step:,}, {figures['count']:,} examples")
+    print(f"{run.job.architecture.name}, {run.weights} weights of step {run.step:,}, {figures['count']:,} examples")
     print(f"top-1 {figures['top1']:.4f}  top-5 {figures['top5']:.4f}  loss {figures['loss']:.4f}")

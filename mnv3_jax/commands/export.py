@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from mnv3_jax.architectures import fields
-from mnv3_jax.commands.options import Options, add_model_fields, add_workdir, given_fields, known_model, start_jax
+from mnv3_jax.commands.options import Options, add_model_fields, add_workdir, given_fields, start_jax
 from mnv3_jax.errors import WrongUse
 
 EXAMPLE = """mnv3 export --workdir /tmp/run --out small.tflite
@@ -29,7 +29,7 @@ def main(arguments):
     raise WrongUse("export takes either --workdir DIR (a trained run) or --model NAME (seeded weights)")
   if given.workdir and asked:
     raise WrongUse(f"--{next(iter(asked))} goes with --model; a run of --workdir has its network in its config")
-  architecture = fields.architecture(known_model(given.model), **asked) if given.model else None
+  architecture = fields.architecture(given.model, **asked) if given.model else None
 
   start_jax()
   from mnv3_jax.mobile.export import export, seeded

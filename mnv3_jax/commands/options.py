@@ -1,12 +1,11 @@
 """What the verbs' options have in common."""
 
 import argparse
-import dataclasses
 import json
 import os
 import pathlib
 
-from mnv3_jax.architectures import fields, zoo
+from mnv3_jax.architectures import fields
 from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.errors import WrongUse
 
@@ -65,6 +64,14 @@ def positive(text):
   return int(text)
 
 
+def threads(text):
+  """argparse type: a number of threads that a machine can have."""
+  n = positive(text)
+  if n > 256:
+    raise argparse.ArgumentTypeError(f"{text!r} is more than 256 threads")
+  return n
+
+
 def add_workdir(options, required=True):
   """--workdir and --weights."""
   options.add_argument("--workdir", required=required, metavar="DIR", help="directory of a run")
@@ -89,16 +96,9 @@ def given_fields(options):
   return {name: getattr(options, name) for name in fields.FIELDS if getattr(options, name) is not None}
 
 
-def known_model(name):
-  """`name`, if there is such a model; raises WrongUse with the nearest."""
-  if name not in zoo.MODELS:
-    raise WrongUse(f"no model is called {name!r}; {nearest(name, zoo.MODELS)}")
-  return name
-
-
 def print_json(value):
-  """A value (dataclasses too) as JSON on standard output."""
-  print(json.dumps(dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value, indent=2))
+  """A value as JSON on standard output."""
+  print(json.dumps(value, indent=2))
 
 
 def start_jax():

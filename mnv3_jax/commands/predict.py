@@ -22,13 +22,13 @@ def main(arguments):
   start_jax()
   import jax
 
-  from mnv3_jax.mobile.export import reference
+  from mnv3_jax.models import inference
   from mnv3_jax.training import trained
 
   run = trained.load(given.workdir, given.weights)
   dataset = run.job.dataset
   x = np.stack([dataset.prepare(photo) for photo in photos])
-  probabilities = np.asarray(jax.nn.softmax(reference(run.job.model, run.variables, x)))
+  probabilities = np.asarray(jax.nn.softmax(inference.logits(run.job.model, run.variables, x)))
   found = [
     {"image": path, "top": top_classes(p, dataset.classes, given.top)}
     for path, p in zip(given.images, probabilities, strict=True)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mnv3_jax.commands.options import Options, add_workdir, start_jax
 from mnv3_jax.errors import WrongUse
-from mnv3_jax.report import plots
+from mnv3_jax.report import page, plots
 from mnv3_jax.report.run_directory import RunDirectory, write_atomically
 
 EXAMPLE = "mnv3 report --workdir /tmp/run --tflite small.tflite --out /tmp/report"
@@ -29,6 +29,9 @@ def main(arguments):
   options.add_argument("--out", required=True, metavar="DIR", help="where to write; made if it is not there")
   given = options.parse(arguments)
 
+  out = pathlib.Path(given.out)
+  if out.exists() and not out.is_dir():
+    raise WrongUse(f"{given.out!r} is a file; --out takes a directory")
   from mnv3_jax.mobile import runtime
 
   content = runtime.read(given.tflite)
@@ -40,15 +43,17 @@ def main(arguments):
   if not directory.result():
     raise WrongUse(f"{given.workdir!r} is not done yet; the same train command goes on with it")
   network = runtime.Network(content, name=repr(given.tflite))
-  if network.input_shape[1] != run.job.architecture.resolution:
+  a = run.job.architecture
+  ours = (1, a.resolution, a.resolution, a.in_channels), (1, a.num_classes)
+  if (network.input_shape, network.output_shape) != ours:
     raise WrongUse(
-      f"{given.tflite!r} takes images of {network.input_shape[1]} px, the run has {run.job.architecture.resolution} px"
+      f"{given.tflite!r} is not of this run: it takes {network.input_shape} and gives {network.output_shape}, "
+      f"the run has {ours[0]} and {ours[1]}"
     )
   images, labels = test_images(run.job.dataset)
   figures, lite = measured(run, directory.result(), network, images, labels)
   figures["tflite"]["bytes"] = len(content)
 
-  out = pathlib.Path(given.out)
   (out / "photos").mkdir(parents=True, exist_ok=True)
   title = f"{figures['model']} on {run.config.data.dataset}"
   plots.learning_curve(directory.metrics(), out / "learning_curve.png", title)
@@ -56,9 +61,9 @@ def main(arguments):
   for i in range(min(PHOTOS, len(images))):
     name = run.job.dataset.classes[labels[i]].lower().replace("/", "_").replace(" ", "_")
     Image.fromarray(np.uint8(np.round((images[i] + 1) * 127.5))).save(out / "photos" / f"{i}_{name}.png")
-  rows = as_rows(figures)
+  rows = page.as_rows(figures)
   write_atomically(out / "report.json", json.dumps(figures, indent=2) + "\n")
-  write_atomically(out / "report.md", as_page(title, rows, labels, lite.argmax(1), run.job.dataset.classes))
+  write_atomically(out / "report.md", page.as_page(title, rows, labels, lite.argmax(1), run.job.dataset.classes))
   for name, value in rows:
     print(f"{name:<26} {value}")
   print(f"\nreport          {out / 'report.md'}")
@@ -76,10 +81,10 @@ def test_images(dataset):
 
 def measured(run, result, network, images, labels):
   """The figures of a run and of its .tflite file, and the file's logits (n, classes) of all test images."""
-  from mnv3_jax.mobile.export import reference
   from mnv3_jax.mobile.latency import measure
+  from mnv3_jax.models import inference
 
-  flax, lite = reference(run.job.model, run.variables, images), network.run_all(images)
+  flax, lite = inference.logits(run.job.model, run.variables, images), network.run_all(images)
   figures = {
     **{k: result[k] for k in ("model", "params", "madds", "epochs", "steps", "seconds", "seed", "versions", "devices")},
     "resolution": run.job.architecture.resolution,
@@ -98,62 +103,15 @@ def measured(run, result, network, images, labels):
   return figures, lite
 
 
-def as_rows(f):
-  """Figures as people read them: a list of (name, value)."""
-  tflite, latency = f["tflite"], f["latency"]
-  ops = ", ".join(f"{n} {op}" for op, n in tflite["ops"].items())
-  return [
-    ("network", f"{f['model']}, {f['resolution']} px"),
-    ("parameters", f"{f['params']:,}"),
-    ("multiply-adds", f"{f['madds']:,}"),
-    ("training", f"{f['epochs']:g} epochs, {f['steps']:,} steps, {f['seconds']:.0f} s, seed {f['seed']}"),
-    *(
-      (f"top-1, {'EMA' if kind == 'ema' else kind} weights", f"{top1:.4f} of {f['examples']:,} test photos")
-      for kind, top1 in f["top1"].items()
-    ),
-    ("top-1, .tflite", f"{tflite['top1']:.4f} of {f['examples']:,} test photos"),
-    (
-      ".tflite agrees with Flax",
-      f"on {tflite['agrees']:,} of {f['examples']:,}; largest difference of a logit {tflite['max_difference']:.1e}",
-    ),
-    (".tflite", f"{tflite['bytes'] / 1e6:.2f} MB, XNNPACK partitions: {tflite['partitions']}"),
-    ("operators", ops),
-    (
-      "latency, 1 thread",
-      f"median {latency['median_ms']:.3f} ms, quartiles {latency['p25_ms']:.3f} to {latency['p75_ms']:.3f} ms",
-    ),
-    ("machine", f"{f['processor']}; trained on {f['devices']['count']} × {f['devices']['kind']}"),
-    ("versions", ", ".join(f"{name} {version}" for name, version in f["versions"].items())),
-  ]
-
-
 def sheet(images, labels, logits, classes, path):
   """The contact sheet: the first test photos, then some that are taken for something else."""
   predicted = logits.argmax(1)
   probability = np.exp(logits.max(1) - np.logaddexp.reduce(logits, 1))
   wrong = np.flatnonzero(predicted != labels)
-  shown = np.concatenate([np.arange(min(FIRST, len(labels))), wrong[wrong >= FIRST][:WRONG]])
-  title = f"The first {FIRST} test photos through the .tflite, and {len(shown) - FIRST} more that it gets wrong"
+  first = min(FIRST, len(labels))
+  shown = np.concatenate([np.arange(first), wrong[wrong >= first][:WRONG]])
+  title = f"The first {first} test photos through the .tflite, and {len(shown) - first} more that it gets wrong"
   plots.contact_sheet(images[shown, :, :, 0], classes, labels[shown], predicted[shown], probability[shown], path, title)
-
-
-def as_page(title, rows, labels, predicted, classes):
-  """report.md."""
-  by_class = [
-    f"| {c} | {(predicted[labels == i] == i).mean():.3f} | {most_mistaken(predicted, labels, i, classes)} |"
-    for i, c in enumerate(classes)
-    if (labels == i).any()
-  ]
-  lines = [f"# {title}", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
-  lines += ["![learning curve](learning_curve.png)", "", "![predictions](predictions.png)", ""]
-  lines += ["| class | top-1, .tflite | most often taken for |", "|---|---|---|", *by_class, ""]
-  return "\n".join(lines)
-
-
-def most_mistaken(predicted, labels, i, names):
-  """The class that photos of class `i` are most often taken for, with its count; "-" where all are right."""
-  counts = np.bincount(predicted[(labels == i) & (predicted != i)], minlength=len(names))
-  return f"{names[counts.argmax()]} ({counts.max()})" if counts.any() else "-"
 
 
 def processor():

@@ -2,7 +2,7 @@
 
 from mnv3_jax.architectures import cost, fields
 from mnv3_jax.architectures.spec import COLUMNS, ROW
-from mnv3_jax.commands.options import Options, add_model_fields, given_fields, known_model, print_json
+from mnv3_jax.commands.options import Options, add_model_fields, given_fields, print_json
 
 EXAMPLE = "mnv3 summary mobilenetv3_small --width=0.75 --resolution=160 --h_swish_from=112"
 
@@ -14,7 +14,7 @@ def main(arguments):
   options.add_argument("--json", action="store_true", help="print {model, resolution, params, madds, layers}")
   add_model_fields(options)
   given = options.parse(arguments)
-  architecture = fields.architecture(known_model(given.model), **given_fields(given))
+  architecture = fields.architecture(given.model, **given_fields(given))
   if given.json:
     print_json(as_json(architecture))
   else:

@@ -4,10 +4,11 @@ import importlib.util
 import pathlib
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from mnv3_jax.architectures.spec import ArchitectureError, nearest
 from mnv3_jax.commands.options import Options, start_jax
+from mnv3_jax.config import base, check
 from mnv3_jax.errors import WrongUse
 
 EXAMPLE = """mnv3 train --config configs/fashion_mnist.py --workdir /tmp/run --config.train.epochs=2
@@ -28,11 +29,10 @@ def main(arguments):
   config = read_config(given.config, rest)
 
   start_jax()
-  from mnv3_jax import config as configs
   from mnv3_jax.tasks import job
   from mnv3_jax.training.loop import train
 
-  configs.check(config)
+  check(config)
   train(config, given.workdir, job.classification(config))
 
 
@@ -46,7 +46,8 @@ def read_config(where, overrides):
   if not file.is_file():
     there = sorted(str(p) for p in file.parent.glob("*.py")) or sorted(str(p) for p in pathlib.Path("configs").glob("*.py"))
     raise WrongUse(f"no config {str(file)!r}" + (f"; {nearest(file, there)}" if there else ""))
-  known = dict(_fields(_load(file, where)))
+  config = _load(file, where)
+  known = dict(_fields(config))
   for word in overrides:
     field, equals, value = word.removeprefix("--config.").partition("=")
     if field not in known:
@@ -54,11 +55,11 @@ def read_config(where, overrides):
     if not equals:
       raise WrongUse(f"--config.{field} has no value; write --config.{field}=VALUE")
     try:
-      _override(_load(file, where), [word])
+      config = _override(config, word)
     except flags.Error as error:
       allowed = WORDS.get(known[field], _first_line(error))
       raise WrongUse(f"config.{field} = {value!r} is not possible; allowed: {allowed}") from None
-  return _override(_load(file, where), overrides)
+  return config
 
 
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
@@ -72,16 +73,19 @@ def _load(file, where):
   module = importlib.util.module_from_spec(spec)
   try:
     spec.loader.exec_module(module)
-    return module.get_config(*where.split(":")[1:])
+    config = module.get_config(*where.split(":")[1:])
   except (WrongUse, ArchitectureError):
     raise
   except Exception as error:  # a config is a program: anything can happen in it
     raise WrongUse(f"config {where!r} cannot be read: {type(error).__name__}: {_first_line(error)}") from None
+  if not isinstance(config, ConfigDict) or dict(_fields(config)).keys() != dict(_fields(base())).keys():
+    raise WrongUse(f"config {where!r} does not have the fields of a config; start from mnv3_jax.config.base()")
+  return config
 
 
-def _override(config, words):
+def _override(config, word):
   values = flags.FlagValues()
-  words = ["mnv3", *words]
+  words = ["mnv3", word]
   config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=words)
   values(words)
   return values.config

@@ -19,12 +19,11 @@ def open_image(path):
   with path.open("rb") as file:
     try:
       image = Image.open(file)
+      image.load()
     except UnidentifiedImageError:
       raise WrongUse(f"{str(path)!r} is not an image that can be read (PNG and JPEG can)") from None
     except Image.DecompressionBombError as error:
       raise WrongUse(f"{str(path)!r} is too large: {error}") from None
-    try:
-      image.load()
     except (OSError, SyntaxError, ValueError) as error:
       raise WrongUse(f"{str(path)!r} is damaged or cut off: {error}") from None
   return image

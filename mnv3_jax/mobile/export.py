@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mnv3_jax.errors import StoppedForGood
+from mnv3_jax.errors import StoppedForGood, WrongUse
 from mnv3_jax.mobile.converter import convert
 from mnv3_jax.mobile.runtime import Network
+from mnv3_jax.models import inference
 from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.layers import Compute
@@ -60,13 +61,17 @@ def export(architecture, variables, path, images):
     An Exported.
 
   Raises:
+    WrongUse: if `path` is a folder.
     StoppedForGood: if the file's logits are further from Flax's than BOUND; nothing is written then.
   """
+  path = pathlib.Path(path)
+  if path.is_dir():
+    raise WrongUse(f"{str(path)!r} is a folder; --out takes the name of a file")
   plain = Classifier(architecture, PLAIN)
   shape = (1, architecture.resolution, architecture.resolution, architecture.in_channels)
   content = convert(lambda x: plain.apply(variables, x), jax.ShapeDtypeStruct(shape, jnp.float32))
   network = Network(content)
-  expected = reference(Classifier(architecture), variables, images)
+  expected = inference.logits(Classifier(architecture), variables, images)
   found = network.run_all(images)
   difference, largest = float(np.abs(found - expected).max()), float(np.abs(expected).max())
   if not difference <= BOUND * max(largest, 1):
@@ -74,7 +79,6 @@ def export(architecture, variables, path, images):
       f"{path} is not written: its logits differ from Flax's by {difference:.2g}, more than {BOUND:g} "
       f"of the largest logit, {largest:.2g}"
     )
-  path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   draft = path.with_name(f".{path.name}.draft")
   draft.write_bytes(content)
@@ -91,32 +95,25 @@ def export(architecture, variables, path, images):
   )
 
 
-def reference(model, variables, images, batch=50):
-  """Flax's logits (n, classes) of images, as NumPy."""
-  forward = jax.jit(model.apply)
-  batch = min(batch, len(images))
-  padded = np.concatenate([images, np.zeros((-len(images) % batch, *images.shape[1:]), images.dtype)])
-  parts = [np.asarray(forward(variables, padded[i : i + batch])) for i in range(0, len(padded), batch)]
-  return np.concatenate(parts)[: len(images)]
-
-
-def seeded(architecture, seed=0, images=4):
+def seeded(architecture, seed=0):
   """Variables of an untrained network that can be looked at: seeded kernels, and batch-norm statistics of random images.
 
   With statistics of 0 and 1 the signal of an untrained network dies out before the logits, and nothing could be compared.
 
+  They are those of 32 images: on a 1x1 map, statistics of a few images amplify rounding more than a trained network does.
+
   Returns:
-    (variables, images (n, resolution, resolution, channels) float32).
+    (variables, four of the images (4, resolution, resolution, channels) float32).
   """
   # momentum 0: the moving statistics are those of the one batch
   model = Classifier(architecture.replace(bn_momentum=0.0))
   variables = initialize(model, seed)
   rng = np.random.default_rng(seed)
-  shape = (images, architecture.resolution, architecture.resolution, architecture.in_channels)
+  shape = (32, architecture.resolution, architecture.resolution, architecture.in_channels)
   x = rng.uniform(-1, 1, shape).astype(np.float32)
 
   @jax.jit
   def statistics(variables, x):
     return model.apply(variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(seed)})[1]
 
-  return {**variables, **jax.device_get(statistics(variables, x))}, x
+  return {**variables, **jax.device_get(statistics(variables, x))}, x[:4]

@@ -19,6 +19,12 @@ from jax import lax
 FORMULATIONS = ("auto", "plain")
 
 
+def _is_plain(formulation):
+  if formulation not in FORMULATIONS:
+    raise ValueError(f"formulation = {formulation!r} is not possible; choose one of {', '.join(FORMULATIONS)}")
+  return formulation == "plain"
+
+
 def pads(size, kernel, stride, dilation, padding):
   """(low, high) zeros around an axis of `size`: TensorFlow's SAME, or PyTorch's symmetric padding.
 
@@ -58,7 +64,7 @@ def convolution(x_bhwc, w_hwio, *, stride=1, dilation=1, padding="same", groups=
 
 def pointwise(x_bhwc, w_11io, *, formulation="auto"):
   """1x1 convolution of stride 1: (batch, height, width, in) and (1, 1, in, out) to (batch, height, width, out)."""
-  if formulation == "plain":
+  if _is_plain(formulation):
     return convolution(x_bhwc, w_11io)
 
   def product(x, w):
@@ -82,7 +88,7 @@ def depthwise(x_bhwc, w_hw1c, *, stride=1, dilation=1, padding="same", formulati
     (batch, ceil(height / stride), ceil(width / stride), channels), of x's dtype.
   """
   plain = functools.partial(convolution, stride=stride, dilation=dilation, padding=padding, groups=x_bhwc.shape[-1])
-  if formulation == "plain":
+  if _is_plain(formulation):
     return plain(x_bhwc, w_hw1c)
   axes = tuple(_Axis(n, w_hw1c.shape[0], stride, dilation, padding) for n in x_bhwc.shape[1:3])
 

@@ -11,6 +11,13 @@ from scipy import stats
 KERNEL_STDDEV = 0.09
 
 
+def shapes(model):
+  """The variables of a Classifier as jax.ShapeDtypeStructs."""
+  a = model.net
+  x = jax.ShapeDtypeStruct((1, a.resolution, a.resolution, a.in_channels), jnp.float32)
+  return jax.eval_shape(model.init, jax.random.key(0), x)
+
+
 def initialize(model, seed):
   """Variables of a Classifier.
 
@@ -24,9 +31,6 @@ def initialize(model, seed):
   Returns:
     {"params": ..., "batch_stats": ...} of float32 NumPy arrays.
   """
-  a = model.net
-  x = jax.ShapeDtypeStruct((1, a.resolution, a.resolution, a.in_channels), jnp.float32)
-  shapes = jax.eval_shape(model.init, jax.random.key(0), x)
 
   def leaf(path, shape):
     name = "/".join(k.key for k in path)
@@ -38,4 +42,4 @@ def initialize(model, seed):
       return (KERNEL_STDDEV * stats.norm.ppf(uniform)).astype(np.float32)
     return np.full(shape.shape, {"scale": 1, "var": 1, "bias": 0, "mean": 0}[kind], np.float32)
 
-  return jax.tree_util.tree_map_with_path(leaf, shapes)
+  return jax.tree_util.tree_map_with_path(leaf, shapes(model))

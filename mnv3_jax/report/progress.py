@@ -68,14 +68,16 @@ class Bar:
 
   def update(self, step, loss, items):
     """Says that `step` steps are done, the last `items` items with this loss; the first call starts the clock."""
-    now = time.monotonic()
+    now, said = time.monotonic(), f"loss {loss:.3f}"
+    left = ""
     if self.last is None:
-      self.began, self.first, self.last = now, step, now
-      return
-    speed = items / max(now - self.last, 1e-9)
-    self.last = now
-    left = (now - self.began) / max(step - self.first, 1) * (self.total - step)
-    if self.rich:
-      self.rich.update(self.task, completed=step, description=f"loss {loss:.3f}  {speed:,.0f} {self.unit}/s")
+      # the time so far was compiling
+      self.began, self.first = now, step
     else:
-      self.say(f"step {step}/{self.total}  loss {loss:.3f}  {speed:,.0f} {self.unit}/s  {duration(left)} left")
+      said += f"  {items / max(now - self.last, 1e-9):,.0f} {self.unit}/s"
+      left = f"  {duration((now - self.began) / max(step - self.first, 1) * (self.total - step))} left"
+    self.last = now
+    if self.rich:
+      self.rich.update(self.task, completed=step, description=said)
+    else:
+      self.say(f"step {step}/{self.total}  {said}{left}")

@@ -1,6 +1,6 @@
 """A run is a directory: its files, and how they are written so that nothing is lost when a process dies.
 
-config.json  metrics.jsonl  tensorboard/  checkpoints/STEP/  export/  and, last of all, result.json
+config.json  metrics.jsonl  tensorboard/  checkpoints/STEP/  and, last of all, result.json
 """
 
 import fcntl
@@ -10,6 +10,7 @@ import pathlib
 
 from tensorboardX import SummaryWriter
 
+from mnv3_jax.config import from_dict
 from mnv3_jax.errors import WrongUse
 
 
@@ -23,6 +24,17 @@ def write_atomically(path, text):
     f.flush()
     os.fsync(f.fileno())
   draft.replace(path)
+
+
+def _read_json(file):
+  """The object in a JSON file; raises WrongUse for anything else."""
+  try:
+    content = json.loads(file.read_text())
+  except ValueError as error:
+    raise WrongUse(f"{str(file)!r} is damaged: {error}") from None
+  if not isinstance(content, dict):
+    raise WrongUse(f"{str(file)!r} is damaged: it holds no object")
+  return content
 
 
 def _flat(tree, prefix="config"):
@@ -49,11 +61,6 @@ class RunDirectory:
     """Where the checkpoints are."""
     return self.path / "checkpoints"
 
-  @property
-  def exports(self):
-    """Where exported networks go unless another place is asked for."""
-    return self.path / "export"
-
   def config(self):
     """The config of the run as a dict of sections.
 
@@ -65,15 +72,12 @@ class RunDirectory:
       raise WrongUse(f"no directory {str(self.path)!r}; --workdir names the directory of a run that train has made")
     if not file.is_file():
       raise WrongUse(f"{str(self.path)!r} is not the directory of a run: it has no config.json; train makes one")
-    try:
-      return json.loads(file.read_text())
-    except ValueError as error:
-      raise WrongUse(f"{str(file)!r} is damaged: {error}") from None
+    return _read_json(file)
 
   def result(self):
     """What the finished run reached, or None before it is done."""
     file = self.path / "result.json"
-    return json.loads(file.read_text()) if file.is_file() else None
+    return _read_json(file) if file.is_file() else None
 
   def metrics(self):
     """The metrics as they came: a list of {"step", "epoch", "split", "weights", "values", "seconds"}."""
@@ -90,9 +94,10 @@ class RunDirectory:
     """
     if self.path.exists() and not self.path.is_dir():
       raise WrongUse(f"{str(self.path)!r} is a file; --workdir takes a directory")
-    if (self.path / "config.json").exists():
-      self._same(self.config(), config)
-    elif self.path.is_dir() and any(p.name != ".lock" for p in self.path.iterdir()):
+    begun = (self.path / "config.json").exists()
+    # what a process leaves that was killed before it had written config.json
+    ours = {".lock", ".config.json.draft"}
+    if not begun and self.path.is_dir() and any(p.name not in ours for p in self.path.iterdir()):
       raise WrongUse(f"{str(self.path)!r} is not empty and not the directory of a run; choose another --workdir")
     self.path.mkdir(parents=True, exist_ok=True)
     self._lock = (self.path / ".lock").open("w")
@@ -100,7 +105,9 @@ class RunDirectory:
       fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       raise WrongUse(f"another process is training in {str(self.path)!r}; wait for it or choose another --workdir") from None
-    if not (self.path / "config.json").exists():
+    if begun:
+      self._same(from_dict(self.config(), f"{self.path}/config.json").to_dict(), config)
+    else:
       write_atomically(self.path / "config.json", json.dumps(config, indent=2) + "\n")
 
   def _same(self, old, new):

@@ -45,9 +45,6 @@ def classification(config):
     raise WrongUse(
       f"config.model.num_classes = {config.model.num_classes} is not possible; {config.data.dataset} has {classes} classes"
     )
-  share, group = config.train.batch_size // jax.device_count(), config.model.bn_group or 1
-  if share % group:
-    raise WrongUse(f"config.model.bn_group = {group} does not divide the {share} images that a device has in a step")
   return Job(
     architecture=architecture,
     model=Classifier(architecture, compute(config)),

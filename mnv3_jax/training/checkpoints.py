@@ -1,5 +1,6 @@
 """Orbax checkpoints with digests: Orbax restores a flipped bit without a word, so every leaf carries its CRC."""
 
+import contextlib
 import copy
 import pathlib
 import shutil
@@ -8,6 +9,8 @@ import zlib
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+
+from mnv3_jax.errors import StoppedForGood
 
 
 def flatten(tree):
@@ -36,47 +39,70 @@ class Checkpoints:
     options = ocp.CheckpointManagerOptions(create=write, cleanup_tmp_directories=write, read_only=not write)
     self.manager = ocp.CheckpointManager(pathlib.Path(directory).absolute(), options=options)
     self.keep, self.write = keep, write
+    # what the newest save says of the others; nothing goes before there is one
+    self.saved, self.best_step = False, None
 
   def steps(self):
     """Steps with a complete checkpoint, oldest first."""
     return sorted(self.manager.all_steps())
 
   def save(self, step, tree, meta, best_step):
-    """Saves NumPy leaves and a JSON dict in the background, then drops all but the newest `keep` and `best_step`."""
+    """Saves NumPy leaves and a JSON dict in the background; then the newest `keep` and `best_step` are what is kept.
+
+    Raises:
+      StoppedForGood: if the disk is full; earlier checkpoints stay.
+    """
     flat = flatten(tree)
     # the caller goes on counting while this is written
     meta = copy.deepcopy(meta)
-    self.manager.wait_until_finished()
-    self.manager.save(
-      step,
-      args=ocp.args.Composite(state=ocp.args.StandardSave(flat), meta=ocp.args.JsonSave({**meta, "digests": _digests(flat)})),
-    )
-    for old in [s for s in self.steps()[: -self.keep] if s != best_step]:
-      self.manager.delete(old)
+    self._finish()
+    with _disk():
+      self.manager.save(
+        step,
+        args=ocp.args.Composite(state=ocp.args.StandardSave(flat), meta=ocp.args.JsonSave({**meta, "digests": _digests(flat)})),
+      )
+    self.saved, self.best_step = True, best_step
+
+  def _finish(self):
+    """Waits for the save in flight; only then may an older checkpoint go."""
+    with _disk():
+      self.manager.wait_until_finished()
+    if self.saved:
+      for old in [s for s in self.steps()[: -self.keep] if s != self.best_step]:
+        self.manager.delete(old)
 
   def newest_good(self, like, say):
-    """(step, tree shaped as `like`, meta) of the newest good checkpoint, or None.
+    """(step, tree shaped as `like`, meta) of the newest good checkpoint, or None where there is none at all.
 
-    `say` hears of those that are damaged; where this may write, they are moved to damaged/ beside the others, so that the run
-    can save these steps again.
+    `say` hears of newer ones that are damaged; where this may write, they are moved to damaged/ beside the others, so that the
+    run can save these steps again.
+
+    Raises:
+      Damaged: if there are checkpoints and not one is good; nothing is moved then.
     """
+    damaged = []
     for step in reversed(self.steps()):
       try:
-        return step, *self.restore(step, like)
+        found = step, *self.restore(step, like)
       except Damaged as error:
-        say(str(error))
-        if self.write:
-          self._set_aside(step)
+        damaged.append((step, error))
+        continue
+      for bad, error in damaged:
+        say(f"{error}; {self._set_aside(bad) if self.write else 'an older one is used'}")
+      return found
+    if damaged:
+      raise damaged[0][1]
     return None
 
   def _set_aside(self, step):
     place = pathlib.Path(self.manager.directory)
-    aside = place.parent / "damaged"
-    aside.mkdir(exist_ok=True)
+    aside = place.parent / "damaged" / str(step)
+    aside.parent.mkdir(exist_ok=True)
     # a second damaged checkpoint of the same step replaces the first
-    shutil.rmtree(aside / str(step), ignore_errors=True)
-    (place / str(step)).rename(aside / str(step))
+    shutil.rmtree(aside, ignore_errors=True)
+    (place / str(step)).rename(aside)
     self.manager.reload()
+    return f"it is set aside as {aside}"
 
   def restore(self, step, like):
     """(tree shaped as `like`, meta) of one checkpoint; raises Damaged."""
@@ -89,26 +115,44 @@ class Checkpoints:
     Raises:
       Damaged: if it cannot be read as leaves of the shapes of `flat_like`, or a digest differs.
     """
-    place = f"{self.manager.directory}/{step}"
+    place = f"checkpoint {self.manager.directory}/{step}"
+    try:
+      meta = dict(self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta)
+      digests = meta.pop("digests")
+    except Exception as error:  # Orbax and TensorStore raise many kinds
+      raise Damaged(f"{place} is damaged: {_first_line(error)}") from None
+    if digests.keys() != flat_like.keys():
+      other = sorted(digests.keys() ^ flat_like.keys())[0]
+      raise Damaged(f"{place} holds other arrays than this network and optimizer have ({other}): another version wrote it")
     abstract = {k: np.zeros(v.shape, v.dtype) for k, v in flat_like.items()}
     try:
-      found = self.manager.restore(
-        step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), meta=ocp.args.JsonRestore())
-      )
-      flat, meta = found.state, dict(found.meta)
-      expected = meta.pop("digests")
-    except Exception as error:  # Orbax and TensorStore raise many kinds
-      reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-      raise Damaged(f"checkpoint {place} is damaged and set aside: {reason}") from None
+      flat = self.manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))).state
+    except Exception as error:
+      raise Damaged(f"{place} is damaged: {_first_line(error)}") from None
     for name, digest in _digests(flat).items():
-      if expected.get(name) != digest:
-        raise Damaged(f"checkpoint {place} is damaged and set aside: the digest of {name} differs")
+      if digests[name] != digest:
+        raise Damaged(f"{place} is damaged: the digest of {name} differs")
     return flat, meta
 
   def close(self):
     """Waits for the last save."""
-    self.manager.wait_until_finished()
+    self._finish()
     self.manager.close()
+
+
+@contextlib.contextmanager
+def _disk():
+  """A full disk, as Orbax and TensorStore report it, becomes StoppedForGood."""
+  try:
+    yield
+  except Exception as error:
+    if "No space left" not in str(error) and "os_error_code='28'" not in str(error):
+      raise
+    raise StoppedForGood("the disk is full: the checkpoint was not saved; earlier ones are as they were") from error
+
+
+def _first_line(error):
+  return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 class Damaged(RuntimeError):

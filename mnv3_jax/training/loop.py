@@ -17,12 +17,12 @@ from jax import numpy as jnp
 import mnv3_jax
 from mnv3_jax.architectures import cost
 from mnv3_jax.data.prefetch import ahead
-from mnv3_jax.errors import StartAgain, StoppedForGood
+from mnv3_jax.errors import StartAgain, StoppedForGood, WrongUse
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.report import progress
 from mnv3_jax.report.run_directory import RunDirectory
 from mnv3_jax.training import parallel, state as states
-from mnv3_jax.training.checkpoints import Checkpoints
+from mnv3_jax.training.checkpoints import Checkpoints, Damaged
 from mnv3_jax.training.evaluation import Evaluator
 from mnv3_jax.training.optimizer import optimizer, schedule
 from mnv3_jax.training.step import train_step
@@ -76,13 +76,15 @@ def train(config, workdir, job):
     StoppedForGood: if the loss is not finite.
     StartAgain: after SIGTERM or SIGINT, once everything is saved.
   """
+  if jax.process_count() > 1:
+    raise WrongUse("training from several hosts is not there yet; one process drives all devices of its host")
   run = RunDirectory(workdir)
-  parallel.check_batch(config.train.batch_size)
+  parallel.check_batch(config.train.batch_size, config.model.bn_group or 1)
   try:
     run.open_for(config.to_dict())
     result = run.result()
     if result:
-      print(f"{workdir} is done: {_figures(result['metrics'])}")
+      print(f"{workdir} is done: {_figures(result['metrics'], job.task)}")
       return result
     with contextlib.closing(Checkpoints(run.checkpoints, keep=config.checkpoint.keep)) as checkpoints:
       return _Run(config, run, job, checkpoints).go()
@@ -91,7 +93,7 @@ def train(config, workdir, job):
 
 
 class _Run:
-  """One process's part of a run."""
+  """A run while it is made."""
 
   def __init__(self, config, run, job, checkpoints):
     self.config, self.run, self.job, self.checkpoints = config, run, job, checkpoints
@@ -109,7 +111,10 @@ class _Run:
   def go(self):
     fresh = states.create(initialize(self.job.model, self.config.train.seed), self.optimizer, self.config.optim.ema > 0)
     fresh = jax.device_get(fresh)
-    found = self.checkpoints.newest_good(fresh, print)
+    try:
+      found = self.checkpoints.newest_good(fresh, print)
+    except Damaged as error:
+      raise StoppedForGood(f"{error}; no checkpoint of this run can be used, another --workdir starts anew") from None
     step, host_state = 0, fresh
     if found:
       step, host_state, self.memory = found
@@ -120,7 +125,7 @@ class _Run:
       self._steps(step, self.devices.replicate(host_state))
     result = self._result()
     self.run.finish(result)
-    print(f"done in {progress.duration(result['seconds'])}: {_figures(result['metrics'])}")
+    print(f"done in {progress.duration(result['seconds'])}: {_figures(result['metrics'], self.job.task)}")
     return result
 
   def _steps(self, step, state):
@@ -202,7 +207,7 @@ class _Run:
       self.memory["evaluated"][kind] = self.evaluator(variables)
       self._record(step, "test", kind, self.memory["evaluated"][kind])
     value = self.memory["evaluated"]["ema" if state.ema else "raw"][self.job.task.best]
-    self.bar.say(f"epoch {step / self.plan.per_epoch:g}: {_figures({'test': self.memory['evaluated']})}")
+    self.bar.say(f"epoch {step / self.plan.per_epoch:g}: {_figures({'test': self.memory['evaluated']}, self.job.task)}")
     best = self.memory["best"]
     if best and value <= best["value"]:
       return False
@@ -266,7 +271,6 @@ class _Run:
     }
 
 
-def _figures(metrics):
-  """{"test": {"raw": {"top1": ...}, ...}} as a sentence."""
-  kinds = metrics["test"]
-  return "test " + ", ".join(f"top-1 {v['top1']:.4f} ({kind})" for kind, v in kinds.items())
+def _figures(metrics, task):
+  """{"test": {"raw": {"top1": ...}, ...}} as a sentence about the figure that the task goes by."""
+  return f"test {task.best} " + ", ".join(f"{v[task.best]:.4f} ({kind})" for kind, v in metrics["test"].items())

@@ -71,9 +71,13 @@ class Pmap:
 MODES = {"shard_map": ShardMap, "pmap": Pmap}
 
 
-def check_batch(batch_size):
-  """Raises WrongUse unless a training batch divides among all devices; names the nearest that does."""
+def check_batch(batch_size, bn_group=1):
+  """Raises WrongUse unless a training batch divides among all devices, and a device's share into batch-norm groups."""
   n = jax.device_count()
   if batch_size % n:
     near = max(round(batch_size / n), 1) * n
     raise WrongUse(f"config.train.batch_size = {batch_size} does not divide among {n} devices; the nearest that does is {near}")
+  if batch_size // n % bn_group:
+    raise WrongUse(
+      f"config.model.bn_group = {bn_group} does not divide the {batch_size // n} images that a device has in a step"
+    )

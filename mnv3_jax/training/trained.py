@@ -1,12 +1,13 @@
 """What a run has learnt, for everything that comes after training."""
 
 import dataclasses
+import sys
 
 import jax
 
 from mnv3_jax.config import from_dict
 from mnv3_jax.errors import WrongUse
-from mnv3_jax.models.initialize import initialize
+from mnv3_jax.models.initialize import shapes
 from mnv3_jax.report.run_directory import RunDirectory
 from mnv3_jax.tasks import job as jobs
 from mnv3_jax.training import state as states
@@ -18,15 +19,28 @@ WEIGHTS = ("ema", "raw", "best")
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-  """Attributes: the run's config, its Job, the variables as NumPy, and the step that they are from."""
+  """What `load` gives.
+
+  Attributes:
+    config: of the run.
+    job: see tasks/job.py.
+    variables: {"params", "batch_stats"} as NumPy.
+    weights: what they are, "ema" or "raw".
+    step: when they were saved.
+  """
 
   config: object
   job: jobs.Job
   variables: dict
+  weights: str
   step: int
 
 
-def load(workdir, weights="ema", say=print):
+def _aloud(sentence):
+  print(f"mnv3: {sentence}", file=sys.stderr)
+
+
+def load(workdir, weights="ema", say=_aloud):
   """The weights of a run.
 
   Args:
@@ -43,14 +57,17 @@ def load(workdir, weights="ema", say=print):
   job = jobs.classification(config)
   like = jax.eval_shape(
     lambda variables: states.create(variables, optimizer(config.optim, lambda step: 0.0), config.optim.ema > 0),
-    initialize(job.model, 0),
+    shapes(job.model),
   )
   if not run.checkpoints.is_dir():
     raise WrongUse(f"{str(workdir)!r} has no checkpoint yet; train --workdir {workdir} makes them")
   checkpoints = Checkpoints(run.checkpoints, write=False)
-  found = checkpoints.newest_good(like, say)
+  try:
+    found = checkpoints.newest_good(like, say)
+  except Damaged as error:
+    raise WrongUse(str(error)) from None
   if not found:
-    raise WrongUse(f"{str(workdir)!r} has no checkpoint that can be used; train --workdir {workdir} makes them")
+    raise WrongUse(f"{str(workdir)!r} has no checkpoint yet; train --workdir {workdir} makes them")
   step, state, meta = found
   if weights == "best" and meta["best"] and meta["best"]["step"] != step:
     step = meta["best"]["step"]
@@ -58,5 +75,6 @@ def load(workdir, weights="ema", say=print):
       state, _ = checkpoints.restore(step, like)
     except Damaged as error:
       raise WrongUse(f"{error}; --weights=ema uses the newest good one") from None
-  variables = state.variables if weights == "raw" or not state.ema else state.ema
-  return Trained(config=config, job=job, variables=variables, step=step)
+  kind = "raw" if weights == "raw" or not state.ema else "ema"
+  variables = state.ema if kind == "ema" else state.variables
+  return Trained(config=config, job=job, variables=variables, weights=kind, step=step)

@@ -48,6 +48,12 @@ def test_any_width_gives_a_network_in_eights(width, rule, base):
   assert cost.params(a) > 0
 
 
+def test_the_original_last_stage_keeps_its_wide_layer_below_1():
+  original = edits.with_last_stage(LARGE, "original")
+  assert [edits.with_width(original, m).head.features for m in (0.5, 1.25)] == [1280, 1600]
+  assert edits.with_width(original, 0.5, "slim").head.features == 640
+
+
 def test_width_refuses():
   for width in (0, -1, 17, True, "1"):
     with pytest.raises(ArchitectureError, match="width"):

@@ -172,6 +172,10 @@ TRAIN = ("train", "--config", "configs/fashion_mnist.py", "--workdir", "{new}")
     (("benchmark", "README.md"), "not a .tflite file"),
     (("benchmark", "README.md", "--runs", "0"), "--runs"),
     (("report", "--workdir", "{run}", "--tflite", "{new}", "--out", "{new}"), "no file"),
+    (("report", "--workdir", "{run}", "--tflite", "{new}", "--out", "{cut}"), "is a file; --out takes a directory"),
+    (("export", "--model", "mobilenetv3_small", "--resolution=32", "--out", "tests"), "is a folder"),
+    (("train", "--config", "configs/fashion_mnist.py", "--workdir", "{cut}/x"), "not a directory"),
+    (("benchmark", "{cut}", "--threads", "99999"), "more than 256 threads"),
   ],
 )
 def test_wrong_use_is_one_sentence_and_changes_nothing(words, sentence, run, tmp_path):

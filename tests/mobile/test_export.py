@@ -59,12 +59,13 @@ def tiny_export(tmp_path_factory):
   [
     lambda a: a.replace(padding="symmetric"),
     lambda a: a.replace(resolution=23),
+    lambda a: edits.with_width(zoo.mobilenetv3_small(), 0.35).replace(resolution=32),
     lambda a: edits.h_swish_as(a, "swish"),
     lambda a: edits.h_swish_as(a, "relu6"),
     lambda a: edits.with_se(a, gate="sigmoid"),
     lambda a: edits.with_output_stride(a.replace(resolution=32), 8),
   ],
-  ids=["symmetric", "odd size", "swish", "relu6", "sigmoid", "atrous"],
+  ids=["symmetric", "odd size", "1x1 maps", "swish", "relu6", "sigmoid", "atrous"],
 )
 def test_edited_networks_agree_too(edit, tmp_path):
   a = edit(tiny_architecture())
@@ -76,7 +77,7 @@ def test_edited_networks_agree_too(edit, tmp_path):
 def test_a_file_that_does_not_agree_is_not_written(tiny_export, tmp_path, monkeypatch):
   a, variables, images, _ = tiny_export
   wrong = jax.tree.map(lambda x: x * 1.01, variables)
-  monkeypatch.setattr(exporting, "reference", lambda model, _, x: np.asarray(model.apply(wrong, x)))
+  monkeypatch.setattr(exporting.inference, "logits", lambda model, _, x: np.asarray(model.apply(wrong, x)))
   (tmp_path / "m.tflite").write_text("an earlier file")
   with pytest.raises(StoppedForGood, match="is not written: its logits differ"):
     exporting.export(a, variables, tmp_path / "m.tflite", images)

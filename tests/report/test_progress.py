@@ -27,8 +27,9 @@ def go(bar):
 def test_plain_lines_where_there_is_no_terminal():
   stream = io.StringIO()
   go(progress.Bar(100, stream=stream))
-  compiling, step, epoch = stream.getvalue().splitlines()
-  assert compiling == "compiling ..." and epoch == "epoch 1: [good]"
+  compiling, first, step, epoch = stream.getvalue().splitlines()
+  assert (compiling, first) == ("compiling ...", "step 10/100  loss 2.500")
+  assert epoch == "epoch 1: [good]"
   assert re.fullmatch(r"step 20/100  loss 1\.250  [\d,]+ images/s  \d+ s left", step)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from damage import flip_a_bit
@@ -110,7 +111,7 @@ def test_killed_runs_end_as_if_nothing_had_happened(undisturbed, tmp_path, steps
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_random_moments(tmp_path):
+def test_killed_at_random_moments(tmp_path):
   """From outside, whenever it hits: while compiling, saving, evaluating."""
   words = ("--config.train.epochs=40.0",)
   assert in_a_process(tmp_path / "whole", *words).returncode == 0
@@ -129,7 +130,8 @@ def test_killed_at_twenty_random_moments(tmp_path):
     kills += status == -signal.SIGKILL
     if status == 0:
       break
-  assert kills >= 3
+  # a start that is left alone for five seconds may finish first
+  assert kills >= 8
   assert in_a_process(tmp_path / "run", *words).returncode == 0
   assert_equal_runs(tmp_path / "whole", tmp_path / "run")
 
@@ -168,9 +170,46 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_goes_on_from_the_one_befo
       flip_a_bit(file)
   done = in_a_process(tmp_path / "run")
   assert done.returncode == 0
-  assert "checkpoints/18 is damaged and set aside" in done.stdout and "goes on after step 15" in done.stdout
+  assert "checkpoints/18 is damaged: " in done.stdout and "it is set aside as" in done.stdout
+  assert "goes on after step 15" in done.stdout
   assert_equal_runs(undisturbed, tmp_path / "run")
   assert (tmp_path / "run" / "damaged" / "18").is_dir()
+
+
+def test_without_a_good_checkpoint_nothing_is_moved_or_forgotten(undisturbed, tmp_path):
+  shutil.copytree(undisturbed, tmp_path / "run")
+  (tmp_path / "run" / "result.json").unlink()
+  for file in (tmp_path / "run" / "checkpoints").rglob("*"):
+    if file.is_file() and "state" in file.parts:
+      flip_a_bit(file)
+  before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+  done = in_a_process(tmp_path / "run")
+  assert done.returncode != 0 and "no checkpoint of this run can be used" in done.stderr
+  assert before == {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+
+
+def test_a_checkpoint_of_other_arrays_is_not_called_damaged(undisturbed):
+  manager = saved.Checkpoints(undisturbed / "checkpoints", write=False)
+  with pytest.raises(saved.Damaged, match="another version wrote it"):
+    manager.read(18, {"something": np.zeros(3)})
+
+
+def test_the_old_checkpoint_goes_only_when_the_new_one_is_there(tmp_path):
+  manager = saved.Checkpoints(tmp_path, keep=1)
+  for step in (1, 2, 3):
+    manager.save(step, {"a": np.zeros(3)}, {}, best_step=None)
+    assert len([p for p in tmp_path.iterdir() if p.name.isdigit()]) >= (step > 1)
+  manager.close()
+  assert [p.name for p in tmp_path.iterdir()] == ["3"]
+
+
+def test_a_process_killed_before_its_config_was_there_blocks_nothing(tmp_path):
+  (tmp_path / ".lock").touch()
+  (tmp_path / ".config.json.draft").write_text("{")
+  directory = RunDirectory(tmp_path)
+  directory.open_for(tiny_config().to_dict())
+  directory.close()
+  assert directory.config() == tiny_config().to_dict()
 
 
 def test_every_file_of_a_checkpoint_is_guarded(undisturbed, tmp_path):
