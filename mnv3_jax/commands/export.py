@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from mnv3_jax.architectures import fields
+from mnv3_jax.architectures import fields, zoo
 from mnv3_jax.commands.options import Options, add_model_fields, add_workdir, given_fields, start_jax
 from mnv3_jax.errors import WrongUse
 
@@ -20,7 +20,7 @@ def main(arguments):
   what = "Writes a float32 .tflite file, after it was found to agree with Flax."
   options = Options("export", what, EXAMPLE)
   add_workdir(options, required=False)
-  options.add_argument("--model", metavar="NAME", help="instead of --workdir: an untrained network with seeded weights")
+  options.add_argument("--model", metavar="NAME", help=f"instead of --workdir: {', '.join(zoo.MODELS)} with seeded weights")
   options.add_argument("--out", required=True, metavar="FILE", help="the .tflite file to write")
   add_model_fields(options)
   given = options.parse(arguments)

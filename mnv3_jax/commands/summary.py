@@ -1,6 +1,6 @@
 """mnv3 summary: prints a network as the paper's table, with its cost."""
 
-from mnv3_jax.architectures import cost, fields
+from mnv3_jax.architectures import cost, fields, zoo
 from mnv3_jax.architectures.spec import COLUMNS, ROW
 from mnv3_jax.commands.options import Options, add_model_fields, given_fields, print_json
 
@@ -10,7 +10,7 @@ EXAMPLE = "mnv3 summary mobilenetv3_small --width=0.75 --resolution=160 --h_swis
 def main(arguments):
   """Runs the verb; see mnv3 summary --help."""
   options = Options("summary", "Prints a network as the paper's table, with parameters and multiply-adds.", EXAMPLE)
-  options.add_argument("model", metavar="MODEL", help="e.g. mobilenetv3_large")
+  options.add_argument("model", metavar="MODEL", help=", ".join(zoo.MODELS))
   options.add_argument("--json", action="store_true", help="print {model, resolution, params, madds, layers}")
   add_model_fields(options)
   given = options.parse(arguments)

@@ -16,7 +16,8 @@ def logits(model, variables, images, batch=50):
   Returns:
     (n, classes) float32. Products are exact to float32 on every backend, so that it can be compared with.
   """
-  batch = min(batch, len(images))
+  # few sizes, so that few are compiled
+  batch = min(batch, 1 << (len(images) - 1).bit_length())
   padded = np.concatenate([images, np.zeros((-len(images) % batch, *images.shape[1:]), images.dtype)])
   with jax.default_matmul_precision("highest"):
     forward = jax.jit(model.apply)
