@@ -100,7 +100,7 @@ def test_a_done_run_is_left_alone(undisturbed, capsys):
   }
 
 
-@pytest.mark.parametrize("steps", [(0, 17), (5, 6, 11)])
+@pytest.mark.parametrize("steps", [(0, 11), pytest.param((5, 6, 17), marks=pytest.mark.slow)])
 def test_killed_runs_end_as_if_nothing_had_happened(undisturbed, tmp_path, steps):
   """SIGKILL while the batch of a step is handed over: before the first checkpoint, between two, at one."""
   for step in steps:
