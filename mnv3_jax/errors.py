@@ -11,3 +11,8 @@ class StoppedForGood(RuntimeError):
 
 class StartAgain(RuntimeError):
   """The same command, started again, goes on where this one stopped (SIGTERM): exit status 42."""
+
+
+def first_line(error):
+  """What an exception of somebody else's says, short enough for our own sentence; its kind where it says nothing."""
+  return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

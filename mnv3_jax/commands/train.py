@@ -9,7 +9,7 @@ from ml_collections import ConfigDict, config_flags
 from mnv3_jax.architectures.spec import ArchitectureError, nearest
 from mnv3_jax.commands.options import Options, start_jax
 from mnv3_jax.config import base, check
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import WrongUse, first_line
 
 EXAMPLE = """mnv3 train --config configs/fashion_mnist.py --workdir /tmp/run --config.train.epochs=2
 
@@ -57,7 +57,7 @@ def read_config(where, overrides):
     try:
       config = _override(config, word)
     except flags.Error as error:
-      allowed = WORDS.get(known[field], _first_line(error))
+      allowed = WORDS.get(known[field], first_line(error))
       raise WrongUse(f"config.{field} = {value!r} is not possible; allowed: {allowed}") from None
   return config
 
@@ -77,7 +77,7 @@ def _load(file, where):
   except (WrongUse, ArchitectureError):
     raise
   except Exception as error:  # a config is a program: anything can happen in it
-    raise WrongUse(f"config {where!r} cannot be read: {type(error).__name__}: {_first_line(error)}") from None
+    raise WrongUse(f"config {where!r} cannot be read: {type(error).__name__}: {first_line(error)}") from None
   if not isinstance(config, ConfigDict) or dict(_fields(config)).keys() != dict(_fields(base())).keys():
     raise WrongUse(f"config {where!r} does not have the fields of a config; start from mnv3_jax.config.base()")
   return config
@@ -97,7 +97,3 @@ def _fields(config, prefix=""):
       yield from _fields(value, f"{prefix}{name}.")
     else:
       yield f"{prefix}{name}", config.get_type(name)
-
-
-def _first_line(error):
-  return (str(error).strip().splitlines() or [""])[0]

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import WrongUse, first_line
 
 # the number that stands in every .tflite file behind its first four bytes
 IDENTIFIER = b"TFL3"
@@ -76,7 +76,7 @@ def _quiet_or(kind, sentence):
     try:
       yield
     except (ValueError, RuntimeError) as error:
-      raise kind(f"{sentence} ({str(error).splitlines()[0] if str(error) else 'no reason given'})") from None
+      raise kind(f"{sentence} ({first_line(error)})") from None
     finally:
       os.dup2(kept, 2)
       os.close(kept)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mnv3_jax.errors import StoppedForGood
+from mnv3_jax.errors import StoppedForGood, first_line
 
 
 def flatten(tree):
@@ -120,7 +120,7 @@ class Checkpoints:
       meta = dict(self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta)
       digests = meta.pop("digests")
     except Exception as error:  # Orbax and TensorStore raise many kinds
-      raise Damaged(f"{place} is damaged: {_first_line(error)}") from None
+      raise Damaged(f"{place} is damaged: {first_line(error)}") from None
     if digests.keys() != flat_like.keys():
       other = sorted(digests.keys() ^ flat_like.keys())[0]
       raise Damaged(f"{place} holds other arrays than this network and optimizer have ({other}): another version wrote it")
@@ -128,7 +128,7 @@ class Checkpoints:
     try:
       flat = self.manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))).state
     except Exception as error:
-      raise Damaged(f"{place} is damaged: {_first_line(error)}") from None
+      raise Damaged(f"{place} is damaged: {first_line(error)}") from None
     for name, digest in _digests(flat).items():
       if digests[name] != digest:
         raise Damaged(f"{place} is damaged: the digest of {name} differs")
@@ -149,10 +149,6 @@ def _disk():
     if "No space left" not in str(error) and "os_error_code='28'" not in str(error):
       raise
     raise StoppedForGood("the disk is full: the checkpoint was not saved; earlier ones are as they were") from error
-
-
-def _first_line(error):
-  return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 class Damaged(RuntimeError):

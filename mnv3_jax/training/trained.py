@@ -14,8 +14,6 @@ from mnv3_jax.training import state as states
 from mnv3_jax.training.checkpoints import Checkpoints, Damaged
 from mnv3_jax.training.optimizer import optimizer
 
-WEIGHTS = ("ema", "raw", "best")
-
 
 @dataclasses.dataclass(frozen=True)
 class Trained:

@@ -27,7 +27,7 @@ def depthwise_and_gradients(formulation, x, w, g, **row):
   return y, *back(g)
 
 
-def compare(shape, kernel, stride, dilation, padding):
+def assert_as_plain(shape, kernel, stride, dilation, padding):
   rng = np.random.default_rng(0)
   x, w = rng.normal(size=shape), rng.normal(size=(kernel, kernel, 1, shape[3]))
   g = rng.normal(size=(shape[0], -(-shape[1] // stride), -(-shape[2] // stride), shape[3]))
@@ -44,13 +44,13 @@ def compare(shape, kernel, stride, dilation, padding):
 @pytest.mark.parametrize(("kernel", "stride", "dilation", "padding"), CASES)
 def test_depthwise_is_the_grouped_convolution(kernel, stride, dilation, padding):
   for height, width in ((8, 8), (7, 12), (1, 2)):
-    compare((2, height, width, 3), kernel, stride, dilation, padding)
+    assert_as_plain((2, height, width, 3), kernel, stride, dilation, padding)
 
 
 @settings(max_examples=10, deadline=None)
 @given(strategies.tuples(*[strategies.integers(1, n) for n in (3, 11, 11, 4)]), strategies.sampled_from(CASES))
 def test_depthwise_of_any_size(shape, case):
-  compare(shape, *case)
+  assert_as_plain(shape, *case)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
