@@ -1,14 +1,14 @@
 """The ablations: each one a function from Architecture to Architecture.
 
-They compose. Structure comes first (last stage, stem, minimalistic, squeeze-excite, non-linearity, output stride), width last:
-the paper's rows are written at width 1.0.
+They compose. Structure comes first (last stage, stem, minimalistic, squeeze-excite, non-linearity, output stride, halved tail),
+width last: the paper's rows are written at width 1.0.
 """
 
 import dataclasses
 from collections.abc import Callable
 from fractions import Fraction
 
-from mnv3_jax.architectures.spec import ArchitectureError, Block, Head, make_divisible, nearest
+from mnv3_jax.architectures.spec import ACTIVATIONS, ArchitectureError, Block, make_divisible, nearest
 
 
 def _each_block(architecture, change):
@@ -24,7 +24,8 @@ class _WidthRule:
   """How one code base turns a multiplier into channels.
 
   Attributes:
-    stem, hidden: what becomes of those two rows' channels, (channels, multiplier) -> channels.
+    stem, hidden: what becomes of those two rows' channels, (channels, multiplier) -> channels. Some ports keep V3's 16
+      filters in the stem and scale its siblings' 32.
     wide: what becomes of the last 1x1 convolution where no hidden row follows it (the original last stage).
     expand_by_factor: the expansion is a factor of the scaled input, or else the scaled absolute number.
     features_by_factor: likewise the last 1x1 convolution, a factor of the last block's scaled output.
@@ -49,6 +50,14 @@ def _kept_below_1(channels, m):
   return channels if m < 1 else _scaled(channels, m)
 
 
+def _kept_at_16(channels, m):
+  return channels if channels == 16 else _scaled(channels, m)
+
+
+def _kept_at_16_below_075(channels, m):
+  return channels if channels == 16 and m < 0.75 else _scaled(channels, m)
+
+
 # what the authors' code does by default (slim), what the paper's own figures fit (paper), and the ports
 WIDTH_RULES = {
   "paper": _WidthRule(
@@ -60,9 +69,11 @@ WIDTH_RULES = {
   ),
   "slim": _WidthRule(stem=_scaled, hidden=_scaled, wide=_scaled, expand_by_factor=True, features_by_factor=False),
   "torchvision": _WidthRule(stem=_scaled, hidden=_scaled, wide=_kept_below_1, expand_by_factor=False, features_by_factor=True),
-  "keras": _WidthRule(stem=_kept, hidden=_kept_below_1, wide=_kept_below_1, expand_by_factor=True, features_by_factor=True),
+  "keras": _WidthRule(
+    stem=_kept_at_16, hidden=_kept_below_1, wide=_kept_below_1, expand_by_factor=True, features_by_factor=True
+  ),
   "timm": _WidthRule(
-    stem=lambda c, m: c if m < 0.75 else _scaled(c, m),
+    stem=_kept_at_16_below_075,
     hidden=_kept,
     wide=_kept_below_1,
     expand_by_factor=True,
@@ -78,7 +89,8 @@ def with_width(architecture, multiplier, rule="paper"):
     architecture: at width 1.0.
     multiplier: above 0; the paper's Table 9 has 0.35, 0.5, 0.75, 1.0 and 1.25.
     rule: "paper" (Table 9: stem and outputs scaled, expansion a factor of the scaled input, the 1280 / 1024 head kept below 1
-      and 1280 above), "slim" (the same, head scaled), "torchvision" (everything scaled), "keras" (stem kept), "timm".
+      and 1280 above; V2's 1280 kept below 1 and scaled above, MnasNet's always kept), "slim" (the same, head scaled),
+      "torchvision" (everything scaled), "keras" (V3's stem kept), "timm".
 
   Raises:
     ArchitectureError: for an unknown rule, a multiplier that is not positive, or a network that was already scaled.
@@ -110,7 +122,7 @@ def with_width(architecture, multiplier, rule="paper"):
   elif features is not None:
     features = _scaled(features, multiplier)
   if head.hidden is None and features is not None:
-    features = rules.wide(head.features, multiplier)
+    features = rules.wide(head.features, multiplier) if head.scaled else head.features
   hidden = head.hidden if head.hidden is None else rules.hidden(head.hidden, multiplier)
   return architecture.replace(
     width=float(multiplier),
@@ -139,14 +151,20 @@ def h_swish_from(architecture, channels):
   blocks, started = [], False
   for b in architecture.blocks:
     started = started or b.out >= channels
-    blocks.append(dataclasses.replace(b, activation="hard_swish" if started else "relu"))
+    blocks.append(_activated(b, "hard_swish" if started else "relu"))
   stem = dataclasses.replace(architecture.stem, activation="hard_swish") if channels <= 16 else architecture.stem
   head = dataclasses.replace(architecture.head, activation="hard_swish")
   return architecture.replace(stem=stem, blocks=tuple(blocks), head=head)
 
 
+def _activated(block, activation):
+  """The block with another non-linearity in every place where it has one (MobileNetV1 has one after the projection too)."""
+  project = block.project_activation if block.project_activation == "linear" else activation
+  return dataclasses.replace(block, activation=activation, project_activation=project)
+
+
 def _everywhere(architecture, activation):
-  return _each_block(architecture, lambda b: dataclasses.replace(b, activation=activation)).replace(
+  return _each_block(architecture, lambda b: _activated(b, activation)).replace(
     stem=dataclasses.replace(architecture.stem, activation=activation),
     head=dataclasses.replace(architecture.head, activation=activation),
   )
@@ -159,10 +177,17 @@ def h_swish_as(architecture, activation):
     ArchitectureError: for an unknown activation.
   """
 
-  def swap(row):
-    return dataclasses.replace(row, activation=activation) if row.activation == "hard_swish" else row
+  def swap(row, change):
+    return change(row, activation) if row.activation == "hard_swish" else row
 
-  return _each_block(architecture, swap).replace(stem=swap(architecture.stem), head=swap(architecture.head))
+  def plain(row, activation):
+    return dataclasses.replace(row, activation=activation)
+
+  if activation not in ACTIVATIONS:
+    _refuse(architecture, "activation", activation, nearest(activation, ACTIVATIONS))
+  return _each_block(architecture, lambda b: swap(b, _activated)).replace(
+    stem=swap(architecture.stem, plain), head=swap(architecture.head, plain)
+  )
 
 
 def with_se(architecture, *, ratio=None, of=None, gate=None, divisor=None):
@@ -181,38 +206,106 @@ def with_se(architecture, *, ratio=None, of=None, gate=None, divisor=None):
   return _each_block(architecture, lambda b: (b.se and dataclasses.replace(b, se=dataclasses.replace(b.se, **changes))) or b)
 
 
-def with_stem(architecture, filters):
-  """A first convolution of another width (section 5.2: 32 -> 16 filters); a first block without expansion follows it."""
-  first = architecture.blocks[0]
-  if first.expand == architecture.stem.filters:
-    first = dataclasses.replace(first, expand=filters)
-  return architecture.replace(
-    stem=dataclasses.replace(architecture.stem, filters=filters), blocks=(first, *architecture.blocks[1:])
-  )
+def with_stem(architecture, filters=None, activation=None):
+  """A first convolution of another width or non-linearity (section 5.2: 32 filters with ReLU, or 16 with h-swish).
+
+  None keeps what there is. A first block without expansion follows the width.
+
+  Raises:
+    ArchitectureError: for a width or an activation that is not possible, or a network that carries a width.
+  """
+  stem, first = architecture.stem, architecture.blocks[0]
+  if filters is not None:
+    if architecture.width != 1:
+      _refuse(architecture, "stem_filters", filters, "channels count at width 1.0; apply the width after it")
+    if first.expand == stem.filters:
+      first = dataclasses.replace(first, expand=filters)
+    stem = dataclasses.replace(stem, filters=filters)
+  if activation is not None:
+    stem = dataclasses.replace(stem, activation=activation)
+  return architecture.replace(stem=stem, blocks=(first, *architecture.blocks[1:]))
 
 
 def with_last_stage(architecture, stage):
-  """The last stage of Figure 5: "efficient" (V3: pool before the 1x1 convolution to 1280) or "original".
+  """The last stage of Figure 5: "efficient" (V3: pool before the 1x1 convolution to 1280) or "original" (V2, MnasNet).
 
-  The original stage has one more bottleneck (3x3, its projection 320 wide at width 1.0) and computes the wide features at 7x7.
+  The original stage has one more bottleneck (3x3, its projection 320 wide at width 1.0) and computes the wide features at 7x7;
+  the efficient one pools that bottleneck's expansion and takes the wide layer to 1x1.
 
   Raises:
-    ArchitectureError: for another name, or "original" for a network whose last stage has no hidden layer to move.
+    ArchitectureError: for another name, a network without such a stage (MobileNetV1), or one that carries a width.
   """
   if stage not in ("efficient", "original"):
     _refuse(architecture, "last_stage", stage, nearest(stage, ("efficient", "original")))
   head = architecture.head
-  if stage == "efficient":
-    if head.features is None or head.hidden is None:
-      _refuse(architecture, "last_stage", stage, "only MobileNetV3 has it")
+  if stage == ("original" if head.hidden is None else "efficient") and head.features is not None:
     return architecture
-  if head.features is None or head.hidden is None:
-    _refuse(architecture, "last_stage", stage, "its last stage is already the original one")
+  last = architecture.blocks[-1]
+  if head.features is None or (stage == "efficient" and (last.stride != 1 or len(architecture.blocks) == 1)):
+    _refuse(architecture, "last_stage", stage, "it has no expanding last bottleneck and 1x1 convolution to rebuild")
+  if architecture.width != 1:
+    _refuse(architecture, "last_stage", stage, "channels count at width 1.0; apply the width after it")
+  if stage == "efficient":
+    efficient = dataclasses.replace(head, features=last.expand, hidden=head.features, scaled=True)
+    return architecture.replace(blocks=architecture.blocks[:-1], head=efficient)
   last = Block(kernel=3, expand=head.features, out=head.features // 3, stride=1, activation=head.activation)
-  return architecture.replace(
-    blocks=(*architecture.blocks, last),
-    head=Head(features=head.hidden, hidden=None, activation=head.activation, dropout=head.dropout),
-  )
+  original = dataclasses.replace(head, features=head.hidden, hidden=None)
+  return architecture.replace(blocks=(*architecture.blocks, last), head=original)
+
+
+def with_expansions(architecture, expansions):
+  """Other expansion sizes, by block: what NetAdapt changed from MnasNet-A1 to V3-Large.
+
+  Args:
+    architecture: any network.
+    expansions: {"block_02": 64, ...}; blocks that are not named stay.
+
+  Raises:
+    ArchitectureError: for a block that the network does not have, or a size that is not possible.
+  """
+  names = [name for name, _, _ in architecture.rows()]
+  for name in expansions:
+    if name not in names:
+      _refuse(architecture, "block", name, nearest(name, names))
+  blocks = [dataclasses.replace(b, expand=expansions.get(name, b.expand)) for name, _, b in architecture.rows()]
+  return architecture.replace(blocks=tuple(blocks))
+
+
+def with_halved_tail(architecture, task):
+  """Half the channels from the last stride-2 block on (V3-Large: 160 -> 80 and 960 -> 480).
+
+  Dense prediction does not need the channels that 1000 classes need. The paper does it twice, and its own code tells the two
+  apart: "segmentation" (RF2 of Table 7) halves every expansion of those blocks, "detection" (the dagger of Table 6) keeps that
+  of the first. V2's first block keeps its own in either: the paper names no layers there, and parameters (1.15 M) fit this.
+
+  Args:
+    architecture: at width 1.0; an output stride may have been applied or may be later, with the same result.
+    task: "segmentation" or "detection".
+
+  Raises:
+    ArchitectureError: for another task, or a network that carries a width or never comes to stride 32.
+  """
+  if task not in ("segmentation", "detection"):
+    _refuse(architecture, "halved_tail", task, nearest(task, ("segmentation", "detection")))
+  if architecture.width != 1:
+    _refuse(architecture, "halved_tail", task, "channels count at width 1.0; apply the width after it")
+  blocks = architecture.blocks
+  # stride with the rate that stands for it, so that an atrous network has the same tail
+  stride, first = architecture.stem.stride, None
+  for i, b in enumerate(blocks):
+    stride *= b.stride
+    rate = blocks[min(i + 1, len(blocks) - 1)].dilation
+    if first is None and stride * rate >= 32:
+      first = i
+  if first is None:
+    _refuse(architecture, "halved_tail", task, "none of its blocks comes to stride 32")
+  v3 = architecture.head.hidden is not None
+  tail = []
+  for i, b in enumerate(blocks[first:]):
+    keep = i == 0 and (task == "detection" or not v3)
+    tail.append(dataclasses.replace(b, expand=b.expand if keep else b.expand // 2, out=b.out // 2))
+  head = dataclasses.replace(architecture.head, features=architecture.head.features // 2) if v3 else architecture.head
+  return architecture.replace(blocks=(*blocks[:first], *tail), head=head)
 
 
 def with_output_stride(architecture, stride):

@@ -29,9 +29,16 @@ FIELDS = {
   "se_ratio": Field(float, "squeeze width as a share of se_of (0.25); 0 removes squeeze-excite"),
   "se_of": Field(str, "what the squeeze is a share of (expansion)", ("expansion", "input")),
   "se_gate": Field(str, "gate of squeeze-excite (hard_sigmoid)", GATES),
+  "se_divisor": Field(int, "the squeeze width is rounded to a multiple of it (8); 1: not rounded"),
   "stem_filters": Field(int, "channels of the first convolution (16)"),
+  "stem_activation": Field(
+    str, "non-linearity of the first convolution (hard_swish), whatever the other fields say", ACTIVATIONS
+  ),
   "last_stage": Field(str, "last stage of Figure 5 (efficient)", ("efficient", "original")),
   "output_stride": Field(int, "input size over last map's size, by atrous convolution (32)", (8, 16, 32)),
+  "halved_tail": Field(
+    str, "half the channels from stride 32 on: RF2 of Table 7 or the dagger of Table 6", ("segmentation", "detection")
+  ),
   "minimalistic": Field(bool, "3x3 kernels, ReLU, no squeeze-excite"),
   "dropout": Field(float, "share of units dropped before the logits (0.2)"),
   "bn_momentum": Field(float, "batch norm's average decay (0.99)"),
@@ -48,7 +55,8 @@ COMPUTE_FIELDS = ("bn_group", "dtype")
 def architecture(name, **fields) -> Architecture:
   """The Architecture that `config.model` describes.
 
-  Edits are applied in the house's order: last stage, stem, minimalistic, squeeze-excite, non-linearity, output stride, width.
+  Edits are applied in the house's order: last stage, stem, minimalistic, squeeze-excite, non-linearity, output stride, halved
+  tail, width.
 
   Args:
     name: one of zoo.MODELS.
@@ -72,14 +80,19 @@ def architecture(name, **fields) -> Architecture:
     a = edits.with_stem(a, f["stem_filters"])
   if f["minimalistic"]:
     a = edits.minimalistic(a)
-  if f["se_ratio"] is not None or f["se_of"] is not None or f["se_gate"] is not None:
-    a = edits.with_se(a, ratio=f["se_ratio"], of=f["se_of"], gate=f["se_gate"])
+  se = {field: f[f"se_{field}"] for field in ("ratio", "of", "gate", "divisor")}
+  if any(value is not None for value in se.values()):
+    a = edits.with_se(a, **se)
   if f["h_swish_from"] is not None:
     a = edits.h_swish_from(a, f["h_swish_from"])
   if f["activation"] is not None:
     a = edits.h_swish_as(a, f["activation"])
+  if f["stem_activation"] is not None:
+    a = edits.with_stem(a, activation=f["stem_activation"])
   if f["output_stride"] is not None:
     a = edits.with_output_stride(a, f["output_stride"])
+  if f["halved_tail"] is not None:
+    a = edits.with_halved_tail(a, f["halved_tail"])
   same = {k: f[k] for k in ("num_classes", "resolution", "padding", "bn_momentum", "bn_epsilon") if f[k] is not None}
   if f["dropout"] is not None:
     same["head"] = dataclasses.replace(a.head, dropout=f["dropout"])

@@ -157,12 +157,14 @@ class Head:
     hidden: channels of the 1x1 convolution after the pool, no batch norm; None for none (V2, MnasNet).
     activation: after both.
     dropout: rate of the units dropped before the logits (the paper's "dropout of 0.8" is the share kept).
+    scaled: whether a width multiplier may change `features`; MnasNet keeps its 1280 at every width.
   """
 
   features: int | None
   hidden: int | None
   activation: str
   dropout: float = 0.2
+  scaled: bool = True
 
   def validate(self, row):
     for field in ("features", "hidden"):
@@ -170,6 +172,8 @@ class Head:
         _whole(row, field, getattr(self, field))
     _one_of(row, "activation", self.activation, ACTIVATIONS)
     _number(row, "dropout", self.dropout, 0, 1)
+    if not isinstance(self.scaled, bool):
+      _fail(row, "scaled", self.scaled, "allowed: True or False")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -246,7 +250,9 @@ class Architecture:
     stem, head = self.stem, self.head
     add("stem", f"conv2d {stem.kernel}×{stem.kernel}", stem.filters, stem.activation, stride=stem.stride)
     for name, in_channels, b in self.rows():
-      operator = f"bneck {b.kernel}×{b.kernel}" + (f" rate {b.dilation}" if b.dilation > 1 else "")
+      # MobileNetV1's block is no bottleneck
+      kind = "bneck" if b.project_activation == "linear" else "dw+pw"
+      operator = f"{kind} {b.kernel}×{b.kernel}" + (f" rate {b.dilation}" if b.dilation > 1 else "")
       se = "-" if b.se is None else b.se.channels(in_channels, b.expand)
       add(name, operator, b.out, b.activation, exp=b.expand, se=se, stride=b.stride)
     if head.features is not None:

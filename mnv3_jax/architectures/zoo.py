@@ -1,12 +1,108 @@
-"""The networks, one line per row of the paper's tables.
+"""The networks, one line per row of the papers' tables.
 
 Each function returns the network at width 1.0, 224 px and 1000 classes; edits.py changes it from there.
 """
 
+from mnv3_jax.architectures import edits
 from mnv3_jax.architectures.spec import Architecture, Block, Head, SqueezeExcite, Stem
 
-RE, HS = "relu", "hard_swish"
+RE, R6, HS = "relu", "relu6", "hard_swish"
 SE = SqueezeExcite()
+# MnasNet squeezes the block's input and gates with a plain sigmoid
+MNAS_SE = SqueezeExcite(ratio=0.25, of="input", divisor=1, gate="sigmoid")
+
+
+def _repeated(channels, factor, out, *, n, stride, **row):
+  """A row (t, c, n, s) of the V2 and MnasNet tables: n blocks from `channels` to `out`, expanding their input `factor` times.
+
+  The first of them has the stride.
+  """
+  first = Block(expand=factor * channels, out=out, stride=stride, **row)
+  others = Block(expand=factor * out, out=out, stride=1, **row)
+  return (first, *(others for _ in range(n - 1)))
+
+
+def _separable(channels, out, stride):
+  """A row of MobileNetV1: depthwise 3x3, then 1x1, ReLU6 after both."""
+  return Block(kernel=3, expand=channels, out=out, stride=stride, activation=R6, residual=False, project_activation=R6)
+
+
+def mobilenetv1():
+  """MobileNetV1: Table 1 of arXiv 1704.04861, with the ReLU6 of the authors' code."""
+  return Architecture(
+    name="mobilenetv1",
+    stem=Stem(filters=32, activation=R6),
+    blocks=(
+      _separable(32, 64, stride=1),
+      _separable(64, 128, stride=2),
+      _separable(128, 128, stride=1),
+      _separable(128, 256, stride=2),
+      _separable(256, 256, stride=1),
+      _separable(256, 512, stride=2),
+      _separable(512, 512, stride=1),
+      _separable(512, 512, stride=1),
+      _separable(512, 512, stride=1),
+      _separable(512, 512, stride=1),
+      _separable(512, 512, stride=1),
+      _separable(512, 1024, stride=2),
+      _separable(1024, 1024, stride=1),
+    ),
+    head=Head(features=None, hidden=None, activation=R6, dropout=0.001),
+  )
+
+
+def mobilenetv2():
+  """MobileNetV2: Table 2 of arXiv 1801.04381."""
+  return Architecture(
+    name="mobilenetv2",
+    stem=Stem(filters=32, activation=R6),
+    blocks=(
+      *_repeated(32, 1, 16, n=1, stride=1, kernel=3, activation=R6),
+      *_repeated(16, 6, 24, n=2, stride=2, kernel=3, activation=R6),
+      *_repeated(24, 6, 32, n=3, stride=2, kernel=3, activation=R6),
+      *_repeated(32, 6, 64, n=4, stride=2, kernel=3, activation=R6),
+      *_repeated(64, 6, 96, n=3, stride=1, kernel=3, activation=R6),
+      *_repeated(96, 6, 160, n=3, stride=2, kernel=3, activation=R6),
+      *_repeated(160, 6, 320, n=1, stride=1, kernel=3, activation=R6),
+    ),
+    head=Head(features=1280, hidden=None, activation=R6),
+  )
+
+
+def mnasnet_a1():
+  """MnasNet-A1: Figure 7 of arXiv 1807.11626, as the authors released it; the network that V3-Large was developed from."""
+  return Architecture(
+    name="mnasnet_a1",
+    stem=Stem(filters=32, activation=RE),
+    blocks=(
+      *_repeated(32, 1, 16, n=1, stride=1, kernel=3, activation=RE),
+      *_repeated(16, 6, 24, n=2, stride=2, kernel=3, activation=RE),
+      *_repeated(24, 3, 40, n=3, stride=2, kernel=5, activation=RE, se=MNAS_SE),
+      *_repeated(40, 6, 80, n=4, stride=2, kernel=3, activation=RE),
+      *_repeated(80, 6, 112, n=2, stride=1, kernel=3, activation=RE, se=MNAS_SE),
+      *_repeated(112, 6, 160, n=3, stride=2, kernel=5, activation=RE, se=MNAS_SE),
+      *_repeated(160, 6, 320, n=1, stride=1, kernel=3, activation=RE),
+    ),
+    head=Head(features=1280, hidden=None, activation=RE, scaled=False),
+  )
+
+
+def mnasnet_small():
+  """MnasNet-small as the authors released it; the 64.9 % row of the V3 paper's Table 3 is another, unpublished network."""
+  return Architecture(
+    name="mnasnet_small",
+    stem=Stem(filters=8, activation=RE),
+    blocks=(
+      *_repeated(8, 1, 8, n=1, stride=1, kernel=3, activation=RE),
+      *_repeated(8, 3, 16, n=1, stride=2, kernel=3, activation=RE),
+      *_repeated(16, 6, 16, n=2, stride=2, kernel=3, activation=RE),
+      *_repeated(16, 6, 32, n=4, stride=2, kernel=5, activation=RE, se=MNAS_SE),
+      *_repeated(32, 6, 32, n=3, stride=1, kernel=3, activation=RE, se=MNAS_SE),
+      *_repeated(32, 6, 88, n=3, stride=2, kernel=5, activation=RE, se=MNAS_SE),
+      *_repeated(88, 6, 144, n=1, stride=1, kernel=3, activation=RE),
+    ),
+    head=Head(features=1280, hidden=None, activation=RE, dropout=0.0, scaled=False),
+  )
 
 
 def mobilenetv3_large():
@@ -57,5 +153,27 @@ def mobilenetv3_small():
   )
 
 
+def mobilenetv3_large_minimalistic():
+  """MobileNetV3-Large without what some hardware is slow at: 3x3 kernels, ReLU, no squeeze-excite (the authors' release)."""
+  return edits.minimalistic(mobilenetv3_large()).replace(name="mobilenetv3_large_minimalistic")
+
+
+def mobilenetv3_small_minimalistic():
+  """MobileNetV3-Small with 3x3 kernels, ReLU, no squeeze-excite."""
+  return edits.minimalistic(mobilenetv3_small()).replace(name="mobilenetv3_small_minimalistic")
+
+
 # names on the command line; a model runs without this table
-MODELS = {f.__name__: f for f in (mobilenetv3_large, mobilenetv3_small)}
+MODELS = {
+  f.__name__: f
+  for f in (
+    mobilenetv3_large,
+    mobilenetv3_small,
+    mobilenetv3_large_minimalistic,
+    mobilenetv3_small_minimalistic,
+    mobilenetv1,
+    mobilenetv2,
+    mnasnet_a1,
+    mnasnet_small,
+  )
+}

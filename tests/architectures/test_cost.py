@@ -10,23 +10,26 @@ from mnv3_jax.architectures import cost, edits, zoo
 COUNTS = json.loads((ROOT / "tests" / "paper_tables.json").read_text())["exact_counts"]["rows"]
 
 
-@pytest.mark.parametrize(
-  ("model", "params", "madds"),
-  [("mobilenetv3_large", 5_483_032, 216_589_760), ("mobilenetv3_small", 2_542_856, 56_510_400)],
-)
-def test_golden_counts(model, params, madds):
-  a = zoo.MODELS[model]()
-  assert (cost.params(a), cost.madds(a)) == (params, madds)
+NAMES = {
+  "MobileNetV3-Large": "mobilenetv3_large",
+  "MobileNetV3-Small": "mobilenetv3_small",
+  "MobileNetV3-Large minimalistic": "mobilenetv3_large_minimalistic",
+  "MobileNetV3-Small minimalistic": "mobilenetv3_small_minimalistic",
+  "MobileNetV1": "mobilenetv1",
+  "MobileNetV2": "mobilenetv2",
+  "MnasNet-A1": "mnasnet_a1",
+  "MnasNet-small (released)": "mnasnet_small",
+}
 
 
 @pytest.mark.parametrize(("name", "width", "resolution", "params", "madds"), COUNTS)
-def test_every_width_and_resolution_of_the_paper(name, width, resolution, params, madds):
-  size, *variant = name.removeprefix("MobileNetV3-").lower().split()
-  a = zoo.MODELS[f"mobilenetv3_{size}"]().replace(resolution=resolution)
-  if variant == ["minimalistic"]:
-    a = edits.minimalistic(a)
-  a = edits.with_width(a, width)
+def test_every_model_width_and_resolution(name, width, resolution, params, madds):
+  a = edits.with_width(zoo.MODELS[NAMES[name]]().replace(resolution=resolution), width)
   assert (cost.params(a), cost.madds(a)) == (params, madds)
+
+
+def test_every_model_is_counted():
+  assert {NAMES[row[0]] for row in COUNTS} == set(zoo.MODELS)
 
 
 def test_layers_by_hand(tiny):
