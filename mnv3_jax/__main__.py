@@ -17,6 +17,7 @@ VERBS = {
   "evaluate": "evaluate a run on every test example",
   "predict": "name what is on photos",
   "summary": "print a network as the paper's table, with its cost",
+  "import": "take weights from torchvision, timm, Keras or TF-slim",
   "export": "write a .tflite file",
   "benchmark": "time a .tflite file on this machine",
   "report": "write a page about a run: figures, learning curve, predictions",

@@ -4,13 +4,15 @@ import math
 
 from ml_collections import ConfigDict, config_dict
 
-from mnv3_jax.architectures import fields
+from mnv3_jax.architectures import fields, rows
 from mnv3_jax.architectures.spec import nearest
+from mnv3_jax.data import views
 from mnv3_jax.errors import WrongUse
 
 SCHEDULES = ("exponential", "cosine")
 PARALLEL = ("shard_map", "pmap")
-OPTIMIZERS = ("rmsprop",)
+# "none" is of weights that were imported: nothing trains them as they are
+OPTIMIZERS = ("rmsprop", "none")
 
 
 def base():
@@ -24,11 +26,18 @@ def base():
     config.model[name] = config_dict.placeholder(field.type)
   config.data = ConfigDict(
     {
-      "dataset": "fashion_mnist",
+      "dataset": "fashion_mnist",  # or photos in class folders: imagenet, folder
+      "dir": "",  # of the class folders
+      "classes": (),  # names of the classes that are used, in the order of the labels; (): all
       "train_split": "train",  # a split or a slice of it, as TFDS writes it: train[:90%]
       "eval_split": "test",
       "augment": "shift_flip",  # a policy of data/augment.py
       "fake": False,  # one random batch for ever: measures the model without its pipeline
+      # how photos are shown; None: as train.init's network wants them, else in [-1, 1], the central 87.5 %, bilinear
+      "mean": config_dict.placeholder(tuple),
+      "std": config_dict.placeholder(tuple),
+      "crop": config_dict.placeholder(float),
+      "interpolation": config_dict.placeholder(str),
     }
   )
   config.optim = ConfigDict(
@@ -45,6 +54,8 @@ def base():
       "decay_rate": 0.99,  # exponential: lr times this ...
       "decay_epochs": 3.0,  # ... every so many epochs, in steps; cosine ignores both
       "warmup": 0.0,  # epochs of linear warm-up
+      # factors of lr by row: "backbone=0.1,stem=0"; the last that fits counts, 0 freezes parameters and statistics
+      "lr_groups": "",
       "ema": 0.9999,  # of parameters and statistics, with min(ema, (1 + n) / (10 + n)) at step n; 0: none
     }
   )
@@ -54,6 +65,7 @@ def base():
       "epochs": 350.0,
       "steps": 0,  # above 0: instead of epochs
       "seed": 0,
+      "init": "",  # directory whose weights a new run starts from, with a new head for other classes
       "label_smoothing": 0.0,
       "parallel": "shard_map",  # or pmap: the same step mapped over devices
       "log_every": 100,  # steps
@@ -78,7 +90,8 @@ def from_dict(sections, source):
       if section not in config or name not in config[section]:
         raise WrongUse(f"{source} has the unknown field {section}.{name}; another version of this project wrote it")
       try:
-        config[section][name] = value
+        # JSON knows no tuples
+        config[section][name] = tuple(value) if isinstance(value, list) else value
       except TypeError:
         raise WrongUse(f"{source} is damaged: {section}.{name} = {value!r}") from None
   check(config)
@@ -101,7 +114,11 @@ def check(config):
     _range(config, field, 0, 1)
   if config.train.steps == 0:
     _range(config, "train.epochs", 0, None, above=True)
-  fields.architecture(**config.model)
+  for name in config.data.classes:
+    if not isinstance(name, str):
+      raise WrongUse(f"config.data.classes has {name!r}; allowed: names")
+  views.of(config.data)
+  rows.factors(fields.architecture(**config.model), config.optim.lr_groups)
 
 
 def _value(config, field):

@@ -23,6 +23,9 @@ class ArchitectureError(ValueError):
 def nearest(word, choices):
   """The sentence that helps: the closest of `choices` to `word`, or all of them when none is close."""
   choices = [str(c) for c in choices]
+  begun = [c for c in choices if len(str(word)) > 2 and c.startswith(str(word))]
+  if begun:
+    return f"did you mean {min(begun, key=len)!r}?"
   close = difflib.get_close_matches(str(word), choices, n=1, cutoff=0.5)
   return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(choices)}"
 

@@ -1,27 +1,55 @@
 """mnv3 evaluate: evaluates a run on every test example."""
 
+import contextlib
+import dataclasses
+import sys
+
 from mnv3_jax.commands.options import Options, add_workdir, print_json, start_jax
 
-EXAMPLE = "mnv3 evaluate --workdir /tmp/run --weights=raw"
+EXAMPLE = """mnv3 evaluate --workdir /tmp/run --weights=raw
+  mnv3 evaluate --workdir /tmp/large --data imagenet/val"""
 
 
 def main(arguments):
   """Runs the verb; see mnv3 evaluate --help."""
   options = Options("evaluate", "Evaluates a run on every test example, each counted once.", EXAMPLE)
   add_workdir(options)
+  options.add_argument(
+    "--data", metavar="DIR", help="photos to evaluate on, one folder per class; instead of the run's own test set"
+  )
   options.add_argument("--json", action="store_true", help="print JSON")
   given = options.parse(arguments)
 
   start_jax()
+  from mnv3_jax.data import datasets
   from mnv3_jax.training import parallel, trained
   from mnv3_jax.training.evaluation import Evaluator
 
   run = trained.load(given.workdir, given.weights)
-  config = run.config
+  config, job = run.config, run.job
+  if given.data:
+    job = dataclasses.replace(job, dataset=datasets.photos(given.data, job.dataset))
   devices = parallel.MODES[config.train.parallel]()
-  figures = Evaluator(run.job, devices, config.evaluate.batch_size)(devices.replicate(run.variables))
+  evaluator = Evaluator(job, devices, config.evaluate.batch_size)
+  with counted(job.dataset, evaluator.batch_size) as seen:
+    figures = evaluator(devices.replicate(run.variables), seen)
   if given.json:
     print_json({"model": run.job.architecture.name, "step": run.step, "weights": run.weights, **figures})
   else:
     print(f"{run.job.architecture.name}, {run.weights} weights of step {run.step:,}, {figures['count']:,} examples")
     print(f"top-1 {figures['top1']:.4f}  top-5 {figures['top5']:.4f}  loss {figures['loss']:.4f}")
+
+
+@contextlib.contextmanager
+def counted(dataset, batch_size):
+  """A progress bar over photos that are read from files, on a terminal; yields what is to hear of batches."""
+  from rich.console import Console
+  from rich.progress import Progress
+
+  if not hasattr(dataset, "files") or not sys.stderr.isatty():
+    yield lambda batches: None
+    return
+  with Progress(console=Console(stderr=True), transient=True) as progress:
+    total = -(-len(dataset.files()) // batch_size)
+    task = progress.add_task("evaluating", total=total)
+    yield lambda batches: progress.update(task, completed=batches)

@@ -40,6 +40,8 @@ def main(arguments):
 
   directory = RunDirectory(given.workdir)
   run = trained.load(given.workdir, given.weights)
+  if not directory.metrics():
+    raise WrongUse(f"{given.workdir!r} has no figures to report: it was imported, not trained; evaluate --data DIR makes some")
   if not directory.result():
     raise WrongUse(f"{given.workdir!r} is not done yet; the same train command goes on with it")
   network = runtime.Network(content, name=repr(given.tflite))
@@ -54,13 +56,14 @@ def main(arguments):
   figures, lite = measured(run, directory.result(), network, images, labels)
   figures["tflite"]["bytes"] = len(content)
 
+  pixels = run.job.dataset.view.pixels(images)
   (out / "photos").mkdir(parents=True, exist_ok=True)
   title = f"{figures['model']} on {run.config.data.dataset}"
   plots.learning_curve(directory.metrics(), out / "learning_curve.png", title)
-  sheet(images, labels, lite, run.job.dataset.classes, out / "predictions.png")
+  sheet(pixels, labels, lite, run.job.dataset.classes, out / "predictions.png")
   for i in range(min(PHOTOS, len(images))):
     name = run.job.dataset.classes[labels[i]].lower().replace("/", "_").replace(" ", "_")
-    Image.fromarray(np.uint8(np.round((images[i] + 1) * 127.5))).save(out / "photos" / f"{i}_{name}.png")
+    Image.fromarray(pixels[i]).save(out / "photos" / f"{i}_{name}.png")
   rows = page.as_rows(figures)
   write_atomically(out / "report.json", json.dumps(figures, indent=2) + "\n")
   write_atomically(out / "report.md", page.as_page(title, rows, labels, lite.argmax(1), run.job.dataset.classes))
@@ -103,7 +106,7 @@ def measured(run, result, network, images, labels):
   return figures, lite
 
 
-def sheet(images, labels, logits, classes, path):
+def sheet(pixels, labels, logits, classes, path):
   """The contact sheet: the first test photos, then some that are taken for something else."""
   predicted = logits.argmax(1)
   probability = np.exp(logits.max(1) - np.logaddexp.reduce(logits, 1))
@@ -111,7 +114,7 @@ def sheet(images, labels, logits, classes, path):
   first = min(FIRST, len(labels))
   shown = np.concatenate([np.arange(first), wrong[wrong >= first][:WRONG]])
   title = f"The first {first} test photos through the .tflite, and {len(shown) - first} more that it gets wrong"
-  plots.contact_sheet(images[shown, :, :, 0], classes, labels[shown], predicted[shown], probability[shown], path, title)
+  plots.contact_sheet(pixels[shown, :, :, 0], classes, labels[shown], predicted[shown], probability[shown], path, title)
 
 
 def processor():

@@ -15,6 +15,7 @@ EXAMPLE = """mnv3 train --config configs/fashion_mnist.py --workdir /tmp/run --c
 
   Any field of the config can be set: --config.model.width=0.75 --config.optim.lr=0.05
   A config may take an argument: --config configs/fashion_mnist.py:mobilenetv3_large
+  --init DIR --config.optim.lr_groups=backbone=0.1,stem=0 fine-tunes: slower below the head, the stem frozen
   The same command again goes on after the last checkpoint, or does nothing when the run is done."""
 
 
@@ -23,15 +24,21 @@ def main(arguments):
   options = Options("train", "Trains a network, or goes on where a run stopped.", EXAMPLE)
   options.add_argument("--config", required=True, metavar="FILE[:ARGUMENT]", help="a file of configs/")
   options.add_argument("--workdir", required=True, metavar="DIR", help="directory of the run; made if it is not there")
+  options.add_argument("--init", metavar="DIR", help="weights to start from: an import's or another run's directory; new head")
   options.add_argument("--config.SECTION.FIELD", metavar="VALUE", dest="unused", help="sets a field of the config")
   given, rest = options.parse_known_args(arguments)
   options.refuse([word for word in rest if not word.startswith("--config.")])
   config = read_config(given.config, rest)
 
+  if given.init:
+    config.train.init = given.init
   start_jax()
   from mnv3_jax.tasks import job
+  from mnv3_jax.training import start
   from mnv3_jax.training.loop import train
 
+  if config.train.init:
+    start.inherit(config, given.workdir)
   check(config)
   train(config, given.workdir, job.classification(config))
 

@@ -6,13 +6,15 @@ import itertools
 import numpy as np
 from PIL import Image, ImageOps
 
-from mnv3_jax.data import augment, fashion_mnist
+from mnv3_jax.architectures.spec import nearest
+from mnv3_jax.data import augment, fashion_mnist, imagenet, views
+from mnv3_jax.data.folder import Folder, folder_names
 from mnv3_jax.errors import WrongUse
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Photos:
-  """Square grey photos in memory, shown at any resolution as three equal channels in [-1, 1].
+  """Square grey photos in memory, shown at any resolution as three equal channels.
 
   Attributes:
     train, test: (images (n, size, size) uint8, labels (n,) int32).
@@ -22,6 +24,7 @@ class Photos:
     batch_size: photos in a training batch over all hosts.
     seed: of order and augmentation.
     host, hosts: which contiguous part of each batch this process reads.
+    view: the range of the channels, [-1, 1] unless told.
   """
 
   train: tuple
@@ -33,6 +36,7 @@ class Photos:
   seed: int
   host: int = 0
   hosts: int = 1
+  view: views.View = views.View()
 
   @property
   def steps_per_epoch(self):
@@ -78,8 +82,8 @@ class Photos:
     return self._show(np.asarray(grey)[None], augment.whole(1, size))[0]
 
   def _show(self, images, draws):
-    grey = augment.render(images, draws, self.resolution) / 127.5 - 1
-    return np.repeat(grey[..., None], 3, axis=3)
+    grey = augment.render(images, draws, self.resolution)
+    return self.view.normalised(np.repeat(grey[..., None], 3, axis=3))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -100,29 +104,77 @@ class Fake:
       yield batch
 
 
+DATASETS = ("fashion_mnist", "imagenet", "folder")
+
+
 def open_dataset(config, resolution, *, host=0, hosts=1):
   """The data set that a whole config describes, at `resolution` pixels, for this host.
 
   Raises:
-    WrongUse: for an unknown data set or split, or a batch that the hosts cannot share.
+    WrongUse: for an unknown data set, split or class, or a batch that the hosts cannot share.
   """
-  data = config.data
-  if data.dataset != "fashion_mnist":
-    raise WrongUse(f"no data set is called {data.dataset!r}; choose fashion_mnist")
+  data, view = config.data, views.of(config.data)
+  if data.dataset not in DATASETS:
+    raise WrongUse(f"no data set is called {data.dataset!r}; {nearest(data.dataset, DATASETS)}")
   augment.policy(data.augment)
+  if data.dataset != "fashion_mnist":
+    return _folder(data, resolution, view, host, hosts)
+  chosen = _labels(fashion_mnist.CLASSES, data.classes)
   photos = Photos(
-    train=fashion_mnist.load(data.train_split),
-    test=fashion_mnist.load(data.eval_split),
-    classes=fashion_mnist.CLASSES,
+    train=_of_classes(fashion_mnist.load(data.train_split), chosen),
+    test=_of_classes(fashion_mnist.load(data.eval_split), chosen),
+    classes=tuple(fashion_mnist.CLASSES[i] for i in chosen),
     resolution=resolution,
     augment=data.augment,
     batch_size=config.train.batch_size,
     seed=config.train.seed,
     host=host,
     hosts=hosts,
+    view=view,
   )
   if config.train.batch_size > len(photos.train[0]):
     raise WrongUse(
       f"config.train.batch_size = {config.train.batch_size} is more than the {len(photos.train[0])} training photos"
     )
   return Fake(photos) if data.fake else photos
+
+
+def _folder(data, resolution, view, host, hosts):
+  """Photos in class folders, of ImageNet's classes or of those that config.data.classes names."""
+  if data.dataset == "imagenet":
+    classes, folders = imagenet.classes(), imagenet.folders()
+    if data.classes:
+      chosen = _labels(classes, data.classes)
+      classes, folders = tuple(classes[i] for i in chosen), tuple(folders[i] for i in chosen)
+  else:
+    classes = tuple(data.classes)
+    folders = folder_names(classes)
+  return Folder(data.dir, classes, folders, lambda image: view.photo(image, resolution), host, hosts)
+
+
+def photos(root, like):
+  """Photos in class folders as a test set for a network that has learnt the data set `like`, shown as that shows them."""
+  if isinstance(like, Folder):
+    return dataclasses.replace(like, root=str(root))
+  return Folder(str(root), like.classes, folder_names(like.classes), like.prepare)
+
+
+def _labels(classes, names):
+  """The labels of `names` in a data set's classes; all where there are no names."""
+  for name in names:
+    if name not in classes:
+      raise WrongUse(f"config.data.classes has {name!r}, which is no class of this data set; {nearest(name, classes)}")
+  if len(set(names)) < len(names):
+    raise WrongUse("config.data.classes names a class twice")
+  return [classes.index(name) for name in names] or list(range(len(classes)))
+
+
+def _of_classes(split, chosen):
+  """The photos (images, labels) of some labels, which become 0, 1, ..."""
+  images, labels = split
+  if chosen == list(range(int(labels.max()) + 1)):
+    return split
+  new = np.full(max(labels.max(), max(chosen)) + 1, -1, np.int32)
+  new[chosen] = np.arange(len(chosen))
+  kept = new[labels] >= 0
+  return images[kept], new[labels[kept]]

@@ -27,22 +27,25 @@ class Backbone(nn.Module):
     """
     a, maps, strides = self.net, {}, {}
 
+    def trained(row):
+      return train and row not in self.compute.frozen
+
     def keep(name, x, stride):
       maps[name], strides[stride] = x, name
       return x
 
     stride = a.stem.stride
     stem = ConvNorm(a, self.compute, "conv", a.stem.filters, a.stem.activation, a.stem.kernel, a.stem.stride, name="stem")
-    x = keep("stem", stem(x_bhwc, train), stride)
+    x = keep("stem", stem(x_bhwc, trained("stem")), stride)
     for name, _, block in a.rows():
-      x, inner = InvertedResidual(a, self.compute, block, name=name)(x, train)
+      x, inner = InvertedResidual(a, self.compute, block, name=name)(x, trained(name))
       if "expand" in inner:
         keep(f"{name}/expand", inner["expand"], stride)
       stride *= block.stride
       keep(f"{name}/depthwise", inner["depthwise"], stride)
       keep(name, x, stride)
     if a.head.features is not None:
-      x = ConvNorm(a, self.compute, "pointwise", a.head.features, a.head.activation, name="features")(x, train)
+      x = ConvNorm(a, self.compute, "pointwise", a.head.features, a.head.activation, name="features")(x, trained("features"))
     keep("features", x, stride)
     levels = {f"C{stride.bit_length() - 1}": maps[name] for stride, name in strides.items()}
     return {**maps, **levels}

@@ -22,11 +22,13 @@ class Compute:
     dtype: of activations and of the kernels as they are used; parameters and statistics stay float32.
     bn_group: images that share batch-norm statistics in training; 0 for all images on the device.
     formulation: of the convolutions, see models/convolutions.py.
+    frozen: rows whose batch norm keeps its statistics in training.
   """
 
   dtype: str = "float32"
   bn_group: int = 0
   formulation: str = "auto"
+  frozen: tuple = ()
 
 
 def hard_sigmoid(x):

@@ -4,7 +4,7 @@ import dataclasses
 
 import jax
 
-from mnv3_jax.architectures import fields
+from mnv3_jax.architectures import fields, rows
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.data.datasets import open_dataset
 from mnv3_jax.errors import WrongUse
@@ -40,19 +40,20 @@ def classification(config):
   dataset = open_dataset(config, architecture.resolution, host=jax.process_index(), hosts=jax.process_count())
   classes = len(dataset.classes)
   if config.model.num_classes is None:
-    architecture = architecture.replace(num_classes=classes)
+    architecture = architecture.replace(num_classes=max(classes, 1))
   elif config.model.num_classes < classes:
     raise WrongUse(
       f"config.model.num_classes = {config.model.num_classes} is not possible; {config.data.dataset} has {classes} classes"
     )
   return Job(
     architecture=architecture,
-    model=Classifier(architecture, compute(config)),
+    model=Classifier(architecture, compute(config, architecture)),
     task=Classification(label_smoothing=config.train.label_smoothing),
     dataset=dataset,
   )
 
 
-def compute(config):
-  """How config.model is computed: its dtype and batch-norm group."""
-  return Compute(dtype=config.model.dtype or "float32", bn_group=config.model.bn_group or 0)
+def compute(config, architecture):
+  """How config.model is computed: its dtype, its batch-norm group, and which rows do not learn."""
+  frozen = tuple(row for row, factor in rows.factors(architecture, config.optim.lr_groups).items() if factor == 0)
+  return Compute(dtype=config.model.dtype or "float32", bn_group=config.model.bn_group or 0, frozen=frozen)

@@ -20,10 +20,14 @@ class Evaluator:
     self.batch_size = -(-batch_size // jax.device_count()) * jax.device_count()
     self.step = devices.compile(evaluation_step(job.model, job.task, parallel.AXIS), outputs=1, donate=False)
 
-  def __call__(self, variables):
-    """The task's figures of variables that are on the devices, e.g. {"loss", "top1", "top5", "count"}."""
+  def __call__(self, variables, seen=lambda batches: None):
+    """The task's figures of variables that are on the devices, e.g. {"loss", "top1", "top5", "count"}.
+
+    `seen` hears how many batches are done.
+    """
     total = {}
-    for batch in self.job.dataset.eval_batches(self.batch_size):
+    for n, batch in enumerate(self.job.dataset.eval_batches(self.batch_size), 1):
       for name, value in self.devices.fetch(self.step(variables, self.devices.shard(batch))).items():
         total[name] = total.get(name, 0.0) + float(value)
+      seen(n)
     return self.job.task.figures(total)

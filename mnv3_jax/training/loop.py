@@ -15,13 +15,13 @@ import orbax.checkpoint
 from jax import numpy as jnp
 
 import mnv3_jax
-from mnv3_jax.architectures import cost
+from mnv3_jax.architectures import cost, rows
 from mnv3_jax.data.prefetch import ahead
 from mnv3_jax.errors import StartAgain, StoppedForGood, WrongUse
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.report import progress
 from mnv3_jax.report.run_directory import RunDirectory
-from mnv3_jax.training import parallel, state as states
+from mnv3_jax.training import parallel, start, state as states
 from mnv3_jax.training.checkpoints import Checkpoints, Damaged
 from mnv3_jax.training.evaluation import Evaluator
 from mnv3_jax.training.optimizer import optimizer, schedule
@@ -72,12 +72,17 @@ def train(config, workdir, job):
     The content of result.json.
 
   Raises:
-    WrongUse: if the directory holds something else, or the batch does not divide among the devices.
+    WrongUse: if the directory holds something else, the batch does not divide among the devices, or config.train.init holds
+      another network.
     StoppedForGood: if the loss is not finite.
     StartAgain: after SIGTERM or SIGINT, once everything is saved.
   """
   if jax.process_count() > 1:
     raise WrongUse("training from several hosts is not there yet; one process drives all devices of its host")
+  if config.optim.name == "none":
+    raise WrongUse("config.optim.name = 'none' is of imported weights; train --init DIR starts a run of its own from them")
+  # a data set that cannot be trained on says so before anything is written
+  _ = job.dataset.steps_per_epoch
   run = RunDirectory(workdir)
   parallel.check_batch(config.train.batch_size, config.model.bn_group or 1)
   try:
@@ -102,22 +107,24 @@ class _Run:
     self.rate = schedule(
       config.optim, batch_size=config.train.batch_size, steps_per_epoch=self.plan.per_epoch, total_steps=self.plan.total
     )
-    self.optimizer = optimizer(config.optim, self.rate)
+    self.optimizer = optimizer(config.optim, self.rate, rows.factors(job.architecture, config.optim.lr_groups))
     self.evaluator = Evaluator(job, self.devices, config.evaluate.batch_size)
     # what a checkpoint carries besides arrays
     self.memory = {"sums": {}, "seconds": 0.0, "evaluated": {}, "best": None}
     self.stop = None
 
   def go(self):
-    fresh = states.create(initialize(self.job.model, self.config.train.seed), self.optimizer, self.config.optim.ema > 0)
-    fresh = jax.device_get(fresh)
+    seeded = initialize(self.job.model, self.config.train.seed)
+    fresh = jax.device_get(states.create(seeded, self.optimizer, self.config.optim.ema > 0))
     try:
       found = self.checkpoints.newest_good(fresh, print)
     except Damaged as error:
       raise StoppedForGood(f"{error}; no checkpoint of this run can be used, another --workdir starts anew") from None
-    step, host_state = 0, fresh
     if found:
       step, host_state, self.memory = found
+    else:
+      step, begun = 0, start.variables(self.config, self.job, seeded, print)
+      host_state = jax.device_get(states.create(begun, self.optimizer, self.config.optim.ema > 0))
     self.run.cut(step)
     self._announce(step)
     self.began = time.monotonic() - self.memory["seconds"]

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mnv3_jax.architectures import rows
+
 
 def schedule(optim, *, batch_size, steps_per_epoch, total_steps):
   """Learning rate by step.
@@ -45,20 +47,32 @@ def decayed(params, depthwise):
   return jax.tree_util.tree_map_with_path(acts, params)
 
 
-def optimizer(optim, rate):
+def optimizer(optim, rate, factors=None):
   """RMSProp as TensorFlow 1 computes it, equal to tf.train.RMSPropOptimizer.
 
   The accumulator of squares starts at 1, epsilon is inside the root, and the learning rate inside the momentum buffer:
   s = decay s + (1 - decay) g², m = momentum m + lr g / sqrt(s + epsilon), w = w - m; g includes l2 * w.
 
   Args:
-    optim: config.optim.
+    optim: config.optim; its name "none" gives one that does nothing.
     rate: learning rate by step.
+    factors: {row: factor of its learning rate}, where they differ; 0 leaves a row's parameters as they are.
 
   Returns:
     An optax.GradientTransformation.
   """
-  return optax.chain(
+  if optim.name == "none":
+    return optax.identity()
+  whole = optax.chain(
     optax.add_decayed_weights(optim.l2, mask=lambda params: decayed(params, optim.l2_depthwise)),
     optax.rmsprop(rate, decay=optim.decay, eps=optim.epsilon, initial_scale=1.0, eps_in_sqrt=True, momentum=optim.momentum),
   )
+  if not factors or set(factors.values()) == {1.0}:
+    return whole
+
+  def groups(params):
+    return jax.tree_util.tree_map_with_path(lambda path, _: f"{factors[rows.row_of([k.key for k in path])]:g}", params)
+
+  # one transformation for each factor: XLA then leaves the gradients of frozen rows out
+  each = {f"{f:g}": optax.chain(whole, optax.scale(f)) if f else optax.set_to_zero() for f in factors.values()}
+  return optax.partition(each, groups)

@@ -1,10 +1,16 @@
-"""What a run has learnt, for everything that comes after training."""
+"""What a run has learnt, for everything that comes after training; and weights from elsewhere, kept the same way."""
 
+import contextlib
 import dataclasses
+import json
+import pathlib
+import shutil
 import sys
+import tempfile
 
 import jax
 
+from mnv3_jax.architectures import rows
 from mnv3_jax.config import from_dict
 from mnv3_jax.errors import WrongUse
 from mnv3_jax.models.initialize import shapes
@@ -33,6 +39,24 @@ class Trained:
   weights: str
   step: int
 
+  @property
+  def model(self):
+    """The Linen module: run.model.apply(run.variables, images)."""
+    return self.job.model
+
+  @property
+  def classes(self):
+    """Names of the classes by label; () where nobody gave any."""
+    return tuple(self.job.dataset.classes)
+
+  def prepare(self, image):
+    """A PIL image of any size as the network wants it: (resolution, resolution, 3) float32."""
+    return self.job.dataset.prepare(image)
+
+  def __iter__(self):
+    """So that `model, variables = load(workdir)`."""
+    return iter((self.model, self.variables))
+
 
 def _aloud(sentence):
   print(f"mnv3: {sentence}", file=sys.stderr)
@@ -53,8 +77,9 @@ def load(workdir, weights="ema", say=_aloud):
   run = RunDirectory(workdir)
   config = from_dict(run.config(), f"{workdir}/config.json")
   job = jobs.classification(config)
+  factors = rows.factors(job.architecture, config.optim.lr_groups)
   like = jax.eval_shape(
-    lambda variables: states.create(variables, optimizer(config.optim, lambda step: 0.0), config.optim.ema > 0),
+    lambda variables: states.create(variables, optimizer(config.optim, lambda step: 0.0, factors), config.optim.ema > 0),
     shapes(job.model),
   )
   if not run.checkpoints.is_dir():
@@ -76,3 +101,32 @@ def load(workdir, weights="ema", say=_aloud):
   kind = "raw" if weights == "raw" or not state.ema else "ema"
   variables = state.ema if kind == "ema" else state.variables
   return Trained(config=config, job=job, variables=variables, weights=kind, step=step)
+
+
+def save(out, config, variables, result):
+  """Weights from elsewhere as the directory of a run that was done before its first step: all of it, or nothing.
+
+  Args:
+    out: the directory; made here.
+    config: complete, with config.optim.name "none".
+    variables: {"params", "batch_stats"} of the network that it describes.
+    result: what result.json is to hold.
+
+  Raises:
+    WrongUse: if there is something at `out`.
+  """
+  out = pathlib.Path(out)
+  if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    raise WrongUse(f"{str(out)!r} is there already; --out names a new directory")
+  out.parent.mkdir(parents=True, exist_ok=True)
+  draft = pathlib.Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+  try:
+    (draft / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    state = jax.device_get(states.create(variables, optimizer(config.optim, lambda step: 0.0), ema=False))
+    with contextlib.closing(Checkpoints(draft / "checkpoints")) as checkpoints:
+      checkpoints.save(0, state, {"best": None}, None)
+    (draft / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    draft.chmod(0o755)
+    draft.rename(out)
+  finally:
+    shutil.rmtree(draft, ignore_errors=True)

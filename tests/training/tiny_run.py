@@ -41,7 +41,7 @@ def tiny_job(config):
   architecture = tiny_architecture(**changes)
   return Job(
     architecture=architecture,
-    model=Classifier(architecture, compute(config)),
+    model=Classifier(architecture, compute(config, architecture)),
     task=Classification(config.train.label_smoothing),
     dataset=open_dataset(config, architecture.resolution),
   )

@@ -1,0 +1,106 @@
+"""mnv3 import: weights that others trained, as a directory that evaluate, predict, export and train --init use as any other."""
+
+import hashlib
+import pathlib
+
+from mnv3_jax.architectures import cost
+from mnv3_jax.commands.options import Options, add_model_fields, given_fields, start_jax
+from mnv3_jax.config import base
+from mnv3_jax.errors import WrongUse
+
+EXAMPLE = """mnv3 import --from timm --model mobilenetv3_large_100 model.safetensors --out large
+  mnv3 import --from torchvision --model mobilenet_v2.IMAGENET1K_V2 mobilenet_v2-7ebf99e0.pth --out v2    (needs PyTorch)
+  mnv3 import --from keras --model MobileNetV3Small --width=0.75 small.h5 --out small
+  mnv3 import --list                         (every network that is known, by source)
+  mnv3 predict --workdir large photo.jpg     (and evaluate, export, train --init large)
+
+  .safetensors, .npz, .h5, .keras are read directly, .pth with PyTorch's safe loader only; pickles are never loaded."""
+
+
+def main(arguments):
+  """Runs the verb; see mnv3 import --help."""
+  options = Options("import", "Imports weights from torchvision, timm, Keras applications or TF-slim.", EXAMPLE)
+  options.add_argument("file", metavar="FILE", nargs="?", help="the weights")
+  options.add_argument("--from", dest="source", metavar="SOURCE", help="torchvision, timm, keras or slim")
+  options.add_argument("--model", metavar="NAME", help="the network under its name there; see --list")
+  options.add_argument("--out", metavar="DIR", help="the directory to make")
+  options.add_argument("--classes", metavar="FILE", help="class names, one a line, where they are not ImageNet's")
+  options.add_argument("--list", action="store_true", help="print the networks that are known, by source")
+  add_model_fields(options)
+  given = options.parse(arguments)
+
+  from mnv3_jax.weights import sources
+
+  if given.list:
+    print("\n\n".join(f"{source}\n  " + "\n  ".join(models) for source, models in sources.SOURCES.items()))
+    return
+  for name in ("from", "model", "file", "out"):
+    if not getattr(given, "source" if name == "from" else name):
+      raise WrongUse(f"import has no {'FILE' if name == 'file' else '--' + name}; mnv3 import --help has examples")
+  asked = given_fields(given)
+  sources.published(given.source, given.model, **asked).architecture()
+  if pathlib.Path(given.out).exists():
+    raise WrongUse(f"{given.out!r} is there already; --out names a new directory")
+  names = read_names(given.classes) if given.classes else None
+
+  start_jax()
+  from mnv3_jax.training import trained
+  from mnv3_jax.weights import formats
+
+  content = formats.read(given.file)
+  published, architecture, variables = sources.variables(given.source, given.model, content, given.file, **asked)
+  config = config_of(published, architecture.num_classes, names)
+  result = {
+    "model": architecture.name,
+    "params": cost.params(architecture),
+    "madds": cost.madds(architecture),
+    "steps": 0,
+    "metrics": {},
+    "imported": {
+      "from": given.source,
+      "model": given.model,
+      "file": pathlib.Path(given.file).name,
+      "sha256": hashlib.sha256(pathlib.Path(given.file).read_bytes()).hexdigest(),
+    },
+  }
+  trained.save(given.out, config, variables, result)
+  print(
+    f"{given.out}: {given.source}'s {given.model}, {architecture.num_classes} classes, {cost.params(architecture):,} parameters"
+  )
+  print(f"  {architecture.name}, width {architecture.width:g}, {architecture.resolution} px, padding {architecture.padding}")
+  view = published.view
+  print(f"  input: mean {view['mean']}, deviation {view['std']}; {view['crop']:.1%} central crop, {view['interpolation']}")
+
+
+def read_names(path):
+  """The class names in a text file, one a line."""
+  file = pathlib.Path(path)
+  if not file.is_file():
+    raise WrongUse(f"no file {path!r}; --classes takes one with a class name a line")
+  try:
+    names = file.read_text().splitlines()
+  except UnicodeDecodeError:
+    raise WrongUse(f"{path!r} is no text; --classes takes a file with a class name a line") from None
+  return tuple(name.strip() for name in names if name.strip())
+
+
+def config_of(published, num_classes, names):
+  """The config of a directory with imported weights.
+
+  Args:
+    published: mapping.Published.
+    num_classes: width of the logits.
+    names: of the classes; None for ImageNet's, where there are 1000, and none otherwise.
+
+  Raises:
+    WrongUse: if there are not as many names as classes.
+  """
+  if names is not None and len(names) != num_classes:
+    raise WrongUse(f"--classes names {len(names)} classes, the weights have {num_classes}")
+  config = base()
+  config.model.update({**published.model, "num_classes": num_classes})
+  imagenet = names is None and num_classes == 1000
+  config.data.update({"dataset": "imagenet" if imagenet else "folder", "classes": names or (), **published.view})
+  config.optim.update({"name": "none", "ema": 0.0})
+  config.evaluate.batch_size = 50
+  return config

@@ -1,0 +1,70 @@
+"""Where a run starts: seeded variables, or what another run or an import has learnt, with a new head for other classes."""
+
+from mnv3_jax.architectures import fields
+from mnv3_jax.config import from_dict
+from mnv3_jax.errors import WrongUse
+from mnv3_jax.report.run_directory import RunDirectory
+from mnv3_jax.training import trained
+from mnv3_jax.training.checkpoints import flatten, unflatten
+
+# how a network wants to see photos goes with its weights
+VIEW = ("mean", "std", "crop", "interpolation")
+
+
+def inherit(config, workdir):
+  """Gives a config what it leaves open from config.train.init: the network's fields (but the classes) and its view of photos.
+
+  A run that was begun before has all of it in its own config.json; then the other directory is not needed any more.
+
+  Raises:
+    WrongUse: if config.train.init is not the directory of a run, or of another network than config.model.name.
+  """
+  begun = RunDirectory(workdir)
+  source = config.train.init
+  if (begun.path / "config.json").is_file() and begun.config().get("train", {}).get("init") == source:
+    source = workdir
+  other = from_dict(RunDirectory(source).config(), f"{source}/config.json")
+  if other.model.name != config.model.name:
+    raise WrongUse(
+      f"config.model.name = {config.model.name!r}, but {str(source)!r} holds a {other.model.name}; "
+      f"--config.model.name={other.model.name} trains that"
+    )
+  for name in fields.FIELDS:
+    if config.model[name] is None and name != "num_classes" and name not in fields.COMPUTE_FIELDS:
+      config.model[name] = other.model[name]
+  for name in VIEW:
+    if config.data[name] is None:
+      config.data[name] = other.data[name]
+
+
+def variables(config, job, seeded, say):
+  """The variables before the first step.
+
+  Args:
+    config: of the run; config.train.init is the directory to start from, "" for none.
+    job: of the run.
+    seeded: its seeded variables; what is new keeps them.
+    say: hears what is taken from where.
+
+  Raises:
+    WrongUse: naming the first tensor that has another shape there.
+  """
+  if not config.train.init:
+    return seeded
+  source = trained.load(config.train.init)
+  new, old = flatten(seeded), flatten(source.variables)
+  # the same number of other classes is another head too
+  same_head = source.classes == job.dataset.classes and source.classes
+  kept = {name for name in new if same_head or "['logits']" not in name}
+  differ = [
+    n for n in [*new, *old] if (n in kept or n not in new) and (n not in new or n not in old or new[n].shape != old[n].shape)
+  ]
+  if differ:
+    shapes = [str(tree[differ[0]].shape) if differ[0] in tree else "missing" for tree in (new, old)]
+    raise WrongUse(
+      f"{str(config.train.init)!r} holds another network than this config: {len(differ)} tensors differ, first {differ[0]}, "
+      f"{shapes[0]} here and {shapes[1]} there"
+    )
+  head = "its head too" if same_head else f"a new head of {job.architecture.num_classes} classes"
+  say(f"starts from {config.train.init} ({source.weights} weights of step {source.step:,}), {head}")
+  return unflatten(seeded, {name: old[name] if name in kept else leaf for name, leaf in new.items()})

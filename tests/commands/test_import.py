@@ -1,0 +1,191 @@
+"""mnv3 import, and that what it makes is a directory as any other; each call in a process of its own."""
+
+import json
+
+import numpy as np
+import pytest
+import seeds
+from conftest import mnv3
+from matplotlib import cbook
+from PIL import Image
+from safetensors.numpy import save_file
+
+import mnv3_jax
+from mnv3_jax.data import imagenet
+from mnv3_jax.models import inference
+from mnv3_jax.weights import sources
+
+SOURCE, MODEL = "timm", "mobilenetv3_small_050"
+SMALL = ("--from", SOURCE, "--model", MODEL)
+
+
+def ok(*words):
+  """Standard output of a command that ends well and says nothing on standard error."""
+  done = mnv3(*words)
+  assert (done.returncode, done.stderr) == (0, ""), done.stderr
+  return done.stdout
+
+
+def refused(*words, status=2):
+  """The one sentence of a command that is refused."""
+  done = mnv3(*words)
+  assert done.returncode == status and done.stdout == "", done.stdout + done.stderr
+  assert done.stderr.startswith("mnv3: ") and done.stderr.count("\n") == 1, done.stderr
+  return done.stderr
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+  """timm's mobilenetv3_small_050 with seeded weights, as the file that one downloads."""
+  file = tmp_path_factory.mktemp("weights") / "model.safetensors"
+  save_file(seeds.tensors(sources.published(SOURCE, MODEL)), file)
+  return file
+
+
+@pytest.fixture(scope="module")
+def imported(weights):
+  """What import makes of it."""
+  out = weights.parent / "imported"
+  said = ok("import", *SMALL, weights, "--out", out)
+  assert "timm's mobilenetv3_small_050, 1000 classes, 1,593,224 parameters" in said and "padding symmetric" in said
+  return out
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+  """A folder of photos in two class folders, one called by its id and one by its name."""
+  folder = tmp_path_factory.mktemp("photos")
+  with cbook.get_sample_data("grace_hopper.jpg") as file:
+    person = Image.open(file).convert("RGB")
+  for name in ("n03787032", "suit"):
+    (folder / name).mkdir()
+    person.rotate(len(name)).save(folder / name / "person.jpg")
+  return folder
+
+
+def test_the_directory(imported):
+  result = json.loads((imported / "result.json").read_text())
+  assert result["imported"]["model"] == MODEL and len(result["imported"]["sha256"]) == 64
+  config = json.loads((imported / "config.json").read_text())
+  assert (config["model"]["padding"], config["model"]["bn_epsilon"], config["model"]["width"]) == ("symmetric", 1e-5, 0.5)
+  assert config["data"]["interpolation"] == "bicubic" and config["data"]["mean"] == [0.485, 0.456, 0.406]
+  assert [p.name for p in imported.parent.iterdir() if p.name.startswith(".")] == []
+
+
+def test_predict_has_imagenets_names_and_the_sources_view(imported, photos):
+  photo = photos / "suit" / "person.jpg"
+  (found,) = json.loads(ok("predict", "--workdir", imported, photo, "--json", "--top", 2))
+  model, variables = run = mnv3_jax.load(imported)
+  assert run.classes == imagenet.classes()
+  x = sources.published(SOURCE, MODEL).view
+  from mnv3_jax.data.views import View
+
+  shown = View(**x).photo(Image.open(photo), 224)
+  np.testing.assert_array_equal(run.prepare(Image.open(photo)), shown)
+  logits = inference.logits(model, variables, shown[None])[0]
+  assert [c["index"] for c in found["top"]] == np.argsort(-logits)[:2].tolist()
+  assert found["top"][0]["label"] == imagenet.classes()[int(logits.argmax())]
+
+
+def test_evaluate_on_a_folder_of_photos(imported, photos):
+  figures = json.loads(ok("evaluate", "--workdir", imported, "--data", photos, "--json"))
+  assert figures["count"] == 2 and figures["model"] == "mobilenetv3_small"
+  assert "without photos; evaluate --data DIR" in refused("evaluate", "--workdir", imported)
+  assert "no folder" in refused("evaluate", "--workdir", imported, "--data", photos / "nowhere")
+
+
+def test_export(imported, tmp_path):
+  said = ok("export", "--workdir", imported, "--out", tmp_path / "m.tflite")
+  assert "XNNPACK partitions: 1" in said and "same first class on 100.0%" in said
+
+
+def test_it_is_not_trained_or_reported_as_it_is(imported, tmp_path):
+  assert "another --workdir" in refused("train", "--config", "configs/fashion_mnist.py", "--workdir", imported)
+  file = tmp_path / "m.tflite"
+  ok("export", "--model", "mobilenetv3_small", "--resolution=32", "--out", file)
+  assert "was imported, not trained" in refused("report", "--workdir", imported, "--tflite", file, "--out", tmp_path / "r")
+  assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.slow
+def test_fine_tuning_beats_scratch(tmp_path):
+  """A network that has learnt five classes learns the five others sooner than a new one, with the same steps."""
+  short = ("--config", "configs/fashion_mnist.py", "--config.evaluate.every=9", "--config.checkpoint.every=9")
+  first = "--config.data.classes=('T-shirt/top','Trouser','Pullover','Dress','Coat')"
+  others = "--config.data.classes=('Sandal','Shirt','Sneaker','Bag','Ankle boot')"
+  ok("train", *short, first, "--config.train.epochs=6", "--workdir", tmp_path / "first")
+  top1 = {}
+  for name, words in {
+    "scratch": (),
+    "init": ("--init", tmp_path / "first"),
+    "slow": ("--init", tmp_path / "first", "--config.optim.lr_groups=backbone=0.5,stem=0"),
+  }.items():
+    said = ok("train", *short, others, "--config.train.epochs=2", "--workdir", tmp_path / name, *words)
+    assert ("a new head of 5 classes" in said) == (name != "scratch")
+    top1[name] = json.loads((tmp_path / name / "result.json").read_text())["metrics"]["test"]["ema"]["top1"]
+  assert min(top1["init"], top1["slow"]) > top1["scratch"] + 0.05, top1
+  # the first run may go now
+  said = ok("evaluate", "--workdir", tmp_path / "init")
+  assert "1,000 examples" in said
+
+
+@pytest.mark.parametrize(
+  ("words", "sentence"),
+  [
+    (("--from", "tim", "--model", "x"), "did you mean 'timm'"),
+    (("--from", "timm", "--model", "mobilenetv3_small_05"), "did you mean 'mobilenetv3_small_050'"),
+    (("--from", "timm", "--model", "mobilenetv3_large_100"), "it seems to be --from timm --model mobilenetv3_small_050"),
+    (("--from", "torchvision", "--model", "mobilenet_v3_small"), "it seems to be --from timm --model mobilenetv3_small_050"),
+    ((*SMALL, "--width=0.75"), "have another shape"),
+    ((*SMALL, "--widht=0.75"), "did you mean '--width'"),
+    ((*SMALL, "--classes", "nowhere.txt"), "no file 'nowhere.txt'"),
+    ((*SMALL, "--classes", "README.md"), "classes, the weights have 1000"),
+    (("--from", "timm"), "import has no --model"),
+  ],
+)
+def test_bad_input_changes_nothing(words, sentence, weights, tmp_path):
+  assert sentence in refused("import", *words, weights, "--out", tmp_path / "out")
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_file_changes_nothing(weights, tmp_path):
+  cut = tmp_path / "cut.safetensors"
+  cut.write_bytes(weights.read_bytes()[:100_000])
+  assert "damaged or cut off" in refused("import", *SMALL, cut, "--out", tmp_path / "out")
+  assert "no file" in refused("import", *SMALL, tmp_path / "gone.npz", "--out", tmp_path / "out")
+  assert list(tmp_path.iterdir()) == [cut]
+
+
+def test_it_overwrites_nothing(imported, weights):
+  before = sorted((p, p.stat().st_mtime_ns) for p in imported.rglob("*"))
+  assert "is there already" in refused("import", *SMALL, weights, "--out", imported)
+  assert sorted((p, p.stat().st_mtime_ns) for p in imported.rglob("*")) == before
+
+
+def test_another_number_of_classes_with_names(tmp_path):
+  published = sources.published(SOURCE, MODEL)
+  tensors = seeds.tensors(published)
+  tensors["classifier.weight"], tensors["classifier.bias"] = tensors["classifier.weight"][:3], tensors["classifier.bias"][:3]
+  np.savez(tmp_path / "three.npz", **tensors)
+  (tmp_path / "names.txt").write_text("cat\ndog\n\nbird\n")
+  ok(
+    "import",
+    *SMALL,
+    tmp_path / "three.npz",
+    "--out",
+    tmp_path / "named",
+    "--classes",
+    tmp_path / "names.txt",
+    "--resolution=96",
+  )
+  ok("import", *SMALL, tmp_path / "three.npz", "--out", tmp_path / "nameless")
+  named, nameless = mnv3_jax.load(tmp_path / "named"), mnv3_jax.load(tmp_path / "nameless")
+  assert named.classes == ("cat", "dog", "bird") and named.prepare(Image.new("RGB", (50, 50))).shape == (96, 96, 3)
+  assert nameless.classes == () and nameless.model.net.num_classes == 3
+
+
+def test_the_list_and_the_help():
+  said = ok("import", "--list")
+  for source, models in sources.SOURCES.items():
+    assert f"{source}\n" in said and all(f"  {m}\n" in said + "\n" for m in models)
+  assert "pickles are never loaded" in ok("import", "--help")

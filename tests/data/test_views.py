@@ -1,0 +1,178 @@
+"""How photos are shown to a network that others trained, and photos in class folders."""
+
+import matplotlib.cbook
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnv3_jax.config import base
+from mnv3_jax.data import datasets, imagenet
+from mnv3_jax.data.folder import folder_names
+from mnv3_jax.data.views import View, of
+from mnv3_jax.errors import WrongUse
+
+
+def photo(size=(300, 200), seed=0):
+  rng = np.random.default_rng(seed)
+  return Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), np.uint8))
+
+
+def person():
+  with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
+    return Image.open(file).convert("RGB")
+
+
+# torchvision 0.28.0: transforms.functional of (resize of the shorter side, center_crop, to_tensor, normalize), at five points
+# of channel 1 and the mean over all: tests/weights/sources/run_torch.py has the environment
+VIEWS = {
+  "torchvision": View((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224 / 256, "bilinear"),
+  "second": View((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224 / 232, "bilinear"),
+  "timm": View((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.875, "bicubic"),
+  "half": View((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 0.95, "bicubic"),
+}
+
+
+def points(x):
+  """A few numbers of a shown photo: five pixels of the second channel and the mean."""
+  return [*(float(x[i, j, 1]) for i, j in ((0, 0), (10, 200), (112, 112), (150, 60), (223, 223))), float(x.mean())]
+
+
+EXPECTED = {
+  "torchvision": [0.88796, -0.09244, 0.41527, -1.86064, -1.77311, -0.49472],
+  "second": [-1.70308, -0.17997, 0.73039, -1.77311, -1.82563, -0.52458],
+  "timm": [0.95798, -0.10994, 0.38025, -1.87815, -1.79062, -0.49682],
+  "half": [-0.67059, -0.16078, 0.29412, -0.90588, -0.8902, -0.33887],
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_photos_are_shown_as_torchvision_and_timm_show_them(name):
+  np.testing.assert_allclose(points(VIEWS[name].photo(person(), 224)), EXPECTED[name], atol=2e-5)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16", "LA", "1"])
+def test_every_mode_of_photo(mode):
+  image = Image.fromarray(np.full((40, 50), 30000, np.uint16)) if mode == "I;16" else person().convert(mode)
+  x = View().photo(image, 32)
+  assert x.shape == (32, 32, 3) and x.dtype == np.float32 and np.isfinite(x).all() and x.min() >= -1 and x.max() <= 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 500), (500, 3), (33, 32)])
+def test_every_size_of_photo(size):
+  assert View().photo(photo(size), 32).shape == (32, 32, 3)
+
+
+def test_pixels_come_back():
+  pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+  for view in VIEWS.values():
+    np.testing.assert_array_equal(view.pixels(view.normalised(pixels.astype(np.float32))), pixels)
+  x = View().normalised(np.array([0.0, 127.5, 255.0], np.float32))
+  np.testing.assert_array_equal(x, [-1, 0, 1])
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    ({"mean": (0.5, 0.5)}, "three numbers"),
+    ({"std": (0.5, 0.0, 0.5)}, "three numbers above 0"),
+    ({"mean": ("a", "b", "c")}, "three numbers"),
+    ({"crop": 0.0}, "0.1 to 1"),
+    ({"interpolation": "nearest"}, "bilinear or bicubic"),
+  ],
+)
+def test_impossible_views_are_named(changes, words):
+  config = base()
+  config.data.update(changes)
+  with pytest.raises(WrongUse, match=words):
+    of(config.data)
+
+
+def folders(root, classes, n=3):
+  for i, name in enumerate(classes):
+    (root / name).mkdir(parents=True)
+    for j in range(n):
+      photo(seed=10 * i + j).save(root / name / f"{j}.png")
+  return root
+
+
+def opened(tmp_path, **data):
+  config = base()
+  config.data.update({"dataset": "folder", "dir": str(tmp_path), "classes": ("cat", "dog/wolf"), **data})
+  return datasets.open_dataset(config, 32)
+
+
+def test_class_folders_are_read_once_each(tmp_path):
+  folders(tmp_path, ["cat", "dog_wolf"])
+  (tmp_path / "cat" / "notes.txt").write_text("no photo")
+  dataset = opened(tmp_path)
+  for size in (4, 6, 7):
+    batches = list(dataset.eval_batches(size))
+    assert [b["image"].shape for b in batches] == [(size, 32, 32, 3)] * len(batches)
+    real = np.concatenate([b["label"][b["mask"] > 0] for b in batches])
+    assert real.tolist() == [0, 0, 0, 1, 1, 1]
+  np.testing.assert_array_equal(batches[0]["image"][0], dataset.prepare(photo(seed=0)))
+  # two hosts share every batch
+  shares = [
+    list(datasets.Folder(str(tmp_path), dataset.classes, dataset.folders, dataset.prepare, h, 2).eval_batches(4))
+    for h in (0, 1)
+  ]
+  assert sum(int(b["mask"].sum()) for share in shares for b in share) == 6
+  assert [len(share) for share in shares] == [2, 2]
+
+
+def test_crop_and_interpolation_change_what_is_shown(tmp_path):
+  folders(tmp_path, ["cat"])
+  usual = next(opened(tmp_path).eval_batches(3))["image"]
+  for changes in ({"crop": 0.95}, {"interpolation": "bicubic"}, {"mean": (0.4, 0.5, 0.6)}, {"std": (0.4, 0.5, 0.6)}):
+    assert (next(opened(tmp_path, **changes).eval_batches(3))["image"] != usual).any()
+
+
+def test_imagenets_folders_have_ids_or_names(tmp_path):
+  folders(tmp_path, ["n01443537", "hen"], n=1)
+  labels = [label for _, label in opened(tmp_path, dataset="imagenet", classes=()).files()]
+  assert sorted(labels) == [1, 8]
+  assert imagenet.classes()[8] == "hen" and len(imagenet.classes()) == 1000
+  assert opened(tmp_path, dataset="imagenet", classes=("hen", "goldfish")).classes == ("hen", "goldfish")
+
+
+def test_folders_that_cannot_be_read_are_named(tmp_path):
+  with pytest.raises(WrongUse, match="no folder"):
+    opened(tmp_path / "nowhere").files()
+  with pytest.raises(WrongUse, match="no photos"):
+    opened(tmp_path).files()
+  folders(tmp_path, ["cta"])
+  with pytest.raises(WrongUse, match="did you mean 'cat'"):
+    opened(tmp_path).files()
+  (tmp_path / "cta").rename(tmp_path / "cat")
+  (tmp_path / "cat" / "0.png").write_bytes(b"no photo")
+  with pytest.raises(WrongUse, match=r"0\.png"):
+    list(opened(tmp_path).eval_batches(4))
+  with pytest.raises(WrongUse, match="without photos"):
+    opened("").files()
+  with pytest.raises(WrongUse, match="not there yet"):
+    _ = opened(tmp_path).steps_per_epoch
+
+
+def test_photos_of_some_classes_only():
+  config = base()
+  config.train.batch_size = 16
+  config.data.classes = ("Bag", "Coat")
+  two = datasets.open_dataset(config, 28)
+  assert two.classes == ("Bag", "Coat") and len(two.train[0]) == 2000 and len(two.test[0]) == 400
+  config.data.classes = ()
+  whole = datasets.open_dataset(config, 28)
+  for label, name in enumerate(two.classes):
+    same = whole.train[0][whole.train[1] == whole.classes.index(name)]
+    np.testing.assert_array_equal(two.train[0][two.train[1] == label], same)
+  for classes, words in ((("Bags",), "did you mean 'Bag'"), (("Bag", "Bag"), "twice")):
+    config.data.classes = classes
+    with pytest.raises(WrongUse, match=words):
+      datasets.open_dataset(config, 28)
+
+
+def test_folder_names():
+  assert folder_names(["T-shirt/top", "Ankle boot", "Bag"]) == (
+    ("T-shirt/top", "T-shirt_top"),
+    ("Ankle boot", "Ankle_boot"),
+    ("Bag",),
+  )

@@ -1,0 +1,178 @@
+"""Where a run starts, and rows that learn slowly or not at all."""
+
+import jax
+import numpy as np
+import pytest
+from conftest import tiny_architecture
+
+from mnv3_jax.architectures import rows
+from mnv3_jax.architectures.spec import ArchitectureError
+from mnv3_jax.config import base
+from mnv3_jax.errors import WrongUse
+from mnv3_jax.models.classifier import Classifier
+from mnv3_jax.models.initialize import initialize
+from mnv3_jax.models.layers import Compute
+from mnv3_jax.tasks import job as jobs
+from mnv3_jax.tasks.classification import Classification
+from mnv3_jax.training import parallel, start, state as states, trained
+from mnv3_jax.training.optimizer import optimizer
+from mnv3_jax.training.step import train_step
+
+TIMM = {"width": 0.35, "width_rule": "timm", "padding": "symmetric", "bn_epsilon": 1e-5, "dropout": 0.1}
+VIEW = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "crop": 0.9, "interpolation": "bicubic"}
+
+
+def config_of(classes=(), **model):
+  config = base()
+  config.model.update({"name": "mobilenetv3_small", **model})
+  config.data.classes = classes
+  config.train.batch_size = 16
+  return config
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+  """A directory as an import leaves it: V3-Small 0.35 as timm builds it, 10 classes, and its variables."""
+  out = tmp_path_factory.mktemp("source") / "imported"
+  config = config_of(**TIMM)
+  config.data.update(VIEW)
+  config.optim.update({"name": "none", "ema": 0.0})
+  variables = initialize(jobs.classification(config).model, 5)
+  trained.save(out, config, variables, {"model": "mobilenetv3_small"})
+  return out, variables
+
+
+def begun(config, source, workdir):
+  """(config, variables, what was said) of a run that starts from `source`."""
+  config.train.init = str(source)
+  start.inherit(config, workdir)
+  job, said = jobs.classification(config), []
+  return config, start.variables(config, job, initialize(job.model, 0), said.append), said
+
+
+def test_a_new_head_on_the_same_network(source, tmp_path):
+  out, old = source
+  config, new, said = begun(config_of(("Bag", "Coat"), resolution=32), out, tmp_path / "run")
+  assert {k: config.model[k] for k in TIMM} == TIMM and config.model.resolution == 32 and config.model.num_classes is None
+  assert {k: config.data[k] for k in VIEW} == VIEW
+  jax.tree.map(np.testing.assert_array_equal, new["params"]["backbone"], old["params"]["backbone"])
+  jax.tree.map(np.testing.assert_array_equal, new["batch_stats"], old["batch_stats"])
+  jax.tree.map(np.testing.assert_array_equal, new["params"]["hidden"], old["params"]["hidden"])
+  assert new["params"]["logits"]["kernel"].shape == (1024, 2)
+  assert said == [f"starts from {out} (raw weights of step 0), a new head of 2 classes"]
+
+
+def test_the_head_goes_along_with_its_classes_only(source, tmp_path):
+  out, old = source
+  _, same, said = begun(config_of(), out, tmp_path / "run")
+  np.testing.assert_array_equal(same["params"]["logits"]["kernel"], old["params"]["logits"]["kernel"])
+  assert "its head too" in said[0]
+  # as many classes, but in another order
+  classes = tuple(reversed(jobs.classification(config_of()).dataset.classes))
+  _, other, said = begun(config_of(classes), out, tmp_path / "run")
+  assert (other["params"]["logits"]["kernel"] != old["params"]["logits"]["kernel"]).any() and "a new head of 10" in said[0]
+
+
+def test_what_the_config_says_stays(source, tmp_path):
+  config, _, _ = begun(config_of(dropout=0.5, bn_momentum=0.9, padding="same"), source[0], tmp_path / "run")
+  assert (config.model.dropout, config.model.bn_momentum, config.model.padding) == (0.5, 0.9, "same")
+
+
+def test_another_network_is_refused(source, tmp_path):
+  config = config_of()
+  config.model.name = "mobilenetv3_large"
+  with pytest.raises(WrongUse, match=r"holds a mobilenetv3_small; --config.model.name=mobilenetv3_small"):
+    begun(config, source[0], tmp_path / "run")
+  with pytest.raises(WrongUse, match=r"tensors differ, first .*\['backbone'\].* here and .* there"):
+    begun(config_of(width=0.5), source[0], tmp_path / "run")
+  with pytest.raises(WrongUse, match="no directory"):
+    begun(config_of(), tmp_path / "nowhere", tmp_path / "run")
+
+
+def test_a_run_that_was_begun_does_not_need_the_source_any_more(source, tmp_path):
+  import json
+
+  config, _, _ = begun(config_of(), source[0], tmp_path / "run")
+  (tmp_path / "run").mkdir()
+  config.train.init = str(tmp_path / "gone")
+  (tmp_path / "run" / "config.json").write_text(json.dumps(config.to_dict()))
+  again = config_of()
+  again.train.init = str(tmp_path / "gone")
+  assert start.inherit(again, tmp_path / "run") is None and again.to_dict() == config.to_dict()
+
+
+def test_save_writes_all_or_nothing(source, tmp_path):
+  out, _ = source
+  run = trained.load(out)
+  before = sorted(p.name for p in out.parent.iterdir())
+  with pytest.raises(WrongUse, match="is there already"):
+    trained.save(out, run.config, run.variables, {})
+  broken = dict(run.variables)
+  broken["params"] = {**broken["params"], "odd": object()}
+  with pytest.raises(Exception, match=r"object|odd"):
+    trained.save(out.parent / "other", run.config, broken, {})
+  assert sorted(p.name for p in out.parent.iterdir()) == before
+
+
+def test_rows_by_name_and_pattern():
+  a = tiny_architecture()
+  assert rows.names(a) == ["stem", "block_01", "block_02", "block_03", "features", "hidden", "logits"]
+  assert set(rows.factors(a, "").values()) == {1.0}
+  found = rows.factors(a, "backbone=0.1, block_0[12]=0.5,stem=0")
+  assert found == dict(zip(rows.names(a), [0, 0.5, 0.5, 0.1, 0.1, 1, 1], strict=True))
+  for text, words in (
+    ("block_1=0", "did you mean 'block_"),
+    ("stem", "a factor"),
+    ("stem=x", "a factor"),
+    ("stem=-1", "a factor"),
+    ("stem=inf", "a factor"),
+    ("stem=nan", "a factor"),
+  ):
+    with pytest.raises(ArchitectureError, match=words):
+      rows.factors(a, text)
+
+
+def after_steps(text, n=3):
+  """(variables before, after) n steps of the tiny network with learning rates by row."""
+  a = tiny_architecture()
+  factors = rows.factors(a, text)
+  model = Classifier(a, Compute(frozen=tuple(row for row, f in factors.items() if f == 0)))
+  config = base()
+  config.optim.update({"l2": 0.1})
+  rule = optimizer(config.optim, lambda step: 0.1, factors)
+  devices = parallel.ShardMap()
+  update = devices.compile(
+    train_step(model, Classification(), rule, ema=0.0, seed=0, axis=parallel.AXIS), outputs=2, donate=False
+  )
+  rng = np.random.default_rng(0)
+  batch = {
+    "image": rng.uniform(-1, 1, (8, 16, 16, 3)).astype(np.float32),
+    "label": rng.integers(0, 10, 8).astype(np.int32),
+  }
+  before = initialize(model, 0)
+  state = devices.replicate(jax.device_get(states.create(before, rule, False)))
+  for _ in range(n):
+    state, _ = update(state, devices.shard(batch))
+  return before, devices.fetch(state).variables
+
+
+def moved(before, after, *path):
+  for key in path:
+    before, after = before[key], after[key]
+  leaves = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+  return max(float(np.abs(a - b).max()) for a, b in leaves)
+
+
+def test_frozen_rows_keep_parameters_and_statistics():
+  before, after = after_steps("stem=0,block_02=0")
+  for row in ("stem", "block_02"):
+    assert moved(before, after, "params", "backbone", row) == moved(before, after, "batch_stats", "backbone", row) == 0
+  for row in ("block_01", "block_03", "features"):
+    assert moved(before, after, "params", "backbone", row) > 0 and moved(before, after, "batch_stats", "backbone", row) > 0
+  assert moved(before, after, "params", "logits") > 0
+
+
+def test_a_factor_scales_the_first_step():
+  whole, tenth = (after_steps(text, n=1) for text in ("", "hidden=0.1"))
+  assert moved(*tenth, "params", "hidden") == pytest.approx(0.1 * moved(*whole, "params", "hidden"), rel=1e-3)
+  assert moved(*tenth, "params", "logits") == pytest.approx(moved(*whole, "params", "logits"), rel=1e-5)

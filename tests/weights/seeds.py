@@ -1,0 +1,84 @@
+"""What the parity tests run on: seeded weights with non-trivial statistics, a random image and two real photos; NumPy alone."""
+
+import zlib
+
+import matplotlib.cbook
+import numpy as np
+from PIL import Image
+
+from mnv3_jax.data import fashion_mnist
+from mnv3_jax.data.views import View
+from mnv3_jax.models.classifier import Classifier
+from mnv3_jax.models.initialize import shapes
+from mnv3_jax.weights import mapping, sources
+
+# (source, model, fields): every network whose logits are compared with those of its source; tags share a network
+CASES = [
+  *(("torchvision", m, {}) for m in ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")),
+  *(("timm", m, {}) for m in sources.SOURCES["timm"] if "." not in m),
+  ("keras", "MobileNet", {}),
+  ("keras", "MobileNet", {"width": 0.75}),
+  ("keras", "MobileNetV2", {}),
+  ("keras", "MobileNetV2", {"width": 0.75}),
+  *(
+    ("keras", f"MobileNetV3{size}", fields)
+    for size in ("Large", "Small")
+    for fields in ({}, {"width": 0.75}, {"minimalistic": True}, {"minimalistic": True, "width": 0.75})
+  ),
+  ("slim", "mobilenet_v1_1.0_224", {}),
+  ("slim", "mobilenet_v1_0.5_224", {}),
+  ("slim", "mobilenet_v2_1.4_224", {}),
+  ("slim", "mobilenet_v2_1.0_224", {}),
+  ("slim", "mobilenet_v2_0.35_224", {}),
+  *(("slim", m, {}) for m in sources.SOURCES["slim"] if m.startswith("v3-")),
+]
+
+
+def case_name(source, model, fields):
+  """A case as one word, which file names can have."""
+  return "-".join([source, model, *(f"{k}_{v}" for k, v in fields.items())])
+
+
+def variables(published):
+  """Seeded variables of a published network, such that its logits tell photos apart.
+
+  Kernels keep the signal's size (a little less in deep networks, whose residuals add to it: rounding then stays at 1e-6); batch
+  norm has scales, offsets, means and variances that all matter.
+
+  Returns:
+    (Architecture, {"params", "batch_stats"} of float32 arrays).
+  """
+  import jax
+
+  a = published.architecture(1001 if published.background else 1000)
+  gain = 1.5 if len(a.blocks) > 13 else 2.0
+
+  def leaf(path, shape):
+    names = [k.key for k in path]
+    rng = np.random.default_rng(zlib.crc32("/".join(names).encode()))
+    if names[-1] == "kernel":
+      x = rng.normal(0, np.sqrt(gain / np.prod(shape.shape[:-1])), shape.shape)
+    elif names[-1] in ("scale", "var"):
+      x = rng.uniform(0.6, 1.4, shape.shape)
+    else:
+      x = rng.normal(0, 0.2, shape.shape)
+    return x.astype(np.float32)
+
+  return a, jax.tree_util.tree_map_with_path(leaf, shapes(Classifier(a)))
+
+
+def tensors(published):
+  """The same as the source names and lays them out: {name: array}."""
+  a, ours = variables(published)
+  return mapping.to_theirs(published, a, ours)
+
+
+def images(published):
+  """A random image, a photo of a person and an embedded photo, as the network wants them: (3, r, r, 3) float32."""
+  r = published.architecture().resolution
+  view = View(**published.view)
+  noise = np.random.default_rng(7).integers(0, 256, (r, r, 3)).astype(np.float32)
+  with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
+    person = view.photo(Image.open(file), r)
+  shoe = view.photo(Image.fromarray(fashion_mnist.load("test[:1]")[0][0]), r)
+  return np.stack([view.normalised(noise), person, shoe]).astype(np.float32)

@@ -1,0 +1,91 @@
+"""Runs the sources themselves on seeded weights and keeps their logits as what the parity tests expect.
+
+  python tests/weights/sources/make.py FOLDER            writes tests/weights/expected/*.npz anew
+  python tests/weights/sources/make.py FOLDER --check    runs everything and compares with what is there
+
+FOLDER takes two environments (2 GB) and the seeded weights; it may be used again. Each source runs in a process of its own that
+does not import this project:
+
+  run_torch.py   torchvision and timm      requirements.txt
+  run_keras.py   Keras on the JAX backend  requirements.txt
+  run_slim.py    the authors' own code     requirements_slim.txt (TensorFlow 2.15: Python 3.11 at most)
+"""
+
+import argparse
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent.parent)]
+import seeds  # noqa: E402
+
+from mnv3_jax.weights import sources  # noqa: E402
+
+EXPECTED = HERE.parent / "expected"
+RUNS = {"run_torch.py": ("torchvision", "timm"), "run_keras.py": ("keras",), "run_slim.py": ("slim",)}
+# relative to the largest logit: what another processor may change
+TOLERANCE = 1e-5
+
+
+def environment(folder, requirements):
+  """The Python of an environment with pinned packages; made once."""
+  home = folder / requirements.stem
+  if not (home / "done").exists():
+    print(f"installing {requirements.name} ...", flush=True)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
+    # the pins are whole; timm and torchvision would ask for more than their networks need
+    pip = [home / "bin" / "python", "-m", "pip", "install", "-q", "--no-deps", "-r", requirements]
+    subprocess.run(pip, check=True)
+    (home / "done").touch()
+  return home / "bin" / "python"
+
+
+def prepare(folder):
+  """Writes FOLDER/CASE.npz: tensors under "w:NAME", images, and what the source needs to know of the network."""
+  for source, model, fields in seeds.CASES:
+    file = folder / f"{seeds.case_name(source, model, fields)}.npz"
+    published = sources.published(source, model, **fields)
+    weights = {f"w:{name}": a for name, a in seeds.tensors(published).items()}
+    about = {"source": source, "model": model, "width": fields.get("width", 1.0), "minimalistic": "minimalistic" in fields}
+    about["resolution"] = published.architecture().resolution
+    np.savez(file, images=seeds.images(published), **about, **weights)
+
+
+def main():
+  """The command line."""
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("folder", type=pathlib.Path)
+  parser.add_argument("--check", action="store_true")
+  given = parser.parse_args()
+  cases, folder = given.folder / "cases", given.folder.absolute()
+  cases.mkdir(parents=True, exist_ok=True)
+  print("seeding ...", flush=True)
+  prepare(cases)
+  worst = 0.0
+  for script, names in RUNS.items():
+    requirements = HERE / ("requirements_slim.txt" if "slim" in script else "requirements.txt")
+    files = [cases / f"{seeds.case_name(*case)}.npz" for case in seeds.CASES if case[0] in names]
+    subprocess.run([environment(folder, requirements), HERE / script, *files], check=True)
+    for source in names:
+      found = {f.stem: np.load(f.with_suffix(".logits.npy")) for f in files if f.stem.startswith(f"{source}-")}
+      kept = EXPECTED / f"{source}.npz"
+      if not given.check:
+        EXPECTED.mkdir(exist_ok=True)
+        np.savez_compressed(kept, **found)
+        continue
+      with np.load(kept) as expected:
+        assert set(expected) == set(found), set(expected) ^ set(found)
+        for name, logits in found.items():
+          worst = max(worst, float(np.abs(logits - expected[name]).max() / np.abs(logits).max()))
+          assert worst <= TOLERANCE, (name, worst)
+  print(
+    f"{len(seeds.CASES)} networks of {len(sources.SOURCES)} sources"
+    + (f", largest difference {worst:.1e}" if given.check else "")
+  )
+
+
+if __name__ == "__main__":
+  main()
