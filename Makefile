@@ -2,14 +2,16 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= demo
+SOURCES ?= .sources
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow lint clean help
+.PHONY: demo test test-slow sources lint clean help
 
 help:
 	@echo "make demo   train, export, time and look at MobileNetV3-Small on the embedded photos, into $(OUT)/"
 	@echo "make test   the tests that take minutes; make test-slow: the long ones"
+	@echo "make sources   torchvision, timm, Keras and TF-slim on our weights, and their files read here (installs 2 GB, Python 3.11)"
 	@echo "make lint   style"
 
 $(VENV)/bin/python:
@@ -46,9 +48,12 @@ test: $(VENV)/tests
 test-slow: $(VENV)/tests
 	$(BIN)/python -m pytest -m slow $(PYTEST)
 
+sources: $(VENV)/tests
+	$(BIN)/python tests/weights/sources/make.py $(SOURCES) --check
+
 lint: $(VENV)/tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) $(OUT) build dist *.egg-info
+	rm -rf $(VENV) $(OUT) $(SOURCES) build dist *.egg-info

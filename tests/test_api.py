@@ -1,5 +1,6 @@
 """What a notebook imports."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -11,9 +12,9 @@ from mnv3_jax.errors import WrongUse
 def test_create():
   model, variables = mnv3_jax.create("mobilenetv3_small", num_classes=10, width=0.35, resolution=32)
   x = np.zeros((2, 32, 32, 3), np.float32)
-  logits = model.apply(variables, x)
+  logits = jax.jit(model.apply)(variables, x)
   assert logits.shape == (2, 10)
-  maps = model.apply(variables, x, method="features")
+  maps = jax.eval_shape(lambda v, x: model.apply(v, x, method="features"), variables, x)
   assert {"C1", "C2", "C3", "C4", "C5", "block_01/depthwise", "features"} <= set(maps)
   assert maps["C3"].shape[1:3] == (4, 4) and "bneck 5×5" in str(model.net)
   assert mnv3_jax.create("mobilenetv3_small", dtype="bfloat16")[0].compute.dtype == "bfloat16"

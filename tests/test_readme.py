@@ -9,10 +9,16 @@ import sys
 from importlib import metadata
 
 import pytest
+import seeds
 from conftest import ROOT
+from matplotlib import cbook
+from safetensors.numpy import save_file
+
+from mnv3_jax.weights import sources
 
 sys.path.insert(0, str(ROOT / "experiments"))
 import demo
+import fine_tuning
 
 README = (ROOT / "README.md").read_text()
 
@@ -62,6 +68,10 @@ def test_the_demo_reaches_its_figures(demonstrated):
 @pytest.mark.slow
 def test_every_command(demonstrated):
   clone, _ = demonstrated
+  # what a reader of the lines on import has downloaded
+  save_file(seeds.tensors(sources.published("timm", "mobilenetv3_large_100")), clone / "model.safetensors")
+  with cbook.get_sample_data("grace_hopper.jpg") as photo:
+    (clone / "photo.jpg").write_bytes(photo.read())
   tried = []
   for line in commands():
     words = shlex.split(line)
@@ -69,7 +79,7 @@ def test_every_command(demonstrated):
       tried.append(run(words, clone, PYTHONWARNINGS="error"))
     else:
       assert line in ("make demo", "make test", "source .venv/bin/activate") or words[:2] == ["pip", "install"], line
-  assert len(tried) >= 7
+  assert len(tried) >= 12
 
 
 @pytest.mark.slow
@@ -89,8 +99,9 @@ def test_the_pip_lines_name_extras_that_jax_has():
   assert set(extras) <= set(metadata.metadata("jax").get_all("Provides-Extra"))
 
 
-def test_the_table_is_the_kept_demos():
+def test_the_tables_are_those_of_kept_runs():
   assert demo.rendered(README) == README, "run: python experiments/demo.py"
+  assert fine_tuning.rendered(README) == README, "run: python experiments/fine_tuning.py"
 
 
 def test_the_counts_are_the_values():

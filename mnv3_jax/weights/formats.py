@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import io
 import pathlib
+import warnings
 import zipfile
 
 import numpy as np
@@ -86,7 +87,10 @@ def _torch(path):
   import torch
 
   try:
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+      # of odd files it warns before it refuses them
+      warnings.simplefilter("ignore")
+      content = torch.load(path, map_location="cpu", weights_only=True)
   except pickle.UnpicklingError:
     raise WrongUse(
       f"{str(path)!r} is damaged, or holds more than tensors: that can run any program, and is never loaded"
@@ -105,7 +109,7 @@ def _torch(path):
   others = [name for name, t in content.items() if not isinstance(t, torch.Tensor)]
   if others:
     raise WrongUse(f"{str(path)!r} holds no state dict: {others[0]!r} is no tensor")
-  return {name: (t.float() if t.is_floating_point() else t).numpy() for name, t in content.items()}
+  return {name: (t.float() if t.is_floating_point() else t).detach().numpy() for name, t in content.items()}
 
 
 def _keras_zip(path):

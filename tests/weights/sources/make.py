@@ -9,9 +9,12 @@ does not import this project:
   run_torch.py   torchvision and timm      requirements.txt
   run_keras.py   Keras on the JAX backend  requirements.txt
   run_slim.py    the authors' own code     requirements_slim.txt (TensorFlow 2.15: Python 3.11 at most)
+
+Then files_torch.py and files_keras.py write weights in every form that PyTorch and Keras have, and this project reads them.
 """
 
 import argparse
+import os
 import pathlib
 import subprocess
 import sys
@@ -81,6 +84,10 @@ def main():
         for name, logits in found.items():
           worst = max(worst, float(np.abs(logits - expected[name]).max() / np.abs(logits).max()))
           assert worst <= TOLERANCE, (name, worst)
+  for script, names in (("files_torch.py", ("torchvision", "timm")), ("files_keras.py", ("keras",))):
+    files = [cases / f"{seeds.case_name(*case)}.npz" for case in seeds.CASES if case[0] in names]
+    python, path = environment(folder, HERE / "requirements.txt"), {"PYTHONPATH": str(HERE.parent.parent.parent)}
+    subprocess.run([python, HERE / script, *files], check=True, env={**os.environ, **path})
   print(
     f"{len(seeds.CASES)} networks of {len(sources.SOURCES)} sources"
     + (f", largest difference {worst:.1e}" if given.check else "")

@@ -58,5 +58,11 @@ for path in map(pathlib.Path, sys.argv[1:]):
     for name, variable in variables.items():
       variable.load(case[f"w:{name}"], session)
     found = session.run(logits, {x: case["images"]})
+    checkpoint = tf.train.Saver().save(session, str(path.with_suffix(".ckpt")))
+  # the line that mnv3_jax/weights/slim.py gives: a checkpoint as an .npz
+  r = tf.train.load_checkpoint(checkpoint)
+  np.savez(path.with_suffix(".slim.npz"), **{n: r.get_tensor(n) for n in r.get_variable_to_shape_map()})
+  with np.load(path.with_suffix(".slim.npz")) as converted:
+    assert set(converted.files) == names and all((converted[n] == case[f"w:{n}"]).all() for n in names)
   np.save(path.with_suffix(".logits.npy"), found)
   print(f"{path.stem}: logits up to {np.abs(found).max():.2f}, spread over images {found.std(0).mean():.2f}", flush=True)
