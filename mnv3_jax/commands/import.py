@@ -43,8 +43,6 @@ def main(arguments):
     raise WrongUse(f"{given.out!r} is there already; --out names a new directory")
   names = read_names(given.classes) if given.classes else None
 
-  start_jax()
-  from mnv3_jax.training import trained
   from mnv3_jax.weights import formats
 
   content = formats.read(given.file)
@@ -63,6 +61,9 @@ def main(arguments):
       "sha256": hashlib.sha256(pathlib.Path(given.file).read_bytes()).hexdigest(),
     },
   }
+  start_jax()
+  from mnv3_jax.training import trained
+
   trained.save(given.out, config, variables, result)
   print(
     f"{given.out}: {given.source}'s {given.model}, {architecture.num_classes} classes, {cost.params(architecture):,} parameters"

@@ -35,13 +35,13 @@ def main(arguments):
   from mnv3_jax.mobile import runtime
 
   content = runtime.read(given.tflite)
+  directory = RunDirectory(given.workdir)
+  if directory.result() and not directory.metrics():
+    raise WrongUse(f"{given.workdir!r} has no figures to report: it was imported, not trained; evaluate --data DIR makes some")
   start_jax()
   from mnv3_jax.training import trained
 
-  directory = RunDirectory(given.workdir)
   run = trained.load(given.workdir, given.weights)
-  if not directory.metrics():
-    raise WrongUse(f"{given.workdir!r} has no figures to report: it was imported, not trained; evaluate --data DIR makes some")
   if not directory.result():
     raise WrongUse(f"{given.workdir!r} is not done yet; the same train command goes on with it")
   network = runtime.Network(content, name=repr(given.tflite))
