@@ -25,7 +25,7 @@ EPOCHS, SEEDS = 3, (0, 1, 2)
 ROWS = {
   "from scratch": (),
   "--init": ("--init", "first"),
-  "--init, backbone at 0.3 of the rate, stem frozen": ("--init", "first", "--config.optim.lr_groups=backbone=0.3,stem=0"),
+  "--init, stem and two blocks frozen": ("--init", "first", "--config.optim.lr_groups=stem=0,block_0[12]=0"),
 }
 
 

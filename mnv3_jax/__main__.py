@@ -30,6 +30,7 @@ PLACES = (
   errno.EEXIST,
   errno.EISDIR,
   errno.ENAMETOOLONG,
+  errno.ENOENT,
   errno.ENOTDIR,
   errno.EPERM,
   errno.EROFS,

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import mnv3_jax
+from mnv3_jax.architectures import zoo
 from mnv3_jax.architectures.spec import ArchitectureError
 from mnv3_jax.errors import WrongUse
 
@@ -24,7 +25,7 @@ def test_create():
 
 def test_list_models():
   assert mnv3_jax.list_models()[:2] == ["mobilenetv3_large", "mobilenetv3_small"]
-  assert len(mnv3_jax.list_models()) == 8 and all("_" in m or m.startswith("mobilenet") for m in mnv3_jax.list_models())
+  assert set(mnv3_jax.list_models()) == set(zoo.MODELS)
 
 
 def test_unknown_names_have_a_closest():
@@ -34,3 +35,5 @@ def test_unknown_names_have_a_closest():
     mnv3_jax.create("mobilenetv2", widht=0.5)
   with pytest.raises(WrongUse, match="no directory"):
     mnv3_jax.load("/nowhere")
+  with pytest.raises(WrongUse, match="no weights are called 'EMA'"):
+    mnv3_jax.load("/nowhere", weights="EMA")

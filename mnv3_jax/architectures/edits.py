@@ -174,7 +174,7 @@ def h_swish_as(architecture, activation):
   """Another non-linearity in every place where the network has h-swish: "relu", "relu6", "swish" (the exact one).
 
   Raises:
-    ArchitectureError: for an unknown activation.
+    ArchitectureError: for an unknown activation, or a network without h-swish.
   """
 
   def swap(row, change):
@@ -185,6 +185,8 @@ def h_swish_as(architecture, activation):
 
   if activation not in ACTIVATIONS:
     _refuse(architecture, "activation", activation, nearest(activation, ACTIVATIONS))
+  if "hard_swish" not in [row.activation for row in (architecture.stem, *architecture.blocks, architecture.head)]:
+    _refuse(architecture, "activation", activation, "it has no h-swish to stand for")
   return _each_block(architecture, lambda b: swap(b, _activated)).replace(
     stem=swap(architecture.stem, plain), head=swap(architecture.head, plain)
   )
@@ -198,11 +200,13 @@ def with_se(architecture, *, ratio=None, of=None, gate=None, divisor=None):
   Raises:
     ArchitectureError: for a setting that is not possible, or a network that has no squeeze-excite to change.
   """
-  if ratio == 0:
-    return _each_block(architecture, lambda b: dataclasses.replace(b, se=None))
   changes = {k: v for k, v in {"ratio": ratio, "of": of, "gate": gate, "divisor": divisor}.items() if v is not None}
   if changes and not any(b.se for b in architecture.blocks):
     _refuse(architecture, "squeeze-excite", changes, "the network has none to change")
+  if ratio == 0 and len(changes) > 1:
+    _refuse(architecture, "squeeze-excite", changes, "ratio 0 removes it: nothing else of it can be set")
+  if ratio == 0:
+    return _each_block(architecture, lambda b: dataclasses.replace(b, se=None))
   return _each_block(architecture, lambda b: (b.se and dataclasses.replace(b, se=dataclasses.replace(b.se, **changes))) or b)
 
 
@@ -276,14 +280,15 @@ def with_halved_tail(architecture, task):
 
   Dense prediction does not need the channels that 1000 classes need. The paper does it twice, and its own code tells the two
   apart: "segmentation" (RF2 of Table 7) halves every expansion of those blocks, "detection" (the dagger of Table 6) keeps that
-  of the first. V2's first block keeps its own in either: the paper names no layers there, and parameters (1.15 M) fit this.
+  of the first. With the original last stage (V2, MnasNet) the first block keeps its own in either, and the last 1x1 convolution
+  is not touched: the paper names no layers there, and V2's parameters (1.15 M) fit this.
 
   Args:
     architecture: at width 1.0; an output stride may have been applied or may be later, with the same result.
     task: "segmentation" or "detection".
 
   Raises:
-    ArchitectureError: for another task, or a network that carries a width or never comes to stride 32.
+    ArchitectureError: for another task, or a network that carries a width, never comes to stride 32, or was halved before.
   """
   if task not in ("segmentation", "detection"):
     _refuse(architecture, "halved_tail", task, nearest(task, ("segmentation", "detection")))
@@ -299,6 +304,8 @@ def with_halved_tail(architecture, task):
       first = i
   if first is None:
     _refuse(architecture, "halved_tail", task, "none of its blocks comes to stride 32")
+  if first and blocks[first].out <= blocks[first - 1].out:
+    _refuse(architecture, "halved_tail", task, "its tail is no wider than what comes before it: it was halved already")
   v3 = architecture.head.hidden is not None
   tail = []
   for i, b in enumerate(blocks[first:]):
@@ -318,10 +325,12 @@ def with_output_stride(architecture, stride):
     stride: 32 (no change), 16 or 8: input size over the size of the last map.
 
   Raises:
-    ArchitectureError: for another stride.
+    ArchitectureError: for another stride, or a network that is atrous already.
   """
   if stride not in (8, 16, 32) or isinstance(stride, bool):
     _refuse(architecture, "output_stride", stride, "allowed: 8, 16 or 32")
+  if any(b.dilation > 1 for b in architecture.blocks):
+    _refuse(architecture, "output_stride", stride, "its blocks are atrous already; start from the network of stride 32")
   reached, rate, blocks = architecture.stem.stride, 1, []
   for b in architecture.blocks:
     if b.stride > 1 and reached * b.stride > stride:

@@ -24,12 +24,15 @@ FIELDS = {
   "resolution": Field(int, "input height and width in pixels (224)"),
   "width": Field(float, "multiplier of the channels (1.0); the last edit to be applied"),
   "width_rule": Field(str, "who rounds the scaled channels (paper)", tuple(edits.WIDTH_RULES)),
-  "h_swish_from": Field(int, "h-swish@N: from the first block with N output channels on (80 in Large, 40 in Small)"),
+  "h_swish_from": Field(
+    int, "h-swish@N: from the first block with N output channels on (80 in Large, 40 in Small); 0: ReLU everywhere"
+  ),
   "activation": Field(str, "what stands in every place of h-swish; relu is Table 5's ReLU row", ACTIVATIONS),
   "se_ratio": Field(float, "squeeze width as a share of se_of (0.25); 0 removes squeeze-excite"),
   "se_of": Field(str, "what the squeeze is a share of (expansion)", ("expansion", "input")),
   "se_gate": Field(str, "gate of squeeze-excite (hard_sigmoid)", GATES),
   "se_divisor": Field(int, "the squeeze width is rounded to a multiple of it (8); 1: not rounded"),
+  "expansions": Field(str, "expansion sizes by block, as NetAdapt changed them: block_02=64,block_03=72"),
   "stem_filters": Field(int, "channels of the first convolution (16)"),
   "stem_activation": Field(
     str, "non-linearity of the first convolution (hard_swish), whatever the other fields say", ACTIVATIONS
@@ -55,8 +58,8 @@ COMPUTE_FIELDS = ("bn_group", "dtype")
 def architecture(name, **fields) -> Architecture:
   """The Architecture that `config.model` describes.
 
-  Edits are applied in the house's order: last stage, stem, minimalistic, squeeze-excite, non-linearity, output stride, halved
-  tail, width.
+  Edits are applied in the house's order: last stage, stem, minimalistic, expansions, squeeze-excite, non-linearity, output
+  stride, halved tail, width.
 
   Args:
     name: one of zoo.MODELS.
@@ -80,11 +83,13 @@ def architecture(name, **fields) -> Architecture:
     a = edits.with_stem(a, f["stem_filters"])
   if f["minimalistic"]:
     a = edits.minimalistic(a)
+  if f["expansions"] is not None:
+    a = edits.with_expansions(a, _sizes(name, f["expansions"]))
   se = {field: f[f"se_{field}"] for field in ("ratio", "of", "gate", "divisor")}
   if any(value is not None for value in se.values()):
     a = edits.with_se(a, **se)
   if f["h_swish_from"] is not None:
-    a = edits.h_swish_from(a, f["h_swish_from"])
+    a = edits.h_swish_from(a, f["h_swish_from"] or None)
   if f["activation"] is not None:
     a = edits.h_swish_as(a, f["activation"])
   if f["stem_activation"] is not None:
@@ -100,6 +105,17 @@ def architecture(name, **fields) -> Architecture:
   if f["width"] is not None:
     a = edits.with_width(a, f["width"], f["width_rule"] or "paper")
   return a
+
+
+def _sizes(name, text):
+  """{"block_02": 64} of "block_02=64"."""
+  found = {}
+  for pair in filter(None, text.split(",")):
+    block, _, size = pair.strip().partition("=")
+    if not size.isdigit():
+      raise ArchitectureError(f"{name}: expansions has {pair.strip()!r}; allowed: a block, '=' and a number of channels")
+    found[block] = int(size)
+  return found
 
 
 def _check(name, field, value):

@@ -44,6 +44,8 @@ def factors(architecture, text):
     if not 0 <= factor < math.inf:
       raise ArchitectureError(f"lr_groups: {pair.strip()!r} is not possible; allowed: a row, '=' and a factor of at least 0")
     found |= dict.fromkeys(fitting, factor)
+  if not any(found.values()):
+    raise ArchitectureError(f"lr_groups = {text!r} freezes every row of {architecture.name}: nothing would learn")
   return found
 
 

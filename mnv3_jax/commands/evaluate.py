@@ -46,7 +46,9 @@ def counted(dataset, batch_size):
   from rich.console import Console
   from rich.progress import Progress
 
-  if not hasattr(dataset, "files") or not sys.stderr.isatty():
+  from mnv3_jax.data.folder import Folder
+
+  if not isinstance(dataset, Folder) or not sys.stderr.isatty():
     yield lambda batches: None
     return
   with Progress(console=Console(stderr=True), transient=True) as progress:

@@ -4,7 +4,7 @@ import hashlib
 import pathlib
 
 from mnv3_jax.architectures import cost
-from mnv3_jax.commands.options import Options, add_model_fields, given_fields, start_jax
+from mnv3_jax.commands.options import Options, add_model_field, start_jax
 from mnv3_jax.config import base
 from mnv3_jax.errors import WrongUse
 
@@ -14,7 +14,11 @@ EXAMPLE = """mnv3 import --from timm --model mobilenetv3_large_100 model.safeten
   mnv3 import --list                         (every network that is known, by source)
   mnv3 predict --workdir large photo.jpg     (and evaluate, export, train --init large)
 
-  .safetensors, .npz, .h5, .keras are read directly, .pth with PyTorch's safe loader only; pickles are never loaded."""
+  .safetensors, .npz, .h5, .keras are read directly, .pth with PyTorch's safe loader only; pickles are never loaded.
+  Where a training checkpoint has averaged weights, these are taken."""
+
+# what else a network is, its source says
+FIELDS = ("width", "minimalistic", "resolution")
 
 
 def main(arguments):
@@ -26,7 +30,9 @@ def main(arguments):
   options.add_argument("--out", metavar="DIR", help="the directory to make")
   options.add_argument("--classes", metavar="FILE", help="class names, one a line, where they are not ImageNet's")
   options.add_argument("--list", action="store_true", help="print the networks that are known, by source")
-  add_model_fields(options)
+  group = options.add_argument_group("network", "fields of config.model in which a file may differ from what is published")
+  for name in FIELDS:
+    add_model_field(group, name)
   given = options.parse(arguments)
 
   from mnv3_jax.weights import sources
@@ -37,7 +43,7 @@ def main(arguments):
   for name in ("from", "model", "file", "out"):
     if not getattr(given, "source" if name == "from" else name):
       raise WrongUse(f"import has no {'FILE' if name == 'file' else '--' + name}; mnv3 import --help has examples")
-  asked = given_fields(given)
+  asked = {name: getattr(given, name) for name in FIELDS if getattr(given, name) is not None}
   sources.published(given.source, given.model, **asked).architecture()
   if pathlib.Path(given.out).exists():
     raise WrongUse(f"{given.out!r} is there already; --out names a new directory")
@@ -79,10 +85,15 @@ def read_names(path):
   if not file.is_file():
     raise WrongUse(f"no file {path!r}; --classes takes one with a class name a line")
   try:
-    names = file.read_text().splitlines()
+    # some editors begin a file with a mark
+    names = file.read_text(encoding="utf-8-sig").splitlines()
   except UnicodeDecodeError:
     raise WrongUse(f"{path!r} is no text; --classes takes a file with a class name a line") from None
-  return tuple(name.strip() for name in names if name.strip())
+  names = tuple(name.strip() for name in names if name.strip())
+  twice = [name for i, name in enumerate(names) if name in names[:i]]
+  if twice:
+    raise WrongUse(f"{path!r} names the class {twice[0]!r} twice")
+  return names
 
 
 def config_of(published, num_classes, names):

@@ -38,6 +38,14 @@ class Options(argparse.ArgumentParser):
     self.refuse(rest)
     return options
 
+  def parse_known_args(self, arguments):
+    """As argparse has it, but an option without content is an error: what was meant is an unset variable."""
+    options, rest = super().parse_known_args(arguments)
+    for action in self._actions:
+      if getattr(options, action.dest, None) == "":
+        self.error(f"argument {'/'.join(action.option_strings) or action.metavar}: expected one argument, got an empty one")
+    return options, rest
+
   def refuse(self, words):
     """Raises WrongUse for words that are no option of this verb."""
     if not words:
@@ -86,9 +94,15 @@ def add_workdir(options, required=True):
 def add_model_fields(options):
   """A flag for every field of config.model but its name."""
   group = options.add_argument_group("network", "the fields of config.model; what is in the paper in brackets")
-  for name, field in fields.FIELDS.items():
-    kind = truth if field.type is bool else field.type
-    group.add_argument(f"--{name}", type=kind, choices=field.choices, metavar=None if field.choices else "X", help=field.help)
+  for name in fields.FIELDS:
+    add_model_field(group, name)
+
+
+def add_model_field(group, name):
+  """The flag of one field of config.model."""
+  field = fields.FIELDS[name]
+  kind = truth if field.type is bool else field.type
+  group.add_argument(f"--{name}", type=kind, choices=field.choices, metavar=None if field.choices else "X", help=field.help)
 
 
 def given_fields(options):

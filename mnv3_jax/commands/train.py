@@ -15,7 +15,7 @@ EXAMPLE = """mnv3 train --config configs/fashion_mnist.py --workdir /tmp/run --c
 
   Any field of the config can be set: --config.model.width=0.75 --config.optim.lr=0.05
   A config may take an argument: --config configs/fashion_mnist.py:mobilenetv3_large
-  --init DIR --config.optim.lr_groups=backbone=0.1,stem=0 fine-tunes: slower below the head, the stem frozen
+  --init DIR fine-tunes; --config.optim.lr_groups=stem=0,block_0[12]=0,logits=2 freezes rows or changes their learning rate
   The same command again goes on after the last checkpoint, or does nothing when the run is done."""
 
 

@@ -117,6 +117,10 @@ def open_dataset(config, resolution, *, host=0, hosts=1):
   if data.dataset not in DATASETS:
     raise WrongUse(f"no data set is called {data.dataset!r}; {nearest(data.dataset, DATASETS)}")
   augment.policy(data.augment)
+  if data.dataset == "fashion_mnist" and data.dir:
+    raise WrongUse(
+      f"config.data.dir = {data.dir!r} goes with config.data.dataset = 'folder' or 'imagenet'; fashion_mnist is embedded"
+    )
   if data.dataset != "fashion_mnist":
     return _folder(data, resolution, view, host, hosts)
   chosen = _labels(fashion_mnist.CLASSES, data.classes)
@@ -136,6 +140,8 @@ def open_dataset(config, resolution, *, host=0, hosts=1):
     raise WrongUse(
       f"config.train.batch_size = {config.train.batch_size} is more than the {len(photos.train[0])} training photos"
     )
+  if not len(photos.test[0]):
+    raise WrongUse(f"no test photo of config.data.eval_split = {data.eval_split!r} is of config.data.classes")
   return Fake(photos) if data.fake else photos
 
 
@@ -147,7 +153,7 @@ def _folder(data, resolution, view, host, hosts):
       chosen = _labels(classes, data.classes)
       classes, folders = tuple(classes[i] for i in chosen), tuple(folders[i] for i in chosen)
   else:
-    classes = tuple(data.classes)
+    classes = tuple(data.classes[i] for i in _labels(tuple(data.classes), data.classes))
     folders = folder_names(classes)
   return Folder(data.dir, classes, folders, lambda image: view.photo(image, resolution), host, hosts)
 

@@ -66,12 +66,16 @@ class Folder:
     root = pathlib.Path(self.root)
     if not root.is_dir():
       raise WrongUse(f"no folder {str(root)!r}; photos are read from one folder per class in it")
+    if not self.classes:
+      raise WrongUse(
+        "the classes of these weights have no names; import --classes FILE gives them, and folders are found by them"
+      )
     labels = {name: i for i, names in reversed(list(enumerate(self.folders))) for name in names}
     found = []
     for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
       if folder.name not in labels:
         raise WrongUse(f"{str(folder)!r} is the folder of no class of this network; {nearest(folder.name, labels)}")
-      photos = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+      photos = sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in SUFFIXES)
       found += [(p, labels[folder.name]) for p in photos]
     if not found:
       raise WrongUse(f"no photos in the folders of {str(root)!r}; {', '.join(SUFFIXES)} are read")

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import zlib
 
+import absl.logging
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -37,7 +38,13 @@ class Checkpoints:
 
   def __init__(self, directory, *, keep=2, write=True):
     options = ocp.CheckpointManagerOptions(create=write, cleanup_tmp_directories=write, read_only=not write)
-    self.manager = ocp.CheckpointManager(pathlib.Path(directory).absolute(), options=options)
+    # it warns of what it was told: that it may not write
+    verbosity = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.ERROR)
+    try:
+      self.manager = ocp.CheckpointManager(pathlib.Path(directory).absolute(), options=options)
+    finally:
+      absl.logging.set_verbosity(verbosity)
     self.keep, self.write = keep, write
     # what the newest save says of the others; nothing goes before there is one
     self.saved, self.best_step = False, None

@@ -85,6 +85,8 @@ def train(config, workdir, job):
   _ = job.dataset.steps_per_epoch
   run = RunDirectory(workdir)
   parallel.check_batch(config.train.batch_size, config.model.bn_group or 1)
+  # where to start from may not fit, too
+  initial = None if (run.path / "config.json").exists() else _initial(config, job)
   try:
     run.open_for(config.to_dict())
     result = run.result()
@@ -92,9 +94,13 @@ def train(config, workdir, job):
       print(f"{workdir} is done: {_figures(result['metrics'], job.task)}")
       return result
     with contextlib.closing(Checkpoints(run.checkpoints, keep=config.checkpoint.keep)) as checkpoints:
-      return _Run(config, run, job, checkpoints).go()
+      return _Run(config, run, job, checkpoints).go(initial)
   finally:
     run.close()
+
+
+def _initial(config, job):
+  return start.variables(config, job, initialize(job.model, config.train.seed), print)
 
 
 class _Run:
@@ -113,18 +119,19 @@ class _Run:
     self.memory = {"sums": {}, "seconds": 0.0, "evaluated": {}, "best": None}
     self.stop = None
 
-  def go(self):
+  def go(self, initial):
+    """Trains from the newest good checkpoint, or else from `initial`; None: that is made here."""
     seeded = initialize(self.job.model, self.config.train.seed)
-    fresh = jax.device_get(states.create(seeded, self.optimizer, self.config.optim.ema > 0))
+    like = states.create(seeded, self.optimizer, self.config.optim.ema > 0)
     try:
-      found = self.checkpoints.newest_good(fresh, print)
+      found = self.checkpoints.newest_good(jax.device_get(like), print)
     except Damaged as error:
       raise StoppedForGood(f"{error}; no checkpoint of this run can be used, another --workdir starts anew") from None
     if found:
       step, host_state, self.memory = found
     else:
-      step, begun = 0, start.variables(self.config, self.job, seeded, print)
-      host_state = jax.device_get(states.create(begun, self.optimizer, self.config.optim.ema > 0))
+      step, initial = 0, initial or _initial(self.config, self.job)
+      host_state = jax.device_get(states.create(initial, self.optimizer, self.config.optim.ema > 0))
     self.run.cut(step)
     self._announce(step)
     self.began = time.monotonic() - self.memory["seconds"]

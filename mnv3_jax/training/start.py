@@ -23,6 +23,8 @@ def inherit(config, workdir):
   source = config.train.init
   if (begun.path / "config.json").is_file() and begun.config().get("train", {}).get("init") == source:
     source = workdir
+  if not RunDirectory(source).path.is_dir():
+    raise WrongUse(f"no directory {str(source)!r}; --init names what import has made, or a run")
   other = from_dict(RunDirectory(source).config(), f"{source}/config.json")
   if other.model.name != config.model.name:
     raise WrongUse(

@@ -11,6 +11,7 @@ import tempfile
 import jax
 
 from mnv3_jax.architectures import rows
+from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.config import from_dict
 from mnv3_jax.errors import WrongUse
 from mnv3_jax.models.initialize import shapes
@@ -19,6 +20,8 @@ from mnv3_jax.tasks import job as jobs
 from mnv3_jax.training import state as states
 from mnv3_jax.training.checkpoints import Checkpoints, Damaged
 from mnv3_jax.training.optimizer import optimizer
+
+WEIGHTS = ("ema", "raw", "best")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +75,10 @@ def load(workdir, weights="ema", say=_aloud):
     say: hears of damaged checkpoints.
 
   Raises:
-    WrongUse: if the directory is not that of a run, or has no checkpoint that can be used.
+    WrongUse: if the directory is not that of a run, or has no checkpoint that can be used, or for other weights.
   """
+  if weights not in WEIGHTS:
+    raise WrongUse(f"no weights are called {weights!r}; {nearest(weights, WEIGHTS)}")
   run = RunDirectory(workdir)
   config = from_dict(run.config(), f"{workdir}/config.json")
   job = jobs.classification(config)

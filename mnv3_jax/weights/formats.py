@@ -52,7 +52,7 @@ def read(path):
     raise WrongUse(f"{str(path)!r} is empty")
   try:
     return READERS[suffix](path)
-  except (WrongUse, MemoryError):
+  except (WrongUse, PermissionError):
     raise
   except Exception as error:  # three libraries raise many kinds on damaged files
     raise WrongUse(f"{str(path)!r} is damaged or cut off: {first_line(error)}") from None
@@ -91,7 +91,9 @@ def _torch(path):
       # of odd files it warns before it refuses them
       warnings.simplefilter("ignore")
       content = torch.load(path, map_location="cpu", weights_only=True)
-  except pickle.UnpicklingError:
+  except (pickle.UnpicklingError, RuntimeError) as error:
+    if isinstance(error, RuntimeError) and "TorchScript" not in str(error):
+      raise
     raise WrongUse(
       f"{str(path)!r} is damaged, or holds more than tensors: that can run any program, and is never loaded"
     ) from None
@@ -99,25 +101,30 @@ def _torch(path):
     if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
       content = content[wrapper]
       break
-  if not isinstance(content, dict) or not content:
-    raise WrongUse(f"{str(path)!r} holds no state dict but a {type(content).__name__}")
+  if not isinstance(content, dict) or not content or not all(isinstance(name, str) for name in content):
+    raise WrongUse(f"{str(path)!r} holds no state dict of named tensors but a {type(content).__name__}")
   # what DataParallel and torch.compile put before every name
   for prefix in ("module.", "_orig_mod."):
     inside = {name: t for name, t in content.items() if name != "n_averaged"}
     if all(name.startswith(prefix) for name in inside):
       content = {name.removeprefix(prefix): t for name, t in inside.items()}
-  others = [name for name, t in content.items() if not isinstance(t, torch.Tensor)]
+  plain = {n: isinstance(t, torch.Tensor) and t.layout == torch.strided and not t.is_quantized for n, t in content.items()}
+  others = [name for name in content if not plain[name]]
   if others:
-    raise WrongUse(f"{str(path)!r} holds no state dict: {others[0]!r} is no tensor")
+    raise WrongUse(f"{str(path)!r} holds no plain state dict: {others[0]!r} is no tensor, or a sparse or quantized one")
   return {name: (t.float() if t.is_floating_point() else t).detach().numpy() for name, t in content.items()}
 
 
 def _keras_zip(path):
   with zipfile.ZipFile(path) as archive:
-    return _hdf5(io.BytesIO(archive.read("model.weights.h5")))
+    return _layers(io.BytesIO(archive.read("model.weights.h5")), path)
 
 
-def _hdf5(file):
+def _hdf5(path):
+  return _layers(path, path)
+
+
+def _layers(file, path):
   """A Keras 3 weights file (layers/*/vars with their names) or a legacy one (layer_names in the model's order)."""
   import h5py
 
@@ -129,13 +136,15 @@ def _hdf5(file):
       ]
       return KerasLayers([(name, arrays) for name, arrays in names if arrays], ordered=True)
     if "layers" not in h5:
-      raise WrongUse(f"{getattr(file, 'name', file)!s} is an HDF5 file, but holds no weights of a Keras model")
+      raise WrongUse(f"{str(path)!r} is an HDF5 file, but holds no weights of a Keras model")
     found = []
     for group in h5["layers"].values():
       variables = group.get("vars", {})
       if len(variables):
         if "name" not in variables.attrs:
-          raise WrongUse(f"{file!s} is of an early Keras 3, without layer names; a newer Keras can load it and save it again")
+          raise WrongUse(
+            f"{str(path)!r} is of an early Keras 3, without layer names; a newer Keras can load it and save it again"
+          )
         found.append((str(variables.attrs["name"]), [np.asarray(variables[str(i)]) for i in range(len(variables))]))
     return KerasLayers(found, ordered=False)
 

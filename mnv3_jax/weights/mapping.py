@@ -14,6 +14,8 @@ from mnv3_jax.errors import WrongUse
 
 # names that a sentence about a file shows before it says "and so many more"
 SHOWN = 4
+# what a weight can be; bfloat16 is not NumPy's own
+FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,27 +205,32 @@ def to_ours(published, tensors, what):
     WrongUse: for a tensor that is missing, left over, of another shape or not finite, or a variance below 0; names them.
   """
   classes = _classes(published, tensors)
-  a = published.architecture(classes)
-  entries = _entries(published, a)
+  architecture = published.architecture(classes)
+  entries = _entries(published, architecture)
   faults = _faults(entries, tensors, published.style)
   if faults:
     raise WrongUse(f"{what}: {'; '.join(faults)}")
-  broken = [e.name for e in entries if not np.isfinite(tensors[e.name]).all()]
-  negative = [e.name for e in entries if e.path[-1] == "var" and (tensors[e.name] < 0).any()]
+  odd = [f"{e.name} is {tensors[e.name].dtype}" for e in entries if str(tensors[e.name].dtype) not in FLOATS]
+  if odd:
+    raise WrongUse(f"{what}: {len(odd)} tensors are no floating-point numbers ({_listed(odd)})")
+  with np.errstate(over="ignore"):
+    found = {e: e.ours(tensors[e.name]) for e in entries}
+  broken = [e.name for e, a in found.items() if not np.isfinite(a).all()]
+  negative = [e.name for e, a in found.items() if e.path[-1] == "var" and (a < 0).any()]
   if broken or negative:
     why = f"not finite: {_listed(broken)}" if broken else f"variances below 0: {_listed(negative)}"
     raise WrongUse(f"{what}: its numbers are damaged; {why}")
   variables = {}
-  for e in entries:
+  for e, a in found.items():
     node = variables
     for key in e.path[:-1]:
       node = node.setdefault(key, {})
-    node[e.path[-1]] = e.ours(tensors[e.name])
-  _scale_gated(a, variables, published.gate)
+    node[e.path[-1]] = a
+  _scale_gated(architecture, variables, published.gate)
   if published.background and classes == 1001:
-    a = a.replace(num_classes=1000)
+    architecture = architecture.replace(num_classes=1000)
     variables["params"]["logits"] = {k: v[..., 1:] for k, v in variables["params"]["logits"].items()}
-  return a, variables
+  return architecture, variables
 
 
 def _scale_gated(architecture, variables, factor):

@@ -94,6 +94,8 @@ def test_another_function_in_place_of_h_swish():
   swish = edits.h_swish_as(LARGE, "swish")
   assert [n == "swish" for n in nonlinearities(swish)] == [n == "hard_swish" for n in nonlinearities(LARGE)]
   assert edits.h_swish_as(LARGE, "relu") == edits.h_swish_from(LARGE, None)
+  with pytest.raises(ArchitectureError, match="no h-swish"):
+    edits.h_swish_as(zoo.mobilenetv2(), "relu")
   with pytest.raises(ArchitectureError, match="did you mean 'swish'"):
     edits.h_swish_as(LARGE, "swiss")
 
@@ -144,6 +146,9 @@ def test_output_stride_16_is_slims():
   assert [(b.stride, b.dilation) for b in a.blocks[12:]] == [(1, 1), (1, 2), (1, 2)]
   with pytest.raises(ArchitectureError, match="8, 16 or 32"):
     edits.with_output_stride(LARGE, 4)
+  for stride in (8, 32):
+    with pytest.raises(ArchitectureError, match="atrous already"):
+      edits.with_output_stride(a, stride)
 
 
 def test_edits_compose_in_the_houses_order():
@@ -216,6 +221,9 @@ def test_halved_tail_refuses():
     edits.with_halved_tail(LARGE, "detectio")
   with pytest.raises(ArchitectureError, match="apply the width after"):
     edits.with_halved_tail(edits.with_width(LARGE, 0.5), "detection")
+  for network in (LARGE, SMALL, zoo.mobilenetv2(), zoo.mnasnet_a1()):
+    with pytest.raises(ArchitectureError, match="halved already"):
+      edits.with_halved_tail(edits.with_halved_tail(network, "detection"), "segmentation")
   shallow = LARGE.replace(blocks=LARGE.blocks[:6])
   with pytest.raises(ArchitectureError, match="stride 32"):
     edits.with_halved_tail(shallow, "detection")
@@ -237,7 +245,12 @@ EDITS = {
 def test_edits_compose_on_every_model(chosen, model):
   a = zoo.MODELS[model]()
   for name in EDITS:
-    if name in chosen and not (name == "last_stage" and model == "mobilenetv1"):
+    nothing = {
+      "last_stage": model == "mobilenetv1",
+      "se": not any(b.se for b in a.blocks),
+      "relu6": "hard_swish" not in nonlinearities(a),
+    }
+    if name in chosen and not nothing.get(name):
       a = EDITS[name](a)
   a = edits.with_width(a, 0.75)
   assert cost.params(a) > 0 and a.width == 0.75

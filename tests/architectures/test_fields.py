@@ -16,6 +16,7 @@ OTHER = {
   "se_of": "input",
   "se_gate": "sigmoid",
   "se_divisor": 1,
+  "expansions": "block_02=48",
   "stem_filters": 32,
   "stem_activation": "relu",
   "last_stage": "original",
@@ -59,6 +60,11 @@ def test_width_is_last():
     ("mobilenetv3_large", {"minimalistic": 1}, "True or False"),
     ("mobilenetv3_large", {"minimalistic": True, "se_ratio": 0.25}, "none to change"),
     ("mobilenetv3_large", {"bn_group": -1}, "0 or more"),
+    ("mobilenetv3_large", {"expansions": "block_02"}, "a block, '=' and a number"),
+    ("mobilenetv3_large", {"expansions": "blok_02=8"}, "did you mean 'block_02'"),
+    ("mobilenetv2", {"activation": "relu"}, "no h-swish"),
+    ("mobilenetv2", {"se_ratio": 0.0}, "none to change"),
+    ("mobilenetv3_large", {"se_ratio": 0.0, "se_gate": "sigmoid"}, "nothing else of it"),
     ("mobilenetv3_large", {"dtype": "float16"}, "bfloat16"),
   ],
 )
@@ -66,3 +72,10 @@ def test_what_cannot_be_is_named(name, given, words):
   with pytest.raises(ArchitectureError) as error:
     fields.architecture(name, **given)
   assert words in str(error.value)
+
+
+def test_relu_everywhere_in_every_model():
+  for model in zoo.MODELS:
+    a = fields.architecture(model, h_swish_from=0)
+    assert {a.stem.activation, a.head.activation, *(b.activation for b in a.blocks)} == {"relu"}
+    assert a == edits.h_swish_from(zoo.MODELS[model](), None)

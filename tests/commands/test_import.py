@@ -94,6 +94,15 @@ def test_evaluate_on_a_folder_of_photos(imported, photos):
   assert "no folder" in refused("evaluate", "--workdir", imported, "--data", photos / "nowhere")
 
 
+def test_a_start_that_does_not_fit_leaves_nothing(imported, tmp_path):
+  words = ("train", "--config", "configs/fashion_mnist.py", "--workdir", tmp_path / "run")
+  assert "tensors differ" in refused(*words, "--init", imported, "--config.model.width=1.0")
+  assert "holds a mobilenetv3_small" in refused(*words, "--init", imported, "--config.model.name=mobilenetv2")
+  assert "--init names what import has made" in refused(*words, "--init", tmp_path / "nowhere")
+  assert "--init: expected one argument" in refused(*words, "--init", "")
+  assert list(tmp_path.iterdir()) == []
+
+
 def test_export(imported, tmp_path):
   said = ok("export", "--workdir", imported, "--out", tmp_path / "m.tflite")
   assert "XNNPACK partitions: 1" in said and "same first class on 100.0%" in said
@@ -118,12 +127,14 @@ def test_fine_tuning_beats_scratch(tmp_path):
   for name, words in {
     "scratch": (),
     "init": ("--init", tmp_path / "first"),
-    "slow": ("--init", tmp_path / "first", "--config.optim.lr_groups=backbone=0.5,stem=0"),
+    "frozen": ("--init", tmp_path / "first", "--config.optim.lr_groups=stem=0,block_0[12]=0"),
   }.items():
     said = ok("train", *short, others, "--config.train.epochs=2", "--workdir", tmp_path / name, *words)
     assert ("a new head of 5 classes" in said) == (name != "scratch")
-    top1[name] = json.loads((tmp_path / name / "result.json").read_text())["metrics"]["test"]["ema"]["top1"]
-  assert min(top1["init"], top1["slow"]) > top1["scratch"] + 0.05, top1
+    test = json.loads((tmp_path / name / "result.json").read_text())["metrics"]["test"]
+    top1[name] = min(test["ema"]["top1"], test["raw"]["top1"]), max(test["ema"]["top1"], test["raw"]["top1"])
+  # the worse of raw and averaged weights against the better
+  assert min(top1["init"][0], top1["frozen"][0]) > top1["scratch"][1], top1
   # the first run may go now
   said = ok("evaluate", "--workdir", tmp_path / "init")
   assert "1,000 examples" in said
@@ -138,8 +149,10 @@ def test_fine_tuning_beats_scratch(tmp_path):
     (("--from", "torchvision", "--model", "mobilenet_v3_small"), "it seems to be --from timm --model mobilenetv3_small_050"),
     ((*SMALL, "--width=0.75"), "have another shape"),
     ((*SMALL, "--widht=0.75"), "did you mean '--width'"),
+    ((*SMALL, "--padding=same"), "has no option '--padding'"),
+    ((*SMALL, "--classes", ""), "--classes: expected one argument"),
     ((*SMALL, "--classes", "nowhere.txt"), "no file 'nowhere.txt'"),
-    ((*SMALL, "--classes", "README.md"), "classes, the weights have 1000"),
+    ((*SMALL, "--classes", "CONTRIBUTING.md"), "classes, the weights have 1000"),
     (("--from", "timm"), "import has no --model"),
   ],
 )
@@ -167,17 +180,11 @@ def test_another_number_of_classes_with_names(tmp_path):
   tensors = seeds.tensors(published)
   tensors["classifier.weight"], tensors["classifier.bias"] = tensors["classifier.weight"][:3], tensors["classifier.bias"][:3]
   np.savez(tmp_path / "three.npz", **tensors)
-  (tmp_path / "names.txt").write_text("cat\ndog\n\nbird\n")
-  ok(
-    "import",
-    *SMALL,
-    tmp_path / "three.npz",
-    "--out",
-    tmp_path / "named",
-    "--classes",
-    tmp_path / "names.txt",
-    "--resolution=96",
-  )
+  (tmp_path / "twice.txt").write_text("cat\ndog\ncat\n")
+  words = ("import", *SMALL, tmp_path / "three.npz", "--out", tmp_path / "named", "--resolution=96", "--classes")
+  assert "names the class 'cat' twice" in refused(*words, tmp_path / "twice.txt")
+  (tmp_path / "names.txt").write_text("\ufeffcat\ndog\n\nbird\n")
+  ok(*words, tmp_path / "names.txt")
   ok("import", *SMALL, tmp_path / "three.npz", "--out", tmp_path / "nameless")
   named, nameless = mnv3_jax.load(tmp_path / "named"), mnv3_jax.load(tmp_path / "nameless")
   assert named.classes == ("cat", "dog", "bird") and named.prepare(Image.new("RGB", (50, 50))).shape == (96, 96, 3)

@@ -3,6 +3,8 @@
 import matplotlib.cbook
 import numpy as np
 import pytest
+import seeds
+from conftest import ROOT
 from PIL import Image
 
 from mnv3_jax.config import base
@@ -22,32 +24,11 @@ def person():
     return Image.open(file).convert("RGB")
 
 
-# torchvision 0.28.0: transforms.functional of (resize of the shorter side, center_crop, to_tensor, normalize), at five points
-# of channel 1 and the mean over all: tests/weights/sources/run_torch.py has the environment
-VIEWS = {
-  "torchvision": View((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224 / 256, "bilinear"),
-  "second": View((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224 / 232, "bilinear"),
-  "timm": View((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.875, "bicubic"),
-  "half": View((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 0.95, "bicubic"),
-}
-
-
-def points(x):
-  """A few numbers of a shown photo: five pixels of the second channel and the mean."""
-  return [*(float(x[i, j, 1]) for i, j in ((0, 0), (10, 200), (112, 112), (150, 60), (223, 223))), float(x.mean())]
-
-
-EXPECTED = {
-  "torchvision": [0.88796, -0.09244, 0.41527, -1.86064, -1.77311, -0.49472],
-  "second": [-1.70308, -0.17997, 0.73039, -1.77311, -1.82563, -0.52458],
-  "timm": [0.95798, -0.10994, 0.38025, -1.87815, -1.79062, -0.49682],
-  "half": [-0.67059, -0.16078, 0.29412, -0.90588, -0.8902, -0.33887],
-}
-
-
-@pytest.mark.parametrize("name", VIEWS)
-def test_photos_are_shown_as_torchvision_and_timm_show_them(name):
-  np.testing.assert_allclose(points(VIEWS[name].photo(person(), 224)), EXPECTED[name], atol=2e-5)
+@pytest.mark.parametrize("name", seeds.VIEWS)
+def test_photos_are_shown_as_torchvision_shows_them(name):
+  """A grid of pixels of tests/weights/sources/run_views.py, which make.py there runs."""
+  with np.load(ROOT / "tests" / "weights" / "expected" / "views.npz") as expected:
+    np.testing.assert_allclose(seeds.VIEWS[name].photo(person(), 224)[::16, ::16], expected[name], atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16", "LA", "1"])
@@ -64,7 +45,7 @@ def test_every_size_of_photo(size):
 
 def test_pixels_come_back():
   pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-  for view in VIEWS.values():
+  for view in seeds.VIEWS.values():
     np.testing.assert_array_equal(view.pixels(view.normalised(pixels.astype(np.float32))), pixels)
   x = View().normalised(np.array([0.0, 127.5, 255.0], np.float32))
   np.testing.assert_array_equal(x, [-1, 0, 1])
@@ -147,6 +128,13 @@ def test_folders_that_cannot_be_read_are_named(tmp_path):
   (tmp_path / "cat" / "0.png").write_bytes(b"no photo")
   with pytest.raises(WrongUse, match=r"0\.png"):
     list(opened(tmp_path).eval_batches(4))
+  with pytest.raises(WrongUse, match="have no names"):
+    opened(tmp_path, classes=()).files()
+  with pytest.raises(WrongUse, match="twice"):
+    opened(tmp_path, classes=("cat", "cat"))
+  (tmp_path / "cat" / "0.png").unlink()
+  (tmp_path / "cat" / "._1.png").write_bytes(b"what macOS leaves")
+  assert len(opened(tmp_path).files()) == 2
   with pytest.raises(WrongUse, match="without photos"):
     opened("").files()
   with pytest.raises(WrongUse, match="not there yet"):
@@ -164,6 +152,13 @@ def test_photos_of_some_classes_only():
   for label, name in enumerate(two.classes):
     same = whole.train[0][whole.train[1] == whole.classes.index(name)]
     np.testing.assert_array_equal(two.train[0][two.train[1] == label], same)
+  config.data.update({"classes": ("Bag",), "eval_split": "test[:1]"})
+  with pytest.raises(WrongUse, match="no test photo"):
+    datasets.open_dataset(config, 28)
+  config.data.update({"classes": (), "eval_split": "test", "dir": "photos"})
+  with pytest.raises(WrongUse, match="is embedded"):
+    datasets.open_dataset(config, 28)
+  config.data.dir = ""
   for classes, words in ((("Bags",), "did you mean 'Bag'"), (("Bag", "Bag"), "twice")):
     config.data.classes = classes
     with pytest.raises(WrongUse, match=words):

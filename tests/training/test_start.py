@@ -127,6 +127,7 @@ def test_rows_by_name_and_pattern():
     ("stem=-1", "a factor"),
     ("stem=inf", "a factor"),
     ("stem=nan", "a factor"),
+    ("*=0", "nothing would learn"),
   ):
     with pytest.raises(ArchitectureError, match=words):
       rows.factors(a, text)

@@ -33,6 +33,15 @@ CASES = [
   *(("slim", m, {}) for m in sources.SOURCES["slim"] if m.startswith("v3-")),
 ]
 
+# how torchvision's transforms show a photo, for tests/data/test_views.py
+VIEWS = {
+  "torchvision": View(**sources.SOURCES["torchvision"]["mobilenet_v2"].view),
+  "second": View(**sources.SOURCES["torchvision"]["mobilenet_v2.IMAGENET1K_V2"].view),
+  "timm": View(**sources.SOURCES["timm"]["mobilenetv2_100"].view),
+  "ra4": View(**sources.SOURCES["timm"]["mobilenetv3_large_100.ra4_e3600_r224_in1k"].view),
+  "tf": View(**sources.SOURCES["timm"]["tf_mobilenetv3_small_100"].view),
+}
+
 
 def case_name(source, model, fields):
   """A case as one word, which file names can have."""

@@ -5,6 +5,7 @@ import pickle
 import zipfile
 
 import h5py
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -15,17 +16,19 @@ from mnv3_jax.weights import formats
 TENSORS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.bias": np.ones(2, np.float32)}
 
 
-def same(found):
+def assert_same(found):
   assert set(found) == set(TENSORS)
   for name, array in TENSORS.items():
     np.testing.assert_array_equal(found[name], array)
 
 
-def test_safetensors_and_npz(tmp_path):
+def test_safetensors_and_npz_are_the_same(tmp_path):
   save_file(TENSORS, tmp_path / "w.safetensors")
   np.savez(tmp_path / "w.npz", **TENSORS)
-  same(formats.read(tmp_path / "w.safetensors"))
-  same(formats.read(tmp_path / "w.npz"))
+  assert_same(formats.read(tmp_path / "w.safetensors"))
+  assert_same(formats.read(tmp_path / "w.npz"))
+  save_file({"a": np.ones(3, ml_dtypes.bfloat16)}, tmp_path / "half.safetensors")
+  assert str(formats.read(tmp_path / "half.safetensors")["a"].dtype) == "bfloat16"
 
 
 LAYERS = [("conv", [np.ones((3, 3, 3, 8))]), ("conv_bn", [np.full(8, i) for i in range(4)])]
@@ -138,6 +141,15 @@ def test_formats_that_are_not_read(name, words, tmp_path):
     formats.read(tmp_path / name)
   with pytest.raises(WrongUse, match="no file"):
     formats.read(tmp_path / "nowhere.npz")
+
+
+def test_a_header_that_claims_more_than_there_is_memory(tmp_path):
+  header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000000,), }"
+  array = b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header + b"\n"
+  with zipfile.ZipFile(tmp_path / "huge.npz", "w") as z:
+    z.writestr("a.npy", array)
+  with pytest.raises(WrongUse, match="damaged"):
+    formats.read(tmp_path / "huge.npz")
 
 
 def test_an_hdf5_file_of_something_else(tmp_path):

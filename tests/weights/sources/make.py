@@ -9,16 +9,20 @@ does not import this project:
   run_torch.py   torchvision and timm      requirements.txt
   run_keras.py   Keras on the JAX backend  requirements.txt
   run_slim.py    the authors' own code     requirements_slim.txt (TensorFlow 2.15: Python 3.11 at most)
+  run_views.py   torchvision's transforms  requirements.txt
 
 Then files_torch.py and files_keras.py write weights in every form that PyTorch and Keras have, and this project reads them.
 """
 
 import argparse
+import dataclasses
+import json
 import os
 import pathlib
 import subprocess
 import sys
 
+import matplotlib.cbook
 import numpy as np
 
 HERE = pathlib.Path(__file__).parent
@@ -57,6 +61,18 @@ def prepare(folder):
     np.savez(file, images=seeds.images(published), **about, **weights)
 
 
+def views(folder, check):
+  """torchvision's own transforms on a photo, for tests/data/test_views.py; returns the largest difference."""
+  (folder / "views.json").write_text(json.dumps({name: dataclasses.asdict(view) for name, view in seeds.VIEWS.items()}))
+  with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as photo:
+    (folder / "photo.jpg").write_bytes(photo.read())
+  python = environment(folder, HERE / "requirements.txt")
+  out = folder / "views.npz" if check else EXPECTED / "views.npz"
+  subprocess.run([python, HERE / "run_views.py", folder / "photo.jpg", folder / "views.json", out], check=True)
+  with np.load(out) as found, np.load(EXPECTED / "views.npz") as kept:
+    return max(float(np.abs(found[name] - kept[name]).max()) for name in seeds.VIEWS)
+
+
 def main():
   """The command line."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -67,7 +83,8 @@ def main():
   cases.mkdir(parents=True, exist_ok=True)
   print("seeding ...", flush=True)
   prepare(cases)
-  worst = 0.0
+  worst = views(folder, given.check)
+  assert worst <= TOLERANCE, worst
   for script, names in RUNS.items():
     requirements = HERE / ("requirements_slim.txt" if "slim" in script else "requirements.txt")
     files = [cases / f"{seeds.case_name(*case)}.npz" for case in seeds.CASES if case[0] in names]
