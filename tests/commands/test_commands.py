@@ -163,7 +163,7 @@ TRAIN = ("train", "--config", "configs/fashion_mnist.py", "--workdir", "{new}")
     (("predict", "--workdir", "{run}", "{cut}", "--top", "0"), "'0' is not a whole number above 0"),
     (("summary", "mobilenet_v3_large"), "did you mean 'mobilenetv3_large'?"),
     (("summary", "mobilenetv3_large", "--widht=2"), "summary has no option '--widht'; did you mean '--width'?"),
-    (("summary", "mobilenetv3_large", "--h_swish_from=0"), "h_swish_from = 0 is not possible"),
+    (("summary", "mobilenetv3_large", "--h_swish_from=-1"), "h_swish_from = -1 is not possible"),
     (("summary", "mobilenetv3_large", "--width_rule=tim"), "timm"),
     (("export", "--model", "mobilenetv3_larg", "--out", "{new}"), "did you mean 'mobilenetv3_large'?"),
     (("export", "--out", "{new}"), "either --workdir DIR"),
