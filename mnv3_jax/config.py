@@ -12,7 +12,7 @@ from mnv3_jax.errors import WrongUse
 SCHEDULES = ("exponential", "cosine")
 PARALLEL = ("shard_map", "pmap")
 # "none" is of weights that were imported: nothing trains them as they are
-OPTIMIZERS = ("rmsprop", "none")
+OPTIMIZERS = ("rmsprop", "sgd", "adamw", "none")
 
 
 def base():
@@ -45,11 +45,12 @@ def base():
       "name": "rmsprop",  # as TensorFlow 1 computed it
       "lr": 0.1,  # at batch_reference; scales with the batch
       "batch_reference": 4096,  # 0: lr is taken as it is
-      "momentum": 0.9,
-      "decay": 0.9,  # of the average of squared gradients
-      "epsilon": 1.0,  # inside the root; goes together with lr, and the paper does not say it
+      "momentum": 0.9,  # adamw's first moment too
+      "decay": 0.9,  # of the average of squared gradients: rmsprop and adamw, for which 0.999 is usual
+      "epsilon": 1.0,  # inside the root (adamw: outside); goes together with lr, and the paper does not say it
       "l2": 1e-5,  # gradient of a kernel w gains l2 * w
       "l2_depthwise": False,  # the authors' code leaves depthwise kernels out
+      "weight_decay": 0.0,  # adamw alone: lr times this is taken off the kernels
       "schedule": "exponential",
       "decay_rate": 0.99,  # exponential: lr times this ...
       "decay_epochs": 3.0,  # ... every so many epochs, in steps; cosine ignores both
@@ -67,6 +68,7 @@ def base():
       "seed": 0,
       "init": "",  # directory whose weights a new run starts from, with a new head for other classes
       "label_smoothing": 0.0,
+      "accumulate": 1,  # parts of a step's images that go through the network one after the other, for want of memory
       "parallel": "shard_map",  # or pmap: the same step mapped over devices
       "log_every": 100,  # steps
     }
@@ -103,11 +105,15 @@ def check(config):
   _choice(config, "optim.name", OPTIMIZERS)
   _choice(config, "optim.schedule", SCHEDULES)
   _choice(config, "train.parallel", PARALLEL)
-  for field in ("train.batch_size", "train.log_every", "evaluate.batch_size", "checkpoint.keep"):
+  for field in ("train.batch_size", "train.accumulate", "train.log_every", "evaluate.batch_size", "checkpoint.keep"):
     _range(config, field, 1, None)
   for field in ("optim.lr", "optim.epsilon", "optim.decay_rate", "optim.decay_epochs", "evaluate.every", "checkpoint.every"):
     _range(config, field, 0, None, above=True)
-  for field in ("optim.batch_reference", "optim.l2", "optim.warmup", "train.steps"):
+  if config.optim.weight_decay and config.optim.name != "adamw":
+    raise WrongUse(
+      f"config.optim.weight_decay = {config.optim.weight_decay!r} goes with optim.name = 'adamw'; others have optim.l2"
+    )
+  for field in ("optim.batch_reference", "optim.l2", "optim.weight_decay", "optim.warmup", "train.steps"):
     _range(config, field, 0, None)
   _range(config, "train.seed", 0, 2**32)
   for field in ("optim.momentum", "optim.decay", "optim.ema", "train.label_smoothing"):

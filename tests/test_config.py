@@ -41,6 +41,7 @@ OTHER = {
   "optim.schedule": "cosine",
   "optim.decay_rate": 0.5,
   "optim.decay_epochs": 2.0,
+  "optim.weight_decay": 0.1,
   "optim.warmup": 0.0,
   "optim.lr_groups": "stem=0.5",
   "optim.ema": 0.5,
@@ -50,6 +51,7 @@ OTHER = {
   "train.seed": 1,
   "train.init": "another",
   "train.label_smoothing": 0.1,
+  "train.accumulate": 2,
   "train.parallel": "pmap",
   "train.log_every": 3,
   "evaluate.batch_size": 7,
@@ -156,7 +158,7 @@ def test_a_config_file_with_other_fields_is_refused(body, tmp_path):
   ("changes", "words"),
   [
     ({"optim.schedule": "cosin"}, "did you mean 'cosine'"),
-    ({"optim.name": "adam"}, "rmsprop"),
+    ({"optim.name": "adam"}, "did you mean 'adamw'"),
     ({"train.parallel": "pjit"}, "shard_map"),
     ({"train.batch_size": 0}, "at least 1"),
     ({"optim.lr": 0.0}, "above 0"),
@@ -167,6 +169,8 @@ def test_a_config_file_with_other_fields_is_refused(body, tmp_path):
     ({"train.label_smoothing": -0.1}, "at least 0"),
     ({"train.epochs": 0.0}, "above 0"),
     ({"checkpoint.keep": 0}, "at least 1"),
+    ({"train.accumulate": 0}, "at least 1"),
+    ({"optim.weight_decay": 0.1}, "adamw"),
   ],
 )
 def test_impossible_values_are_named(changes, words):

@@ -46,7 +46,7 @@ FIELDS = {
   "dropout": Field(float, "share of units dropped before the logits (0.2)"),
   "bn_momentum": Field(float, "batch norm's average decay (0.99)"),
   "bn_epsilon": Field(float, "batch norm's epsilon (1e-3)"),
-  "bn_group": Field(int, "images that share batch-norm statistics in training (0: all on a device; the paper: 128 a chip)"),
+  "bn_group": Field(int, "images that share batch-norm statistics in training; 0: all on a device, -1: all of all devices (0)"),
   "padding": Field(str, "same as TensorFlow pads, symmetric as PyTorch does (same)", PADDINGS),
   "dtype": Field(str, "what convolutions compute in; parameters and statistics stay float32", ("float32", "bfloat16")),
 }
@@ -129,5 +129,5 @@ def _check(name, field, value):
     raise ArchitectureError(f"{name}: {field} = {value!r} is not possible; allowed: {words[kind]}")
   if choices and value not in choices:
     raise ArchitectureError(f"{name}: {field} = {value!r} is not possible; {nearest(value, choices)}")
-  if field == "bn_group" and value < 0:
-    raise ArchitectureError(f"{name}: bn_group = {value!r} is not possible; allowed: 0 or more images")
+  if field == "bn_group" and value < -1:
+    raise ArchitectureError(f"{name}: bn_group = {value!r} is not possible; allowed: 0 or more images, or -1")

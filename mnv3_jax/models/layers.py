@@ -13,6 +13,11 @@ from jax import lax
 from mnv3_jax.architectures.spec import Architecture, Block
 from mnv3_jax.models import convolutions
 
+# the name of the axis over devices, where a step is mapped over them
+AXIS = "devices"
+# Compute.bn_group: all images of all devices
+EVERYWHERE = -1
+
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
@@ -20,7 +25,8 @@ class Compute:
 
   Attributes:
     dtype: of activations and of the kernels as they are used; parameters and statistics stay float32.
-    bn_group: images that share batch-norm statistics in training; 0 for all images on the device.
+    bn_group: images that share batch-norm statistics in training; 0 for all images on the device, -1 for all images of all
+      devices (the step must then be mapped over AXIS).
     formulation: of the convolutions, see models/convolutions.py.
     frozen: rows whose batch norm keeps its statistics in training.
   """
@@ -53,7 +59,7 @@ FUNCTIONS = {
 
 
 class BatchNorm(nn.Module):
-  """Batch norm over batch and space with statistics of one device, or of groups of `group` images on it.
+  """Batch norm over batch and space with statistics of one device, of groups of `group` images on it, or of all devices (-1).
 
   Collections: params scale, bias (C,); batch_stats mean, var (C,), all float32. In training the moving statistics take
   `momentum` times their old value. var is the biased one.
@@ -73,7 +79,7 @@ class BatchNorm(nn.Module):
     if not train:
       return _normalise(x_bhwc, mean.value, var.value, scale, bias, self.epsilon)
     batch = x_bhwc.shape[0]
-    group = self.group or batch
+    group = self.group if self.group > 0 else batch
     if batch % group:
       raise ValueError(f"bn_group = {group} does not divide the {batch} images of a device")
     # XLA's CPU reduces a 4-D map twice as fast as the same map with a leading axis of one group
@@ -81,8 +87,10 @@ class BatchNorm(nn.Module):
     x = x_bhwc if one else x_bhwc.reshape(batch // group, group, *x_bhwc.shape[1:])
     axes = (0, 1, 2) if one else (1, 2, 3)
     x32 = x.astype(jnp.float32)
-    m = x32.mean(axes, keepdims=True)
-    v = jnp.maximum(jnp.square(x32).mean(axes, keepdims=True) - jnp.square(m), 0)
+    m, squares = x32.mean(axes, keepdims=True), jnp.square(x32).mean(axes, keepdims=True)
+    if self.group == EVERYWHERE:
+      m, squares = lax.pmean((m, squares), AXIS)
+    v = jnp.maximum(squares - jnp.square(m), 0)
     if not self.is_initializing():
       keep = self.momentum
       mean.value = keep * mean.value + (1 - keep) * m.reshape(-1, *channels).mean(0)

@@ -84,7 +84,7 @@ def train(config, workdir, job):
   # a data set that cannot be trained on says so before anything is written
   _ = job.dataset.steps_per_epoch
   run = RunDirectory(workdir)
-  parallel.check_batch(config.train.batch_size, config.model.bn_group or 1)
+  parallel.check_batch(config.train.batch_size, config.model.bn_group or 0, config.train.accumulate)
   # where to start from may not fit, too
   initial = None if (run.path / "config.json").exists() else _initial(config, job)
   try:
@@ -152,6 +152,7 @@ class _Run:
         ema=config.optim.ema,
         seed=config.train.seed,
         axis=parallel.AXIS,
+        accumulate=config.train.accumulate,
       ),
       outputs=2,
       donate=True,
@@ -258,7 +259,8 @@ class _Run:
     print(
       f"{a.name}, {a.resolution} px, {a.num_classes} classes: {cost.params(a):,} parameters, {cost.madds(a):,} multiply-adds"
     )
-    print(f"{n} × {kind}: {batch} images a step, {batch // n} on each")
+    parts = f" in {self.config.train.accumulate} parts" if self.config.train.accumulate > 1 else ""
+    print(f"{n} × {kind}: {batch} images a step, {batch // n} on each{parts}")
     print(f"{plan.total:,} steps, {plan.total / plan.per_epoch:g} epochs of {plan.per_epoch:,}, into {self.run.path}")
     if step:
       print(f"goes on after step {step:,}")

@@ -1,4 +1,4 @@
-"""TF1's RMSProp, its schedules, and L2 in the gradient."""
+"""The optimizers, TF1's RMSProp first, their schedules, and L2 in the gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -48,10 +48,14 @@ def decayed(params, depthwise):
 
 
 def optimizer(optim, rate, factors=None):
-  """RMSProp as TensorFlow 1 computes it, equal to tf.train.RMSPropOptimizer.
+  """What config.optim names; g, the gradient of a kernel w, includes l2 * w in each.
 
-  The accumulator of squares starts at 1, epsilon is inside the root, and the learning rate inside the momentum buffer:
-  s = decay s + (1 - decay) g², m = momentum m + lr g / sqrt(s + epsilon), w = w - m; g includes l2 * w.
+  rmsprop: equal to tf.train.RMSPropOptimizer. The accumulator of squares starts at 1, epsilon is inside the root, and the
+  learning rate inside the momentum buffer: s = decay s + (1 - decay) g², m = momentum m + lr g / sqrt(s + epsilon), w = w - m.
+
+  sgd: equal to tf.train.MomentumOptimizer and torch.optim.SGD: m = momentum m + g, w = w - lr m.
+
+  adamw: Loshchilov and Hutter's, with momentum and decay for beta 1 and 2; the kernels that l2 acts on decay.
 
   Args:
     optim: config.optim; its name "none" gives one that does nothing.
@@ -63,10 +67,21 @@ def optimizer(optim, rate, factors=None):
   """
   if optim.name == "none":
     return optax.identity()
-  whole = optax.chain(
-    optax.add_decayed_weights(optim.l2, mask=lambda params: decayed(params, optim.l2_depthwise)),
-    optax.rmsprop(rate, decay=optim.decay, eps=optim.epsilon, initial_scale=1.0, eps_in_sqrt=True, momentum=optim.momentum),
-  )
+
+  def kernels(params):
+    return decayed(params, optim.l2_depthwise)
+
+  if optim.name == "sgd":
+    rule = optax.sgd(rate, momentum=optim.momentum)
+  elif optim.name == "adamw":
+    rule = optax.adamw(
+      rate, b1=optim.momentum, b2=optim.decay, eps=optim.epsilon, weight_decay=optim.weight_decay, mask=kernels
+    )
+  else:
+    rule = optax.rmsprop(
+      rate, decay=optim.decay, eps=optim.epsilon, initial_scale=1.0, eps_in_sqrt=True, momentum=optim.momentum
+    )
+  whole = optax.chain(optax.add_decayed_weights(optim.l2, mask=kernels), rule)
   if not factors or set(factors.values()) == {1.0}:
     return whole
 

@@ -6,8 +6,7 @@ from flax import jax_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mnv3_jax.errors import WrongUse
-
-AXIS = "devices"
+from mnv3_jax.models.layers import AXIS
 
 
 class ShardMap:
@@ -71,13 +70,15 @@ class Pmap:
 MODES = {"shard_map": ShardMap, "pmap": Pmap}
 
 
-def check_batch(batch_size, bn_group=1):
-  """Raises WrongUse unless a training batch divides among all devices, and a device's share into batch-norm groups."""
+def check_batch(batch_size, bn_group=0, accumulate=1):
+  """Raises WrongUse unless a training batch divides among all devices, in `accumulate` parts of whole batch-norm groups."""
   n = jax.device_count()
-  if batch_size % n:
-    near = max(round(batch_size / n), 1) * n
-    raise WrongUse(f"config.train.batch_size = {batch_size} does not divide among {n} devices; the nearest that does is {near}")
-  if batch_size // n % bn_group:
+  parts = n * accumulate
+  if batch_size % parts:
+    near = max(round(batch_size / parts), 1) * parts
+    among = f"{n} devices" + (f" in {accumulate} parts each" if accumulate > 1 else "")
+    raise WrongUse(f"config.train.batch_size = {batch_size} does not divide among {among}; the nearest that does is {near}")
+  if bn_group > 0 and batch_size // parts % bn_group:
     raise WrongUse(
-      f"config.model.bn_group = {bn_group} does not divide the {batch_size // n} images that a device has in a step"
+      f"config.model.bn_group = {bn_group} does not divide the {batch_size // parts} images that a device has at a time"
     )

@@ -59,7 +59,7 @@ def test_width_is_last():
     ("mobilenetv3_large", {"se_of": "output"}, "input"),
     ("mobilenetv3_large", {"minimalistic": 1}, "True or False"),
     ("mobilenetv3_large", {"minimalistic": True, "se_ratio": 0.25}, "none to change"),
-    ("mobilenetv3_large", {"bn_group": -1}, "0 or more"),
+    ("mobilenetv3_large", {"bn_group": -2}, "0 or more"),
     ("mobilenetv3_large", {"expansions": "block_02"}, "a block, '=' and a number"),
     ("mobilenetv3_large", {"expansions": "blok_02=8"}, "did you mean 'block_02'"),
     ("mobilenetv2", {"activation": "relu"}, "no h-swish"),

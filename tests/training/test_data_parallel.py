@@ -35,9 +35,18 @@ def saved(out):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-  """One device with batch norm in groups of four images, as eight devices of four images have it; eight devices twice."""
+  """One device with batch norm in groups of four images, as eight devices of four images have it; eight devices twice.
+
+  And with batch norm over all images: one device, and eight that share their statistics.
+  """
   folder = tmp_path_factory.mktemp("parallel")
-  kinds = {"one": ("shard_map", 1, 4), "shard_map": ("shard_map", 8, 0), "pmap": ("pmap", 8, 0)}
+  kinds = {
+    "one": ("shard_map", 1, 4),
+    "shard_map": ("shard_map", 8, 0),
+    "pmap": ("pmap", 8, 0),
+    "one whole": ("shard_map", 1, 0),
+    "eight whole": ("shard_map", 8, -1),
+  }
   finish(*(start(folder / f"{name}.npz", *kind) for name, kind in kinds.items()))
   return {name: saved(folder / f"{name}.npz") for name in kinds}
 
@@ -52,6 +61,12 @@ def assert_close(found, expected, rtol, atol):
 def test_eight_devices_are_one_device_with_groups(runs, mode):
   assert runs[mode]["figure count"] == 50
   assert_close(runs[mode], runs["one"], rtol=1e-4, atol=1e-5)
+
+
+def test_batch_norm_across_devices_is_that_of_one(runs):
+  assert_close(runs["eight whole"], runs["one whole"], rtol=1e-4, atol=1e-5)
+  # which is not what groups of four give
+  assert max(np.abs(runs["one"][k] - runs["one whole"][k]).max() for k in runs["one"] if "params" in k) > 1e-3
 
 
 def test_shard_map_and_pmap_agree(runs):

@@ -64,6 +64,41 @@ def test_l2_is_in_the_gradient_of_kernels_before_rmsprop():
   assert not updates["logits"]["bias"].any() and not updates["block_01"]["depthwise"]["kernel"].any()
 
 
+def updated(rule, w, gradients):
+  """The parameters after these gradients, in float64."""
+  params = {"kernel": np.array(w)}
+  state = rule.init(params)
+  for g in gradients:
+    updates, state = rule.update({"kernel": g}, state, params)
+    params = optax.apply_updates(params, updates)
+  return params["kernel"]
+
+
+def test_sgd_is_tensorflows_momentum_optimizer():
+  rng = np.random.default_rng(0)
+  w, gradients = rng.normal(size=20), rng.normal(size=(30, 20))
+  expected, m = w, np.zeros_like(w)
+  for g in gradients:
+    m = 0.8 * m + g + 0.01 * expected
+    expected = expected - 0.05 * m
+  with jax.enable_x64(True):
+    found = updated(optimizer(optim(name="sgd", momentum=0.8, l2=0.01), lambda step: 0.05), w, gradients)
+  np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_adamw_is_the_papers():
+  rng = np.random.default_rng(0)
+  w, gradients = rng.normal(size=20), rng.normal(size=(30, 20))
+  expected, m, v = w, np.zeros_like(w), np.zeros_like(w)
+  for t, g in enumerate(gradients, 1):
+    m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+    expected = expected - 0.01 * (m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-7) + 0.1 * expected)
+  changes = {"name": "adamw", "momentum": 0.9, "decay": 0.999, "epsilon": 1e-7, "l2": 0.0, "weight_decay": 0.1}
+  with jax.enable_x64(True):
+    found = updated(optimizer(optim(**changes), lambda step: 0.01), w, gradients)
+  np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
 def rates(steps, batch_size=64, **changes):
   rate = schedule(optim(**changes), batch_size=batch_size, steps_per_epoch=10, total_steps=100)
   return np.array([float(rate(s)) for s in steps])

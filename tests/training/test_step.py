@@ -1,5 +1,7 @@
 """One step: a golden one, the moving average, and that the network learns."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from conftest import ROOT, tiny_architecture
 from mnv3_jax.config import base
 from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.models.initialize import initialize
+from mnv3_jax.models.layers import Compute
 from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.training import parallel, state as states
 from mnv3_jax.training.optimizer import optimizer, schedule
@@ -83,6 +86,32 @@ def test_dropout_is_a_function_of_the_seed():
   assert one == same != other
 
 
+@pytest.mark.parametrize("group", [2, 4])
+def test_accumulated_gradients_are_those_of_the_whole_batch(group):
+  """Four parts of two images are the step of eight images whose batch norm has groups of two; of four, two parts."""
+  model = Classifier(
+    tiny_architecture(head=dataclasses.replace(tiny_architecture().head, dropout=0.0)), Compute(bn_group=group)
+  )
+  config = base()
+  rule = optimizer(config.optim, lambda step: 0.1)
+  devices = parallel.ShardMap()
+  ends = []
+  for accumulate in (1, 8 // group):
+    step = train_step(model, Classification(), rule, ema=0.0, seed=0, axis=parallel.AXIS, accumulate=accumulate)
+    update = devices.compile(step, outputs=2, donate=False)
+    state = devices.replicate(jax.device_get(states.create(initialize(model, 0), rule, False)))
+    state, sums = update(state, devices.shard(batch()))
+    ends.append((devices.fetch(state), devices.fetch(sums)))
+  (whole, sums), (parts, part_sums) = ends
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), whole.variables["params"], parts.variables["params"]
+  )
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), sums, part_sums)
+  # moving statistics take one step for every part
+  moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), whole.variables["batch_stats"], parts.variables["batch_stats"])
+  assert max(jax.tree.leaves(moved)) > 0
+
+
 def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
   from mnv3_jax.errors import WrongUse
 
@@ -90,6 +119,11 @@ def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
   parallel.check_batch(64)
   with pytest.raises(WrongUse, match=r"batch_size = 60 does not divide among 8 devices; the nearest that does is 64"):
     parallel.check_batch(60)
+  parallel.check_batch(96, 4, accumulate=3)
+  with pytest.raises(WrongUse, match=r"among 8 devices in 3 parts each; the nearest that does is 72"):
+    parallel.check_batch(64, accumulate=3)
+  with pytest.raises(WrongUse, match=r"bn_group = 5 does not divide the 4 images"):
+    parallel.check_batch(96, 5, accumulate=3)
 
 
 if __name__ == "__main__":
