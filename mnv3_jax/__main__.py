@@ -10,7 +10,7 @@ import os
 import sys
 
 from mnv3_jax.architectures.spec import ArchitectureError, nearest
-from mnv3_jax.errors import StartAgain, StoppedForGood, WrongUse
+from mnv3_jax.errors import LostPeer, StartAgain, StoppedForGood, WrongUse
 
 VERBS = {
   "train": "train a network, or go on where a run stopped",
@@ -61,8 +61,13 @@ def run(arguments):
 
 def main():
   """The console script."""
+  end(lambda: run(sys.argv[1:]))
+
+
+def end(work):
+  """Does `work` and ends the process: with the status that it returns, or with that of what it raises, and one sentence."""
   try:
-    status = run(sys.argv[1:])
+    status = work()
     # a reader that went away is noticed here and not at exit
     sys.stdout.flush()
     sys.exit(status)
@@ -70,6 +75,10 @@ def main():
     status, sentence = 2, error
   except StoppedForGood as error:
     status, sentence = 1, error
+  except LostPeer as error:
+    # an ordinary end would wait for the process that is gone
+    print(f"mnv3: {error}", file=sys.stderr, flush=True)
+    os._exit(42)
   except StartAgain as error:
     status, sentence = 42, error
   except KeyboardInterrupt:

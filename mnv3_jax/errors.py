@@ -13,6 +13,10 @@ class StartAgain(RuntimeError):
   """The same command, started again, goes on where this one stopped (SIGTERM): exit status 42."""
 
 
+class LostPeer(StartAgain):
+  """Another process of this training is gone: nothing can be agreed on any more, not even an orderly end."""
+
+
 def first_line(error):
   """What an exception of somebody else's says, short enough for our own sentence; its kind where it says nothing."""
   return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -25,6 +25,12 @@ def main(arguments):
   options.add_argument("--config", required=True, metavar="FILE[:ARGUMENT]", help="a file of configs/")
   options.add_argument("--workdir", required=True, metavar="DIR", help="directory of the run; made if it is not there")
   options.add_argument("--init", metavar="DIR", help="weights to start from: an import's or another run's directory; new head")
+  options.add_argument(
+    "--multihost",
+    default="off",
+    metavar="auto|off|HOST:PORT,N,I",
+    help="one process of several: as SLURM, Open MPI or Cloud TPU says, or process I of N that meet at HOST:PORT (off)",
+  )
   options.add_argument("--config.SECTION.FIELD", metavar="VALUE", dest="unused", help="sets a field of the config")
   given, rest = options.parse_known_args(arguments)
   options.refuse([word for word in rest if not word.startswith("--config.")])
@@ -34,9 +40,10 @@ def main(arguments):
     config.train.init = given.init
   start_jax()
   from mnv3_jax.tasks import job
-  from mnv3_jax.training import start
+  from mnv3_jax.training import hosts, start
   from mnv3_jax.training.loop import train
 
+  hosts.join(given.multihost)
   if config.train.init:
     start.inherit(config, given.workdir)
   check(config)

@@ -37,7 +37,16 @@ class Checkpoints:
   """
 
   def __init__(self, directory, *, keep=2, write=True):
-    options = ocp.CheckpointManagerOptions(create=write, cleanup_tmp_directories=write, read_only=not write)
+    # the leading process saves and restores alone; where it is one of several, Orbax would wait for the others
+    alone = ocp.options.MultiprocessingOptions()
+    if jax.process_count() > 1:
+      me = jax.process_index()
+      alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}, barrier_sync_key_prefix="alone")
+    if write:
+      pathlib.Path(directory).mkdir(parents=True, exist_ok=True)
+    options = ocp.CheckpointManagerOptions(
+      create=False, cleanup_tmp_directories=write, read_only=not write, multiprocessing_options=alone
+    )
     # it warns of what it was told: that it may not write
     verbosity = absl.logging.get_verbosity()
     absl.logging.set_verbosity(absl.logging.ERROR)

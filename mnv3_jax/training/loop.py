@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import os
 import platform
 import signal
 import threading
@@ -10,6 +11,7 @@ import time
 
 import flax
 import jax
+import numpy as np
 import optax
 import orbax.checkpoint
 from jax import numpy as jnp
@@ -17,11 +19,11 @@ from jax import numpy as jnp
 import mnv3_jax
 from mnv3_jax.architectures import cost, rows
 from mnv3_jax.data.prefetch import ahead
-from mnv3_jax.errors import StartAgain, StoppedForGood, WrongUse
+from mnv3_jax.errors import LostPeer, StartAgain, StoppedForGood, WrongUse, first_line
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.report import progress
 from mnv3_jax.report.run_directory import RunDirectory
-from mnv3_jax.training import parallel, start, state as states
+from mnv3_jax.training import hosts, parallel, start, state as states
 from mnv3_jax.training.checkpoints import Checkpoints, Damaged
 from mnv3_jax.training.evaluation import Evaluator
 from mnv3_jax.training.optimizer import optimizer, schedule
@@ -75,10 +77,8 @@ def train(config, workdir, job):
     WrongUse: if the directory holds something else, the batch does not divide among the devices, or config.train.init holds
       another network.
     StoppedForGood: if the loss is not finite.
-    StartAgain: after SIGTERM or SIGINT, once everything is saved.
+    StartAgain: after SIGTERM or SIGINT of any of the processes, once everything is saved; LostPeer if one of them is gone.
   """
-  if jax.process_count() > 1:
-    raise WrongUse("training from several hosts is not there yet; one process drives all devices of its host")
   if config.optim.name == "none":
     raise WrongUse("config.optim.name = 'none' is of imported weights; train --init DIR starts a run of its own from them")
   # a data set that cannot be trained on says so before anything is written
@@ -86,21 +86,30 @@ def train(config, workdir, job):
   run = RunDirectory(workdir)
   parallel.check_batch(config.train.batch_size, config.model.bn_group or 0, config.train.accumulate)
   # where to start from may not fit, too
-  initial = None if (run.path / "config.json").exists() else _initial(config, job)
+  begun = hosts.decided((run.path / "config.json").exists)
+  initial = None if begun else _initial(config, job)
   try:
-    run.open_for(config.to_dict())
-    result = run.result()
+    result = hosts.decided(lambda: _open(run, config))
     if result:
-      print(f"{workdir} is done: {_figures(result['metrics'], job.task)}")
+      hosts.say(f"{workdir} is done: {_figures(result['metrics'], job.task)}")
       return result
-    with contextlib.closing(Checkpoints(run.checkpoints, keep=config.checkpoint.keep)) as checkpoints:
+    with contextlib.ExitStack() as stack:
+      checkpoints = Checkpoints(run.checkpoints, keep=config.checkpoint.keep) if hosts.leads() else None
+      if checkpoints:
+        stack.enter_context(contextlib.closing(checkpoints))
       return _Run(config, run, job, checkpoints).go(initial)
   finally:
     run.close()
 
 
+def _open(run, config):
+  """Takes the directory for this run; returns its result where there is one."""
+  run.open_for(config.to_dict())
+  return run.result()
+
+
 def _initial(config, job):
-  return start.variables(config, job, initialize(job.model, config.train.seed), print)
+  return start.variables(config, job, initialize(job.model, config.train.seed), hosts.say)
 
 
 class _Run:
@@ -115,31 +124,45 @@ class _Run:
     )
     self.optimizer = optimizer(config.optim, self.rate, rows.factors(job.architecture, config.optim.lr_groups))
     self.evaluator = Evaluator(job, self.devices, config.evaluate.batch_size)
-    # what a checkpoint carries besides arrays
+    # what a checkpoint carries besides arrays; as the leading process has it
     self.memory = {"sums": {}, "seconds": 0.0, "evaluated": {}, "best": None}
-    self.stop = None
+    # the signal that this process got, and whether all have agreed to stop
+    self.stop, self.agreed = None, False
 
   def go(self, initial):
     """Trains from the newest good checkpoint, or else from `initial`; None: that is made here."""
     seeded = initialize(self.job.model, self.config.train.seed)
     like = states.create(seeded, self.optimizer, self.config.optim.ema > 0)
-    try:
-      found = self.checkpoints.newest_good(jax.device_get(like), print)
-    except Damaged as error:
-      raise StoppedForGood(f"{error}; no checkpoint of this run can be used, another --workdir starts anew") from None
+    host_state = jax.device_get(like)
+
+    def newest():
+      nonlocal host_state
+      try:
+        found = self.checkpoints.newest_good(host_state, print)
+      except Damaged as error:
+        raise StoppedForGood(f"{error}; no checkpoint of this run can be used, another --workdir starts anew") from None
+      if found:
+        step, host_state, memory = found
+        return step, memory
+      return None
+
+    found = hosts.decided(newest)
     if found:
-      step, host_state, self.memory = found
+      step, self.memory = found
+      host_state = hosts.shared(host_state)
     else:
       step, initial = 0, initial or _initial(self.config, self.job)
       host_state = jax.device_get(states.create(initial, self.optimizer, self.config.optim.ema > 0))
-    self.run.cut(step)
-    self._announce(step)
+    if hosts.leads():
+      self.run.cut(step)
+      self._announce(step)
     self.began = time.monotonic() - self.memory["seconds"]
-    with self._signals():
+    with self._signals(), _peers(), hosts.watched():
       self._steps(step, self.devices.replicate(host_state))
     result = self._result()
-    self.run.finish(result)
-    print(f"done in {progress.duration(result['seconds'])}: {_figures(result['metrics'], self.job.task)}")
+    if hosts.leads():
+      self.run.finish(result)
+    hosts.say(f"done in {progress.duration(result['seconds'])}: {_figures(result['metrics'], self.job.task)}")
     return result
 
   def _steps(self, step, state):
@@ -158,16 +181,17 @@ class _Run:
       donate=True,
     )
     with (
-      progress.Bar(plan.total, step) as self.bar,
+      open(os.devnull, "w") as nowhere,
+      progress.Bar(plan.total, step, stream=None if hosts.leads() else nowhere) as self.bar,
       ahead(self.job.dataset.train_batches(step)) as batches,
     ):
       pending, saved = [], step
       while step < plan.total:
-        state, sums = update(state, self.devices.shard(next(batches)))
+        state, sums = update(state, self.devices.shard(self._asking(next(batches))))
         step += 1
         pending.append(sums)
         log, evaluate = plan.due(step, plan.log), plan.due(step, plan.evaluate)
-        stop = self.stop
+        stop = self.stop if jax.process_count() == 1 else self.agreed
         save = plan.due(step, plan.checkpoint) or stop
         # metrics are fetched one step late, so that the device never waits for the host
         while len(pending) > (0 if log or evaluate or save else 1):
@@ -181,16 +205,24 @@ class _Run:
           self._save(step, state)
           saved = step
         if stop and step < plan.total:
-          raise StartAgain(f"stopped by {stop} after step {step}; the same command goes on from there")
+          by = self.stop or "another process"
+          raise StartAgain(f"stopped by {by} after step {step}; the same command goes on from there")
       if saved < step:
         self._save(step, state)
 
+  def _asking(self, batch):
+    """A batch that tells the other processes whether this one was asked to stop; one process alone need not tell."""
+    if jax.process_count() == 1:
+      return batch
+    return {**batch, "stop": np.full(jax.local_device_count(), bool(self.stop), np.float32)}
+
   def _add(self, sums, step):
+    self.agreed = self.agreed or float(sums.pop("stop", 0)) > 0
     total = self.memory["sums"]
     for name, value in sums.items():
       total[name] = total.get(name, 0.0) + float(value)
     if not math.isfinite(total["objective"]):
-      good = self.checkpoints.steps()
+      good = self.checkpoints.steps() if self.checkpoints else []
       last = f"the last good checkpoint is that of step {good[-1]}" if good else "there is no checkpoint yet"
       raise StoppedForGood(f"the loss is not finite at step {step}; {last}; a lower config.optim.lr may help")
 
@@ -204,6 +236,8 @@ class _Run:
     self.bar.update(step, values["objective"], images)
 
   def _record(self, step, split, weights, values):
+    if not hosts.leads():
+      return
     self.run.append(
       {
         "step": step,
@@ -230,6 +264,8 @@ class _Run:
     return True
 
   def _save(self, step, state):
+    if not hosts.leads():
+      return
     self.run.sync()
     self.memory["seconds"] = time.monotonic() - self.began
     best = self.memory["best"]
@@ -285,6 +321,20 @@ class _Run:
       },
       "devices": {"count": jax.device_count(), "kind": jax.devices()[0].device_kind, "platform": jax.default_backend()},
     }
+
+
+@contextlib.contextmanager
+def _peers():
+  """Where several processes train, a failed exchange between them becomes LostPeer."""
+  try:
+    yield
+  except jax.errors.JaxRuntimeError as error:
+    if jax.process_count() == 1:
+      raise
+    raise LostPeer(
+      f"another process of this training is gone ({first_line(error)}); the same command, started again everywhere, goes on "
+      "from the last checkpoint"
+    ) from None
 
 
 def _figures(metrics, task):

@@ -23,7 +23,8 @@ def train_step(model, task, optimizer, *, ema, seed, axis, accumulate=1):
       norm sees one part at a time.
 
   Returns:
-    A function (state, batch) -> (state, sums), where sums also holds "objective" (the smoothed loss, summed over examples).
+    A function (state, batch) -> (state, sums), where sums also holds "objective" (the smoothed loss, summed over examples), and
+    "stop" where the batch has it (one number a device).
   """
 
   def gradient_of(params, statistics, batch, key):
@@ -57,9 +58,14 @@ def train_step(model, task, optimizer, *, ema, seed, axis, accumulate=1):
     return jax.tree.map(lambda g: g / accumulate, total), statistics, jax.tree.map(lambda s: s.sum(0), sums)
 
   def step(state, batch):
+    # processes that train together agree by it when to stop
+    asked = batch.get("stop")
+    batch = {name: x for name, x in batch.items() if name != "stop"}
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), lax.axis_index(axis))
     params, statistics = state.variables["params"], state.variables["batch_stats"]
     gradient, statistics, sums = (accumulated if accumulate > 1 else gradient_of)(params, statistics, batch, key)
+    if asked is not None:
+      sums["stop"] = asked.sum()
     gradient, statistics = lax.pmean((gradient, statistics), axis)
     updates, optimizer_state = optimizer.update(gradient, state.optimizer, params)
     variables = {"params": jax.tree.map(lambda p, u: p + u, params, updates), "batch_stats": statistics}

@@ -1,6 +1,7 @@
 """Trains the tiny network on a few embedded photos: `tiny_run.py WORKDIR [--kill STEP] [--config.SECTION.FIELD=VALUE ...]`.
 
---kill STEP: the process kills itself with SIGKILL when it has handed over the batch of that step.
+--kill STEP: the process kills itself with SIGKILL when it has handed over the batch of that step. --multihost=HOST:PORT,N,I: it
+is one of several.
 """
 
 import ast
@@ -10,14 +11,17 @@ import pathlib
 import signal
 import sys
 
+import jax
 import numpy as np
 from conftest import tiny_architecture
 
+from mnv3_jax.__main__ import end
 from mnv3_jax.config import base
 from mnv3_jax.data.datasets import open_dataset
 from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.tasks.job import Job, compute
+from mnv3_jax.training import hosts
 from mnv3_jax.training.checkpoints import Checkpoints
 from mnv3_jax.training.loop import train
 
@@ -43,7 +47,7 @@ def tiny_job(config):
     architecture=architecture,
     model=Classifier(architecture, compute(config, architecture)),
     task=Classification(config.train.label_smoothing),
-    dataset=open_dataset(config, architecture.resolution),
+    dataset=open_dataset(config, architecture.resolution, host=jax.process_index(), hosts=jax.process_count()),
   )
 
 
@@ -74,10 +78,15 @@ class Killer:
 def main(workdir, *words):
   """The command line."""
   changes = dict(w.removeprefix("--config.").split("=") for w in words if w.startswith("--config."))
+  for word in words:
+    if word.startswith("--multihost="):
+      hosts.join(word.partition("=")[2])
   config = tiny_config(**{k: ast.literal_eval(v) for k, v in changes.items()})
   job = tiny_job(config)
   if "--kill" in words:
     job = dataclasses.replace(job, dataset=Killer(job.dataset, int(words[words.index("--kill") + 1])))
+  if any(word.startswith("--multihost=") for word in words):
+    end(lambda: train(config, workdir, job) and 0)
   train(config, workdir, job)
 
 

@@ -1,0 +1,173 @@
+"""Several processes that train together: how they find each other, and how one of them decides for all."""
+
+import contextlib
+import json
+import os
+import re
+import socket
+import sys
+import threading
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from mnv3_jax.errors import StartAgain, StoppedForGood, WrongUse
+
+# what the leading process may raise for all
+KINDS = {kind.__name__: kind for kind in (WrongUse, StoppedForGood, StartAgain)}
+
+
+def join(where):
+  """Makes this process one of several; before anything else touches a device.
+
+  Args:
+    where: "off"; "auto" (what SLURM, Open MPI or a Cloud TPU says); or "HOST:PORT,N,I": process I of N, where process 0 listens
+      at that address.
+
+  Raises:
+    WrongUse: if it is none of these, or the others cannot be found.
+  """
+  if where == "off":
+    return
+  given = re.fullmatch(r"([^,\s]+:\d+),(\d+),(\d+)", where)
+  if where != "auto" and (not given or int(given[3]) >= int(given[2])):
+    raise WrongUse(f"--multihost={where} is not possible; allowed: auto, off, or HOST:PORT,N,I with I from 0 to N - 1")
+  try:
+    if given:
+      # an explicit start under SLURM would otherwise be given one device only
+      jax.distributed.initialize(given[1], int(given[2]), int(given[3]), cluster_detection_method="deactivate")
+    else:
+      jax.distributed.initialize()
+  except (RuntimeError, ValueError) as error:
+    raise WrongUse(f"--multihost={where}: the processes did not find each other: {str(error).splitlines()[0][:200]}") from None
+
+
+def leads():
+  """Whether this process is the one that writes and speaks."""
+  return jax.process_index() == 0
+
+
+def say(*words):
+  """print, by the process that speaks."""
+  if leads():
+    print(*words, flush=True)
+
+
+def decided(what):
+  """What `what()` returns (JSON) or raises on the leading process, on every process.
+
+  So that a directory is read and written by one of them, and all go on or stop together.
+  """
+  if jax.process_count() == 1:
+    return what()
+  outcome = {}
+  if leads():
+    try:
+      outcome = {"value": what()}
+    except tuple(KINDS.values()) as error:
+      outcome = {"error": type(error).__name__, "sentence": str(error)}
+  text = np.frombuffer(json.dumps(outcome).encode(), np.uint8)
+  length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+  padded = np.zeros(length, np.uint8)
+  padded[: len(text)] = text if leads() else 0
+  outcome = json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))).decode())
+  if "error" in outcome:
+    raise KINDS[outcome["error"]](outcome["sentence"])
+  return outcome["value"]
+
+
+def shared(tree):
+  """The leading process's arrays, on every process, as NumPy."""
+  if jax.process_count() == 1:
+    return tree
+  return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(tree))
+
+
+@contextlib.contextmanager
+def watched():
+  """A context in which a process that goes away takes the others with it: each ends with a sentence and status 42.
+
+  A collective operation would wait for the lost one (for minutes, and then abort). So every process keeps a connection to the
+  leading one, which the kernel closes with the process; a process that ends as it should says goodbye first.
+  """
+  if jax.process_count() == 1:
+    yield
+    return
+  token, links = b"mnv3", []
+
+  def watch(link):
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # a host that loses its power closes nothing: ask after 30 seconds of silence
+    for option, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+      if hasattr(socket, option):
+        link.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
+    links.append(link)
+    try:
+      farewell = link.recv(1)
+    except OSError:
+      farewell = b""
+    if farewell != b"." and not over.is_set():
+      print(
+        "mnv3: another process of this training is gone; the same command, started again everywhere, goes on from the last "
+        "checkpoint",
+        file=sys.stderr,
+        flush=True,
+      )
+      os._exit(42)
+
+  def accept(server):
+    with contextlib.suppress(OSError):
+      while True:
+        link, _ = server.accept()
+        threading.Thread(target=watch, args=(link,), daemon=True).start()
+        link.sendall(token)
+
+  over, server = threading.Event(), None
+  if leads():
+    server = socket.create_server(("", 0))
+    threading.Thread(target=accept, args=(server,), daemon=True).start()
+  names, port = decided(lambda: [_addresses(), server.getsockname()[1]])
+  if not leads():
+    link = _connected(names, port, token)
+    if link:
+      threading.Thread(target=watch, args=(link,), daemon=True).start()
+  orderly = False
+  try:
+    yield
+    orderly = True
+  except (StartAgain, StoppedForGood):
+    # what ends all of them alike
+    orderly = True
+    raise
+  finally:
+    over.set()
+    for link in links:
+      with contextlib.suppress(OSError):
+        if orderly:
+          link.sendall(b".")
+        link.close()
+    if server:
+      server.close()
+
+
+def _addresses():
+  """Where other hosts may reach this one."""
+  found = [socket.gethostname()]
+  with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+    # no packet is sent: the kernel says which of its addresses would be used
+    s.connect(("192.0.2.1", 9))
+    found.append(s.getsockname()[0])
+  return [*found, "localhost"]
+
+
+def _connected(names, port, token):
+  """A connection to the leading process, or None where none of its names leads there."""
+  for name in names:
+    with contextlib.suppress(OSError):
+      link = socket.create_connection((name, port), timeout=10)
+      link.settimeout(None)
+      if link.recv(len(token)) == token:
+        return link
+      link.close()
+  return None

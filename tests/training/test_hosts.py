@@ -1,0 +1,108 @@
+"""Several processes that train together, each of them real: killed, stopped, started again."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+from tiny_run import last_state
+
+from mnv3_jax.errors import WrongUse
+from mnv3_jax.training import hosts
+
+ENVIRONMENT = {
+  **os.environ,
+  "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+  "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+}
+
+
+def start(workdir, *words, kill=None):
+  """Two processes of two devices; one of them may be told to kill itself at step 7."""
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    address = f"localhost:{free.getsockname()[1]}"
+  started = []
+  for i in range(2):
+    command = [sys.executable, "-W", "error", str(ROOT / "tests" / "training" / "tiny_run.py"), str(workdir), *words]
+    command += [f"--multihost={address},2,{i}", *(["--kill", "7"] if kill == i else [])]
+    log = (workdir.parent / f"{workdir.name}_{i}.log").open("w")
+    started.append(subprocess.Popen(command, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT))
+    log.close()
+  return started
+
+
+def said(workdir, i):
+  return (workdir.parent / f"{workdir.name}_{i}.log").read_text()
+
+
+def ended(processes, timeout=150):
+  return [process.wait(timeout=timeout) for process in processes]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+  """The last state of two processes that nothing happened to."""
+  workdir = tmp_path_factory.mktemp("hosts") / "run"
+  assert ended(start(workdir)) == [0, 0], said(workdir, 0) + said(workdir, 1)
+  # one of them speaks
+  assert "done in" in said(workdir, 0) and "done in" not in said(workdir, 1)
+  return last_state(workdir)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_when_one_is_killed_the_other_stops_and_both_go_on_later(lost, undisturbed, tmp_path):
+  workdir = tmp_path / "run"
+  statuses = ended(start(workdir, kill=lost), timeout=90)
+  assert statuses[lost] == -signal.SIGKILL and statuses[1 - lost] == 42
+  assert "another process of this training is gone; the same command, started again everywhere" in said(workdir, 1 - lost)
+  assert ended(start(workdir)) == [0, 0]
+  assert "goes on after step" in said(workdir, 0)
+  (step, found), (last, expected) = last_state(workdir), undisturbed
+  assert step == last and found.keys() == expected.keys()
+  assert [k for k in expected if found[k].tobytes() != expected[k].tobytes()] == []
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_stops_all_at_the_same_step(tmp_path):
+  workdir = tmp_path / "run"
+  processes = start(workdir, "--config.train.epochs=200.0")
+  deadline = time.monotonic() + 90
+  while "step 8/" not in said(workdir, 0):
+    assert time.monotonic() < deadline and all(p.poll() is None for p in processes), said(workdir, 0)
+    time.sleep(0.1)
+  processes[1].send_signal(signal.SIGTERM)
+  assert ended(processes) == [42, 42], said(workdir, 0) + said(workdir, 1)
+  steps = [re.search(r"stopped by (.+) after step (\d+)", said(workdir, i)).groups() for i in range(2)]
+  assert [by for by, _ in steps] == ["another process", "SIGTERM"] and steps[0][1] == steps[1][1]
+  assert last_state(workdir)[0] == int(steps[0][1])
+
+
+@pytest.mark.slow
+def test_what_stops_the_leading_process_stops_all_with_its_sentence(tmp_path):
+  workdir = tmp_path / "run"
+  workdir.mkdir()
+  (workdir / "notes.txt").write_text("something else")
+  assert ended(start(workdir)) == [2, 2]
+  for i in range(2):
+    assert "is not empty and not the directory of a run" in said(workdir, i)
+  assert [p.name for p in workdir.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("where", ["on", "localhost:1", "localhost:1,2", "localhost:1,2,2", "localhost,2,0", "h:1,2,-1"])
+def test_where_that_cannot_be_is_named(where):
+  with pytest.raises(WrongUse, match="HOST:PORT,N,I"):
+    hosts.join(where)
+
+
+def test_alone_nothing_is_asked_of_others():
+  assert hosts.leads() and hosts.join("off") is None
+  assert hosts.decided(lambda: {"a": 1}) == {"a": 1} and hosts.shared([1]) == [1]
+  with pytest.raises(WrongUse, match="no"), hosts.watched():
+    raise WrongUse("no")
