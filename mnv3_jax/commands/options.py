@@ -123,7 +123,8 @@ def start_jax():
   import absl.logging
   import jax
 
-  absl.logging.set_verbosity(absl.logging.ERROR)
+  # what Orbax has to say it raises too
+  absl.logging.set_verbosity(absl.logging.FATAL)
   if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
     jax.config.update("jax_compilation_cache_dir", str(cache / "mnv3_jax" / "compiled"))

@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import sys
 import tempfile
+import time
 
 import jax
 
@@ -133,5 +134,9 @@ def save(out, config, variables, result):
     (draft / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     draft.chmod(0o755)
     draft.rename(out)
-  finally:
-    shutil.rmtree(draft, ignore_errors=True)
+  except BaseException:
+    # threads of a save that failed may go on writing for a moment, and make their folders anew
+    for _ in range(20):
+      shutil.rmtree(draft, ignore_errors=True)
+      time.sleep(0.1)
+    raise
