@@ -103,6 +103,7 @@ def test_a_start_that_does_not_fit_leaves_nothing(imported, tmp_path):
   assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_export(imported, tmp_path):
   said = ok("export", "--workdir", imported, "--out", tmp_path / "m.tflite")
   assert "XNNPACK partitions: 1" in said and "same first class on 100.0%" in said
@@ -175,6 +176,7 @@ def test_it_overwrites_nothing(imported, weights):
   assert sorted((p, p.stat().st_mtime_ns) for p in imported.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_another_number_of_classes_with_names(tmp_path):
   published = sources.published(SOURCE, MODEL)
   tensors = seeds.tensors(published)
