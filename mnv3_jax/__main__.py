@@ -10,7 +10,7 @@ import os
 import sys
 
 from mnv3_jax.architectures.spec import ArchitectureError, nearest
-from mnv3_jax.errors import LostPeer, StartAgain, StoppedForGood, WrongUse
+from mnv3_jax.errors import StartAgain, StoppedForGood, WrongUse
 
 VERBS = {
   "train": "train a network, or go on where a run stopped",
@@ -73,14 +73,11 @@ def end(work):
     sys.exit(status)
   except (WrongUse, ArchitectureError) as error:
     status, sentence = 2, error
-  except StoppedForGood as error:
-    status, sentence = 1, error
-  except LostPeer as error:
-    # an ordinary end would wait for the process that is gone
-    print(f"mnv3: {error}", file=sys.stderr, flush=True)
-    os._exit(42)
-  except StartAgain as error:
-    status, sentence = 42, error
+  except (StoppedForGood, StartAgain) as error:
+    status, sentence = 42 if isinstance(error, StartAgain) else 1, error
+    if error.at_once:
+      print(f"mnv3: {sentence}", file=sys.stderr, flush=True)
+      os._exit(status)
   except KeyboardInterrupt:
     status, sentence = 130, "interrupted"
   except BrokenPipeError:

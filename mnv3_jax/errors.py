@@ -6,15 +6,25 @@ class WrongUse(ValueError):
 
 
 class StoppedForGood(RuntimeError):
-  """Starting again would not help (NaN, a full disk, damaged data): exit status 1."""
+  """Starting again would not help (NaN, a full disk, damaged data): exit status 1.
+
+  Attributes:
+    at_once: whether the process leaves without the orderly end, which would wait for other processes.
+  """
+
+  at_once = False
 
 
 class StartAgain(RuntimeError):
   """The same command, started again, goes on where this one stopped (SIGTERM): exit status 42."""
 
+  at_once = False
+
 
 class LostPeer(StartAgain):
   """Another process of this training is gone: nothing can be agreed on any more, not even an orderly end."""
+
+  at_once = True
 
 
 def first_line(error):

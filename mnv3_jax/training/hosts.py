@@ -14,6 +14,8 @@ from jax.experimental import multihost_utils
 
 from mnv3_jax.errors import StartAgain, StoppedForGood, WrongUse
 
+# what a process says to the others before it ends
+GOODBYE, FOR_GOOD = b".", b"!"
 # what the leading process may raise for all
 KINDS = {kind.__name__: kind for kind in (WrongUse, StoppedForGood, StartAgain)}
 
@@ -89,12 +91,13 @@ def watched():
   """A context in which a process that goes away takes the others with it: each ends with a sentence and status 42.
 
   A collective operation would wait for the lost one (for minutes, and then abort). So every process keeps a connection to the
-  leading one, which the kernel closes with the process; a process that ends as it should says goodbye first.
+  leading one, which the kernel closes with the process; a process that ends as it should says goodbye first, and one that stops
+  for good says that, so that the others stop for good too.
   """
   if jax.process_count() == 1:
     yield
     return
-  token, links = b"mnv3", []
+  token, links, threads = b"mnv3", [], []
 
   def watch(link):
     link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -102,26 +105,30 @@ def watched():
     for option, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
       if hasattr(socket, option):
         link.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
-    links.append(link)
     try:
       farewell = link.recv(1)
     except OSError:
       farewell = b""
-    if farewell != b"." and not over.is_set():
-      print(
-        "mnv3: another process of this training is gone; the same command, started again everywhere, goes on from the last "
-        "checkpoint",
-        file=sys.stderr,
-        flush=True,
-      )
-      os._exit(42)
+    if farewell == GOODBYE or over.is_set():
+      return
+    if farewell == FOR_GOOD:
+      _leave(1, "another process of this training has stopped for good; what it says tells why")
+    _leave(
+      42,
+      "another process of this training is gone; the same command, started again everywhere, goes on from the last checkpoint",
+    )
+
+  def begin(target, link):
+    links.append(link)
+    threads.append(threading.Thread(target=target, args=(link,), daemon=True))
+    threads[-1].start()
 
   def accept(server):
     with contextlib.suppress(OSError):
       while True:
         link, _ = server.accept()
-        threading.Thread(target=watch, args=(link,), daemon=True).start()
         link.sendall(token)
+        begin(watch, link)
 
   over, server = threading.Event(), None
   if leads():
@@ -131,24 +138,37 @@ def watched():
   if not leads():
     link = _connected(names, port, token)
     if link:
-      threading.Thread(target=watch, args=(link,), daemon=True).start()
-  orderly = False
+      begin(watch, link)
+  farewell = b""
   try:
     yield
-    orderly = True
-  except (StartAgain, StoppedForGood):
-    # what ends all of them alike
-    orderly = True
+    farewell = GOODBYE
+  except StartAgain:
+    # on which all have agreed
+    farewell = GOODBYE
+    raise
+  except StoppedForGood as error:
+    farewell, error.at_once = FOR_GOOD, True
     raise
   finally:
     over.set()
     for link in links:
       with contextlib.suppress(OSError):
-        if orderly:
-          link.sendall(b".")
-        link.close()
+        link.sendall(farewell)
+    if farewell == FOR_GOOD and leads():
+      # what keeps the processes together goes with this one: let the others leave first
+      for thread in threads:
+        thread.join(10)
+    for link in links:
+      link.close()
     if server:
       server.close()
+
+
+def _leave(status, sentence):
+  """Ends the process at once: its main thread waits for one that is gone."""
+  print(f"mnv3: {sentence}", file=sys.stderr, flush=True)
+  os._exit(status)
 
 
 def _addresses():

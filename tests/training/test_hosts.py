@@ -95,6 +95,15 @@ def test_what_stops_the_leading_process_stops_all_with_its_sentence(tmp_path):
   assert [p.name for p in workdir.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.slow
+def test_what_stops_one_for_good_stops_all_for_good(tmp_path):
+  """No 42 of any of them: whoever starts a run again on 42 would do so for ever."""
+  workdir = tmp_path / "nan"
+  assert ended(start(workdir, "--config.optim.lr=1e30")) == [1, 1], said(workdir, 0) + said(workdir, 1)
+  both = said(workdir, 0) + said(workdir, 1)
+  assert "the loss is not finite at step" in both
+
+
 @pytest.mark.parametrize("where", ["on", "localhost:1", "localhost:1,2", "localhost:1,2,2", "localhost,2,0", "h:1,2,-1"])
 def test_where_that_cannot_be_is_named(where):
   with pytest.raises(WrongUse, match="HOST:PORT,N,I"):
