@@ -87,6 +87,10 @@ class Checkpoints:
       for old in [s for s in self.steps()[: -self.keep] if s != self.best_step]:
         self.manager.delete(old)
 
+  def wait(self):
+    """Returns when the save in flight is on the disk; raises StoppedForGood if that is full."""
+    self._finish()
+
   def newest_good(self, like, say):
     """(step, tree shaped as `like`, meta) of the newest good checkpoint, or None where there is none at all.
 

@@ -161,6 +161,8 @@ class _Run:
       self._steps(step, self.devices.replicate(host_state))
     result = self._result()
     if hosts.leads():
+      # a result without the checkpoint that it speaks of would be for ever
+      self.checkpoints.wait()
       self.run.finish(result)
     hosts.say(f"done in {progress.duration(result['seconds'])}: {_figures(result['metrics'], self.job.task)}")
     return result

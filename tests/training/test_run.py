@@ -137,6 +137,19 @@ def test_killed_at_random_moments(tmp_path):
   assert_equal_runs(tmp_path / "whole", tmp_path / "run")
 
 
+def test_the_last_checkpoint_is_on_the_disk_before_the_result(tmp_path, monkeypatch):
+  """A process killed between the two would have left a run that is done and cannot be loaded."""
+  there, finish = [], RunDirectory.finish
+
+  def finished(self, result):
+    there.append((self.checkpoints / str(TOTAL) / "state").is_dir())
+    finish(self, result)
+
+  monkeypatch.setattr(RunDirectory, "finish", finished)
+  run(tmp_path / "run")
+  assert there == [True]
+
+
 def test_sigterm_saves_and_asks_to_be_started_again(undisturbed, tmp_path):
   config = tiny_config()
   job = tiny_job(config)
