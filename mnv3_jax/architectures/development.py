@@ -6,8 +6,8 @@ from mnv3_jax.architectures import edits, zoo
 def steps():
   """The chain of networks.
 
-  The paper names the changes and draws their effect without numbers or labels; the order here is that of its sections: last
-  stage (5.1), stem (5.1), squeeze-excite (5.3), NetAdapt's widths (4.2), h-swish (5.2).
+  The paper names the changes (last stage and stem in section 5.1, h-swish in 5.2, squeeze-excite in 5.3, NetAdapt's widths in
+  4.2) and draws their effect without numbers or labels: the order is ours, those first that make the rows comparable.
 
   Returns:
     A list of (what was changed, Architecture); the last one has the rows of zoo.mobilenetv3_large().

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import socket
 import sys
 import threading
@@ -16,6 +17,8 @@ from mnv3_jax.errors import StartAgain, StoppedForGood, WrongUse
 
 # what a process says to the others before it ends
 GOODBYE, FOR_GOOD = b".", b"!"
+# length of what they know each other by
+SECRET = 32
 # what the leading process may raise for all
 KINDS = {kind.__name__: kind for kind in (WrongUse, StoppedForGood, StartAgain)}
 
@@ -97,7 +100,7 @@ def watched():
   if jax.process_count() == 1:
     yield
     return
-  token, links, threads = b"mnv3", [], []
+  links, threads = [], []
 
   def watch(link):
     link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -118,27 +121,33 @@ def watched():
       "another process of this training is gone; the same command, started again everywhere, goes on from the last checkpoint",
     )
 
-  def begin(target, link):
+  def begin(link):
     links.append(link)
-    threads.append(threading.Thread(target=target, args=(link,), daemon=True))
+    threads.append(threading.Thread(target=watch, args=(link,), daemon=True))
     threads[-1].start()
 
-  def accept(server):
+  def accept():
     with contextlib.suppress(OSError):
       while True:
         link, _ = server.accept()
-        link.sendall(token)
-        begin(watch, link)
+        # whoever else finds the port is no part of this training
+        if _said(link) == secret:
+          link.sendall(secret)
+          begin(link)
+        else:
+          link.close()
 
   over, server = threading.Event(), None
   if leads():
     server = socket.create_server(("", 0))
-    threading.Thread(target=accept, args=(server,), daemon=True).start()
-  names, port = decided(lambda: [_addresses(), server.getsockname()[1]])
-  if not leads():
-    link = _connected(names, port, token)
+  names, port, secret = decided(lambda: [_addresses(), server.getsockname()[1], secrets.token_hex(SECRET // 2)])
+  secret = secret.encode()
+  if leads():
+    threading.Thread(target=accept, daemon=True).start()
+  else:
+    link = _connected(names, port, secret)
     if link:
-      begin(watch, link)
+      begin(link)
   farewell = b""
   try:
     yield
@@ -181,13 +190,27 @@ def _addresses():
   return [*found, "localhost"]
 
 
-def _connected(names, port, token):
+def _said(link):
+  """The secret that the other end sends first, or less where it does not within seconds; the link has no time limit then."""
+  link.settimeout(10)
+  heard = b""
+  with contextlib.suppress(OSError):
+    while len(heard) < SECRET:
+      part = link.recv(SECRET - len(heard))
+      if not part:
+        break
+      heard += part
+  link.settimeout(None)
+  return heard
+
+
+def _connected(names, port, secret):
   """A connection to the leading process, or None where none of its names leads there."""
   for name in names:
     with contextlib.suppress(OSError):
       link = socket.create_connection((name, port), timeout=10)
-      link.settimeout(None)
-      if link.recv(len(token)) == token:
+      link.sendall(secret)
+      if _said(link) == secret:
         return link
       link.close()
   return None

@@ -131,9 +131,11 @@ class _Run:
 
   def go(self, initial):
     """Trains from the newest good checkpoint, or else from `initial`; None: that is made here."""
-    seeded = initialize(self.job.model, self.config.train.seed)
-    like = states.create(seeded, self.optimizer, self.config.optim.ema > 0)
-    host_state = jax.device_get(like)
+
+    def state_of(variables):
+      return jax.device_get(states.create(variables, self.optimizer, self.config.optim.ema > 0))
+
+    host_state = state_of(initial or initialize(self.job.model, self.config.train.seed))
 
     def newest():
       nonlocal host_state
@@ -151,8 +153,9 @@ class _Run:
       step, self.memory = found
       host_state = hosts.shared(host_state)
     else:
-      step, initial = 0, initial or _initial(self.config, self.job)
-      host_state = jax.device_get(states.create(initial, self.optimizer, self.config.optim.ema > 0))
+      step = 0
+      if not initial and self.config.train.init:
+        host_state = state_of(_initial(self.config, self.job))
     if hosts.leads():
       self.run.cut(step)
       self._announce(step)

@@ -6,22 +6,8 @@ The width (alpha) and the minimalistic variants are the fields of config.model: 
 """
 
 from mnv3_jax.architectures import cost
-from mnv3_jax.weights.mapping import Place, Published, Style
+from mnv3_jax.weights.mapping import TENSORFLOW, Place, Published
 
-KERAS = Style(
-  leaves={
-    "kernel": "kernel",
-    "bias": "bias",
-    "scale": "gamma",
-    "offset": "beta",
-    "mean": "moving_mean",
-    "var": "moving_variance",
-  },
-  conv=(0, 1, 2, 3),
-  depthwise_axes=(0, 1, 3, 2),
-  fc=(0, 1),
-  joint="/",
-)
 # how many arrays a layer has tells what they are
 VARIABLES = {1: ("kernel",), 2: ("kernel", "bias"), 4: ("gamma", "beta", "moving_mean", "moving_variance")}
 VIEW = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "crop": 0.875, "interpolation": "bilinear"}
@@ -54,7 +40,7 @@ def _v1(a):
 
 def _published(name, places, bn_momentum):
   model = {"name": name, "width_rule": "keras", "bn_momentum": bn_momentum}
-  return Published(model=model, view=VIEW, places=places, style=KERAS)
+  return Published(model=model, view=VIEW, places=places, style=TENSORFLOW)
 
 
 MODELS = {

@@ -71,6 +71,22 @@ TORCH = Style(
   ignored=("num_batches_tracked",),
 )
 
+# (height, width, in, out), and (height, width, channels, 1) where depthwise
+TENSORFLOW = Style(
+  leaves={
+    "kernel": "kernel",
+    "bias": "bias",
+    "scale": "gamma",
+    "offset": "beta",
+    "mean": "moving_mean",
+    "var": "moving_variance",
+  },
+  conv=(0, 1, 2, 3),
+  depthwise_axes=(0, 1, 3, 2),
+  fc=(0, 1),
+  joint="/",
+)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Published:

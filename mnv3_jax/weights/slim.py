@@ -9,24 +9,16 @@ Where the file has moving averages of the weights, these are what is taken, as t
 squeezes the central 87.5 % of height and width into a square; here the photo keeps its shape, as with every other source.
 """
 
-from mnv3_jax.weights.mapping import Place, Published, Style
+import dataclasses
+
+from mnv3_jax.weights.mapping import TENSORFLOW, Place, Published
 
 AVERAGE = "/ExponentialMovingAverage"
 
-SLIM = Style(
-  leaves={
-    "kernel": "weights",
-    "bias": "biases",
-    "scale": "gamma",
-    "offset": "beta",
-    "mean": "moving_mean",
-    "var": "moving_variance",
-  },
+SLIM = dataclasses.replace(
+  TENSORFLOW,
+  leaves={**TENSORFLOW.leaves, "kernel": "weights", "bias": "biases"},
   depthwise="depthwise_weights",
-  conv=(0, 1, 2, 3),
-  depthwise_axes=(0, 1, 3, 2),
-  fc=(0, 1),
-  joint="/",
   # what the optimizer and the trainer keep beside the weights
   ignored=("/RMSProp", "/RMSProp_1", "/Momentum", AVERAGE, "global_step"),
 )
