@@ -13,6 +13,7 @@ from mnv3_jax.architectures.spec import ArchitectureError, nearest
 from mnv3_jax.errors import StartAgain, StoppedForGood, WrongUse
 
 VERBS = {
+  "data": "show what a network will see of a data set, and time the pipeline",
   "train": "train a network, or go on where a run stopped",
   "evaluate": "evaluate a run on every test example",
   "predict": "name what is on photos",

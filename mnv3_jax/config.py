@@ -26,12 +26,14 @@ def base():
     config.model[name] = config_dict.placeholder(field.type)
   config.data = ConfigDict(
     {
-      "dataset": "fashion_mnist",  # or photos in class folders: imagenet, folder
-      "dir": "",  # of the class folders
+      "dataset": "fashion_mnist",  # embedded; or folder: class folders; imagenet: these, or TFDS's; or any name of TFDS
+      "dir": "",  # folder: has one folder per split, each with class folders; of TFDS: where it keeps its data sets
       "classes": (),  # names of the classes that are used, in the order of the labels; (): all
-      "train_split": "train",  # a split or a slice of it, as TFDS writes it: train[:90%]
+      "train_split": "train",  # a split or a slice of it, as TFDS writes it: train[:90%]; in folders also all[:90%]
       "eval_split": "test",
-      "augment": "shift_flip",  # a policy of data/augment.py
+      # a policy of data/augment.py for the embedded photos; else of data/distortions.py: inception, crop_flip+randaugment(2,9)
+      "augment": "shift_flip",
+      "broken_limit": 100,  # photos that cannot be read are left out and named; more of them stop the run
       "fake": False,  # one random batch for ever: measures the model without its pipeline
       # how photos are shown; None: as train.init's network wants them, else in [-1, 1], the central 87.5 %, bilinear
       "mean": config_dict.placeholder(tuple),
@@ -116,6 +118,7 @@ def check(config):
   for field in ("optim.batch_reference", "optim.l2", "optim.weight_decay", "optim.warmup", "train.steps"):
     _range(config, field, 0, None)
   _range(config, "train.seed", 0, 2**32)
+  _range(config, "data.broken_limit", 0, None)
   for field in ("optim.momentum", "optim.decay", "optim.ema", "train.label_smoothing"):
     _range(config, field, 0, 1)
   if config.train.steps == 0:

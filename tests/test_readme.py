@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib import metadata
 
+import photographs
 import pytest
 import seeds
 from conftest import ROOT
@@ -72,14 +73,18 @@ def test_every_command(demonstrated):
   save_file(seeds.tensors(sources.published("timm", "mobilenetv3_large_100")), clone / "model.safetensors")
   with cbook.get_sample_data("grace_hopper.jpg") as photo:
     (clone / "photo.jpg").write_bytes(photo.read())
+  photographs.class_folders(clone / "flowers" / "train", 64)
+  photographs.class_folders(clone / "flowers" / "val", 16, first=100)
   tried = []
   for line in commands():
     words = shlex.split(line)
     if words[0] == "mnv3":
       tried.append(run(words, clone, PYTHONWARNINGS="error"))
+    elif words == ["pip", "install", "-r", "requirements.txt"]:
+      run(words, clone)
     else:
       assert line in ("make demo", "make test", "source .venv/bin/activate") or words[:2] == ["pip", "install"], line
-  assert len(tried) >= 12
+  assert len(tried) >= 15
 
 
 @pytest.mark.slow
@@ -94,7 +99,7 @@ def test_make_test_is_what_ci_runs():
 
 
 def test_the_pip_lines_name_extras_that_jax_has():
-  extras = [re.search(r"jax\[(\w+)\]", line)[1] for line in commands() if line.startswith("pip install")]
+  extras = [re.search(r"jax\[(\w+)\]", line)[1] for line in commands() if line.startswith("pip install -c")]
   assert extras == ["cuda13", "tpu"]
   assert set(extras) <= set(metadata.metadata("jax").get_all("Provides-Extra"))
 

@@ -5,6 +5,7 @@ import dataclasses
 import sys
 
 from mnv3_jax.commands.options import Options, add_workdir, print_json, start_jax
+from mnv3_jax.errors import StoppedForGood
 
 EXAMPLE = """mnv3 evaluate --workdir /tmp/run --weights=raw
   mnv3 evaluate --workdir /tmp/large --data imagenet/val"""
@@ -31,8 +32,18 @@ def main(arguments):
     job = dataclasses.replace(job, dataset=datasets.photos(given.data, job.dataset))
   devices = parallel.MODES[config.train.parallel]()
   evaluator = Evaluator(job, devices, config.evaluate.batch_size)
+  broken = []
+
+  def hear(_, sentences):
+    for sentence in sentences:
+      broken.append(sentence)
+      print(f"left out: {sentence}", file=sys.stderr)
+    limit = config.data.broken_limit
+    if len(broken) > limit:
+      raise StoppedForGood(f"{len(broken)} photos cannot be read, more than config.data.broken_limit = {limit}")
+
   with counted(job.dataset, evaluator.batch_size) as seen:
-    figures = evaluator(devices.replicate(run.variables), seen)
+    figures = evaluator(devices.replicate(run.variables), lambda n, sentences: (seen(n), hear(n, sentences)))
   if given.json:
     print_json({"model": run.job.architecture.name, "step": run.step, "weights": run.weights, **figures})
   else:
@@ -46,12 +57,12 @@ def counted(dataset, batch_size):
   from rich.console import Console
   from rich.progress import Progress
 
-  from mnv3_jax.data.folder import Folder
+  from mnv3_jax.data.photographs import Photographs
 
-  if not isinstance(dataset, Folder) or not sys.stderr.isatty():
+  if not isinstance(dataset, Photographs) or not sys.stderr.isatty():
     yield lambda batches: None
     return
   with Progress(console=Console(stderr=True), transient=True) as progress:
-    total = -(-len(dataset.files()) // batch_size)
+    total = -(-len(dataset.test) // batch_size)
     task = progress.add_task("evaluating", total=total)
     yield lambda batches: progress.update(task, completed=batches)

@@ -8,7 +8,7 @@ from PIL import Image
 from mnv3_jax.architectures import fields, zoo
 from mnv3_jax.commands.options import Options, add_model_fields, add_workdir, given_fields, start_jax
 from mnv3_jax.data import fashion_mnist
-from mnv3_jax.data.folder import Folder
+from mnv3_jax.data.photographs import Photographs
 from mnv3_jax.errors import WrongUse
 
 EXAMPLE = """mnv3 export --workdir /tmp/run --out small.tflite
@@ -50,7 +50,7 @@ def main(arguments):
 
 def first_images(dataset, n):
   """The first `n` test images (n, r, r, channels) of a data set, or embedded photos where it has none of its own."""
-  if isinstance(dataset, Folder):
+  if isinstance(dataset, Photographs):
     photos, _ = fashion_mnist.load(f"test[:{BORROWED}]")
     return np.stack([dataset.prepare(Image.fromarray(photo)) for photo in photos])
   batches = itertools.islice(dataset.eval_batches(n), 1)

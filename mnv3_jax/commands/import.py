@@ -112,7 +112,9 @@ def config_of(published, num_classes, names):
   config = base()
   config.model.update({**published.model, "num_classes": num_classes})
   imagenet = names is None and num_classes == 1000
-  config.data.update({"dataset": "imagenet" if imagenet else "folder", "classes": names or (), **published.view})
+  config.data.update(
+    {"dataset": "imagenet" if imagenet else "folder", "classes": names or (), "augment": "none", **published.view}
+  )
   config.optim.update({"name": "none", "ema": 0.0})
   config.evaluate.batch_size = 50
   return config

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mnv3_jax.commands.options import Options, add_workdir, start_jax
+from mnv3_jax.data.photographs import Photographs
 from mnv3_jax.errors import WrongUse
 from mnv3_jax.report import page, plots
 from mnv3_jax.report.run_directory import RunDirectory, write_atomically
@@ -18,6 +19,8 @@ EXAMPLE = "mnv3 report --workdir /tmp/run --tflite small.tflite --out /tmp/repor
 
 # invocations that are timed; photos on the contact sheet, the first ones and wrong ones; photos left as files to try
 RUNS, FIRST, WRONG, PHOTOS = 200, 32, 8, 8
+# test photos of a set whose photos are files
+TESTED = 2000
 
 
 def main(arguments):
@@ -52,7 +55,7 @@ def main(arguments):
       f"{given.tflite!r} is not of this run: it takes {network.input_shape} and gives {network.output_shape}, "
       f"the run has {ours[0]} and {ours[1]}"
     )
-  images, labels = test_images(run.job.dataset)
+  images, labels = test_images(fewer(run.job.dataset))
   figures, lite = measured(run, directory.result(), network, images, labels)
   figures["tflite"]["bytes"] = len(content)
 
@@ -74,6 +77,11 @@ def main(arguments):
   print(f"predictions     {out / 'predictions.png'}")
   print(f"some photos     {out / 'photos'}")
   print(f"network         {given.tflite}")
+
+
+def fewer(dataset):
+  """A data set with no more test photos than fit into memory at any resolution."""
+  return dataset.fewer_tests(TESTED) if isinstance(dataset, Photographs) else dataset
 
 
 def test_images(dataset):
@@ -114,7 +122,7 @@ def sheet(pixels, labels, logits, classes, path):
   first = min(FIRST, len(labels))
   shown = np.concatenate([np.arange(first), wrong[wrong >= first][:WRONG]])
   title = f"The first {first} test photos through the .tflite, and {len(shown) - first} more that it gets wrong"
-  plots.contact_sheet(pixels[shown, :, :, 0], classes, labels[shown], predicted[shown], probability[shown], path, title)
+  plots.contact_sheet(pixels[shown], classes, labels[shown], predicted[shown], probability[shown], path, title)
 
 
 def processor():

@@ -31,6 +31,9 @@ def main(arguments):
     metavar="auto|off|HOST:PORT,N,I",
     help="one process of several: as SLURM, Open MPI or Cloud TPU says, or process I of N that meet at HOST:PORT (off)",
   )
+  options.add_argument(
+    "--profile", action="store_true", help="leave a trace of ten steps in DIR/profile: TensorBoard, Perfetto"
+  )
   options.add_argument("--config.SECTION.FIELD", metavar="VALUE", dest="unused", help="sets a field of the config")
   given, rest = options.parse_known_args(arguments)
   options.refuse([word for word in rest if not word.startswith("--config.")])
@@ -39,6 +42,7 @@ def main(arguments):
   if given.init:
     config.train.init = given.init
   start_jax()
+  from mnv3_jax.data import datasets
   from mnv3_jax.tasks import job
   from mnv3_jax.training import hosts, start
   from mnv3_jax.training.loop import train
@@ -47,7 +51,8 @@ def main(arguments):
   if config.train.init:
     start.inherit(config, given.workdir)
   check(config)
-  train(config, given.workdir, job.classification(config))
+  datasets.complete(config)
+  train(config, given.workdir, job.classification(config), profile=given.profile)
 
 
 def read_config(where, overrides):

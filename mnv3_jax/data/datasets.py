@@ -1,14 +1,17 @@
 """Data sets as training and evaluation see them: a stream of batches that starts at any step, and exact evaluation batches."""
 
 import dataclasses
+import functools
 import itertools
+import pathlib
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from mnv3_jax.architectures.spec import nearest
-from mnv3_jax.data import augment, fashion_mnist, imagenet, views
-from mnv3_jax.data.folder import Folder, folder_names
+from mnv3_jax.data import augment, fashion_mnist, folder, imagenet, splits, tfds, views
+from mnv3_jax.data.order import Order
+from mnv3_jax.data.photographs import Photographs
 from mnv3_jax.errors import WrongUse
 
 
@@ -39,22 +42,34 @@ class Photos:
   view: views.View = views.View()
 
   @property
+  def fingerprint(self):
+    """What the training photos are; part of the package, they do not change."""
+    return f"{len(self.train[0])} photos"
+
+  @functools.cached_property
+  def order(self):
+    """Which photos a step sees."""
+    return Order(len(self.train[0]), self.batch_size, self.seed, self.host, self.hosts)
+
+  @property
   def steps_per_epoch(self):
     """Whole batches in the training photos; the order changes every epoch, so what is left over changes too."""
-    return len(self.train[0]) // self.batch_size
+    return self.order.steps_per_epoch
+
+  def only(self, i):
+    """The same with one training photo: batch after batch is another epoch's way to show it."""
+    return dataclasses.replace(
+      self, train=tuple(part[i : i + 1] for part in self.train), batch_size=1, seed=self.seed + i, host=0, hosts=1
+    )
 
   def train_batches(self, start):
     """Batches from step `start` on, for ever: {"image": (b, r, r, 3) float32, "label": (b,) int32}, b = batch_size / hosts."""
     images, labels = self.train
-    share = self.batch_size // self.hosts
     rules, planned = augment.policy(self.augment), None
     for step in itertools.count(start):
-      epoch, i = divmod(step, self.steps_per_epoch)
+      epoch, chosen = self.order.step(step)
       if epoch != planned:
-        order = np.random.default_rng([self.seed, epoch, 0]).permutation(len(images))
         draws, planned = augment.draw(rules, len(images), images.shape[1], self.seed, epoch), epoch
-      at = i * self.batch_size + self.host * share
-      chosen = order[at : at + share]
       yield {"image": self._show(images[chosen], draws[chosen]), "label": labels[chosen]}
 
   def eval_batches(self, batch_size):
@@ -88,23 +103,66 @@ class Photos:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fake:
-  """Another data set's shapes with one random batch for ever: measures the model without its pipeline."""
+  """Another data set's shapes with one random batch for ever: measures the model without its pipeline.
 
-  real: Photos
+  Attributes:
+    real: the other one.
+    n: training photos that it would have.
+  """
+
+  real: object
+  n: int
+
+  fingerprint = "fake"
 
   def __getattr__(self, name):
     return getattr(self.real, name)
 
+  @property
+  def steps_per_epoch(self):
+    """As if there were `n` photos."""
+    return max(self.n // self.real.batch_size, 1)
+
   def train_batches(self, start):
     """The same random batch at every step."""
-    batch = next(self.real.train_batches(0))
-    rng = np.random.default_rng(self.real.seed)
-    batch["image"] = rng.uniform(-1, 1, batch["image"].shape).astype(np.float32)
+    del start
+    batch = self._batch(self.real.batch_size // self.real.hosts)
     while True:
-      yield batch
+      yield dict(batch)
+
+  def eval_batches(self, batch_size):
+    """One random batch."""
+    share = batch_size // self.real.hosts
+    yield {**self._batch(share), "mask": np.ones(share, np.float32)}
+
+  def _batch(self, n):
+    rng, side = np.random.default_rng(self.real.seed), self.real.resolution
+    label = rng.integers(max(len(self.real.classes), 1), size=n).astype(np.int32)
+    return {"image": 2 * rng.random((n, side, side, 3), np.float32) - 1, "label": label}
 
 
-DATASETS = ("fashion_mnist", "imagenet", "folder")
+# what is not of TFDS; "tfds/NAME" is TFDS's also where it has one of these names
+OURS = ("fashion_mnist", "imagenet", "folder")
+
+
+def complete(config):
+  """Writes into a config what its data set alone knows: the names of the classes, where it leaves them open.
+
+  Raises:
+    WrongUse: if the data set is not there.
+  """
+  data = config.data
+  if data.classes or data.dataset in ("fashion_mnist", "imagenet"):
+    return
+  if data.dataset == "folder":
+    if not data.dir:
+      raise WrongUse(
+        "config.data.dataset = 'folder' goes with config.data.dir, which holds train/CLASS/photo.jpg and test/CLASS/..."
+      )
+    name, _ = splits.cut(data.train_split)
+    data.classes = tuple(f.name for f in folder.class_folders(folder.place(data.dir, name)))
+  else:
+    data.classes = tfds.class_names(_builder(data))
 
 
 def open_dataset(config, resolution, *, host=0, hosts=1):
@@ -114,55 +172,115 @@ def open_dataset(config, resolution, *, host=0, hosts=1):
     WrongUse: for an unknown data set, split or class, or a batch that the hosts cannot share.
   """
   data, view = config.data, views.of(config.data)
-  if data.dataset not in DATASETS:
-    raise WrongUse(f"no data set is called {data.dataset!r}; {nearest(data.dataset, DATASETS)}")
+  shared = {
+    "resolution": resolution,
+    "augment": data.augment,
+    "batch_size": config.train.batch_size,
+    "seed": config.train.seed,
+    "host": host,
+    "hosts": hosts,
+    "view": view,
+  }
+  found, n = _embedded(data, shared) if data.dataset == "fashion_mnist" else _photographs(data, shared)
+  return Fake(found, n or len(found.train)) if data.fake else found
+
+
+def _embedded(data, shared):
+  """(the embedded photos, how many there are to train on)."""
   augment.policy(data.augment)
-  if data.dataset == "fashion_mnist" and data.dir:
+  if data.dir:
     raise WrongUse(
-      f"config.data.dir = {data.dir!r} goes with config.data.dataset = 'folder' or 'imagenet'; fashion_mnist is embedded"
+      f"config.data.dir = {data.dir!r} goes with other data sets than config.data.dataset = 'fashion_mnist', which is embedded"
     )
-  if data.dataset != "fashion_mnist":
-    return _folder(data, resolution, view, host, hosts)
   chosen = _labels(fashion_mnist.CLASSES, data.classes)
   photos = Photos(
     train=_of_classes(fashion_mnist.load(data.train_split), chosen),
     test=_of_classes(fashion_mnist.load(data.eval_split), chosen),
     classes=tuple(fashion_mnist.CLASSES[i] for i in chosen),
-    resolution=resolution,
-    augment=data.augment,
-    batch_size=config.train.batch_size,
-    seed=config.train.seed,
-    host=host,
-    hosts=hosts,
-    view=view,
+    **shared,
   )
-  if config.train.batch_size > len(photos.train[0]):
-    raise WrongUse(
-      f"config.train.batch_size = {config.train.batch_size} is more than the {len(photos.train[0])} training photos"
-    )
+  if photos.batch_size > len(photos.train[0]):
+    raise WrongUse(f"config.train.batch_size = {photos.batch_size} is more than the {len(photos.train[0])} training photos")
   if not len(photos.test[0]):
     raise WrongUse(f"no test photo of config.data.eval_split = {data.eval_split!r} is of config.data.classes")
-  return Fake(photos) if data.fake else photos
+  return photos, len(photos.train[0])
 
 
-def _folder(data, resolution, view, host, hosts):
-  """Photos in class folders, of ImageNet's classes or of those that config.data.classes names."""
-  if data.dataset == "imagenet":
-    classes, folders = imagenet.classes(), imagenet.folders()
-    if data.classes:
-      chosen = _labels(classes, data.classes)
-      classes, folders = tuple(classes[i] for i in chosen), tuple(folders[i] for i in chosen)
+def _photographs(data, shared):
+  """(photos in class folders or of TFDS, how many there are to train on where that is known without them)."""
+  if data.dataset == "folder" or (data.dataset == "imagenet" and not _in_tfds(data)):
+    classes, folders, others = _folders(data)
+
+    def open_split(name):
+      if not data.dir:
+        raise WrongUse(
+          f"no config.data.dir says where the photos of {data.dataset!r} are: it has one folder per split, each with one "
+          "folder per class"
+          + (" (or it is TFDS's, with imagenet2012)" if data.dataset == "imagenet" else "")
+          + "; evaluate --data DIR takes a folder with one folder per class"
+        )
+      return folder.split(data.dir, name, classes, folders, others)
+
   else:
+    if data.dataset == "imagenet":
+      classes = imagenet.classes()
+      if data.classes and tuple(data.classes) != classes:
+        raise WrongUse("config.data.classes chooses among class folders; of TFDS's imagenet2012 all are taken")
+    else:
+      classes = tuple(data.classes) or tfds.class_names(_builder(data))
+
+    def open_split(name):
+      return tfds.Prepared(_builder(data), name, None if data.dataset == "imagenet" else classes)
+
+  splits.cut(data.train_split)
+  splits.cut(data.eval_split)
+  photographs = Photographs(
+    classes, functools.partial(open_split, data.train_split), functools.partial(open_split, data.eval_split), **shared
+  )
+  return photographs, imagenet.TRAINING if data.dataset == "imagenet" else None
+
+
+def _in_tfds(data):
+  """Whether ImageNet is where TFDS keeps it, and not in class folders."""
+  return bool(data.dir) and (pathlib.Path(data.dir) / "imagenet2012").is_dir()
+
+
+def _builder(data):
+  return tfds.builder("imagenet2012" if data.dataset == "imagenet" else data.dataset.removeprefix("tfds/"), data.dir)
+
+
+def _folders(data):
+  """(class names, their folders' names, names of folders that are passed over) of a data set in class folders."""
+  if data.dataset == "folder":
     classes = tuple(data.classes[i] for i in _labels(tuple(data.classes), data.classes))
-    folders = folder_names(classes)
-  return Folder(data.dir, classes, folders, lambda image: view.photo(image, resolution), host, hosts)
+    return classes, folder.folder_names(classes), ()
+  chosen = _labels(imagenet.classes(), data.classes)
+  classes, folders = (tuple(values[i] for i in chosen) for values in (imagenet.classes(), imagenet.folders()))
+  return classes, folders, tuple(name for names in imagenet.folders() for name in names) if data.classes else ()
 
 
 def photos(root, like):
   """Photos in class folders as a test set for a network that has learnt the data set `like`, shown as that shows them."""
-  if isinstance(like, Folder):
-    return dataclasses.replace(like, root=str(root))
-  return Folder(str(root), like.classes, folder_names(like.classes), like.prepare)
+  folders = imagenet.folders() if like.classes == imagenet.classes() else folder.folder_names(like.classes)
+  open_test = functools.partial(folder.Folder, root, like.classes, folders)
+  if isinstance(like, Photographs):
+    return dataclasses.replace(like, open_test=open_test)
+  return Prepares(like.classes, open_test, open_test, like.resolution, prepared_by=like)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prepares(Photographs):
+  """Photographs that are shown as another data set shows its own.
+
+  Attributes:
+    prepared_by: that one.
+  """
+
+  prepared_by: object = None
+
+  def prepare(self, image):
+    """As Photos.prepare."""
+    return self.prepared_by.prepare(image)
 
 
 def _labels(classes, names):

@@ -1,11 +1,11 @@
 """The embedded photos: 12,000 of Fashion-MNIST, so that everything runs without a network."""
 
 import functools
-import re
 from importlib import resources
 
 import numpy as np
 
+from mnv3_jax.data.splits import cut
 from mnv3_jax.errors import WrongUse
 
 CLASSES = (
@@ -40,16 +40,11 @@ def load(split):
   Raises:
     WrongUse: for a split that does not exist or is empty.
   """
-  match = re.fullmatch(r"(train|test)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?", split)
-  if not match:
+  name, ends = cut(split)
+  if name not in ("train", "test"):
     raise WrongUse(f"no split {split!r} of fashion_mnist; write train, test, or a slice such as 'train[:2000]' or 'test[50%:]'")
-  name, *ends = match.groups()
   images, labels = _arrays()[f"{name}_images"], _arrays()[f"{name}_labels"]
-
-  def end(text):
-    return text and (round(len(images) * int(text[:-1]) / 100) if text.endswith("%") else int(text))
-
-  chosen = slice(*(None if e is None else end(e) for e in ends))
+  chosen = ends(len(images)) if ends else slice(None)
   images, labels = images[chosen], labels[chosen].astype(np.int32)
   if not len(images):
     raise WrongUse(f"split {split!r} of fashion_mnist is empty; {name} has {len(_arrays()[f'{name}_images'])} photos")

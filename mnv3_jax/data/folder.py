@@ -1,85 +1,156 @@
-"""Photos in one folder per class: <root>/<class>/<photo>, read when they are needed."""
+"""Photos in one folder per class: <root>/<class>/<photo>."""
 
-import concurrent.futures
-import dataclasses
-import os
 import pathlib
-from collections.abc import Callable
+import zlib
 
 import numpy as np
 
 from mnv3_jax.architectures.spec import nearest
-from mnv3_jax.data.images import open_image
+from mnv3_jax.data.splits import cut
 from mnv3_jax.errors import WrongUse
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class Folder:
-  """A test set of photos as files, at any resolution.
+  """A source of photos: files, in the order of their names.
 
-  Attributes:
-    root: of the class folders; "" where there are no photos, only classes.
+  Args:
+    root: of the class folders.
     classes: names by label.
     folders: names that the classes' folders may have, by label, each a tuple.
-    prepare: from a PIL image to what the network sees, (r, r, 3) float32.
-    host, hosts: which contiguous part of each batch this process reads.
+    others: names of folders that are passed over; any other is an error.
+
+  Attributes:
+    files: [(path, label)].
+
+  Raises:
+    WrongUse: if there is no folder, no photo, or a folder of no class; names it.
   """
 
-  root: str
-  classes: tuple
-  folders: tuple
-  prepare: Callable
-  host: int = 0
-  hosts: int = 1
-
-  @property
-  def steps_per_epoch(self):
-    """Raises WrongUse: photos in folders are for evaluation."""
-    raise WrongUse(
-      "training on photos in folders is not there yet; config.data.dataset = 'fashion_mnist' is what can be trained on"
-    )
-
-  def eval_batches(self, batch_size):
-    """Every photo once: batches of `batch_size` / hosts with "mask" 1, filled up with "mask" 0.
-
-    Raises:
-      WrongUse: if there is no folder, no photo, a folder of no class, or a photo that cannot be read; names it.
-    """
-    files = self.files()
-    share = batch_size // self.hosts
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-      for at in range(0, len(files), batch_size):
-        mine = files[at + self.host * share : min(at + (self.host + 1) * share, len(files))]
-        # a host without a photo of its own shows the first one, masked
-        shown = [path for path, _ in mine] or [files[0][0]]
-        image = np.stack(list(pool.map(lambda path: self.prepare(open_image(path)), shown)))
-        image = np.concatenate([image, np.repeat(image[:1], share - len(image), axis=0)])
-        label = np.array([label for _, label in mine] + [0] * (share - len(mine)), np.int32)
-        yield {"image": image, "label": label, "mask": (np.arange(share) < len(mine)).astype(np.float32)}
-
-  def files(self):
-    """[(path, label)] in the order of names; raises WrongUse as eval_batches does."""
-    if not self.root:
-      raise WrongUse("these weights came without photos; evaluate --data DIR takes a folder that has one folder per class")
-    root = pathlib.Path(self.root)
+  def __init__(self, root, classes, folders, others=()):
+    root = pathlib.Path(root)
     if not root.is_dir():
       raise WrongUse(f"no folder {str(root)!r}; photos are read from one folder per class in it")
-    if not self.classes:
+    if not classes:
       raise WrongUse(
         "the classes of these weights have no names; import --classes FILE gives them, and folders are found by them"
       )
-    labels = {name: i for i, names in reversed(list(enumerate(self.folders))) for name in names}
-    found = []
-    for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")):
-      if folder.name not in labels:
+    labels = {name: i for i, names in reversed(list(enumerate(folders))) for name in names}
+    self.root, self.files = root, []
+    for folder in class_folders(root):
+      if folder.name in labels:
+        photos = sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in SUFFIXES)
+        self.files += [(p, labels[folder.name]) for p in photos]
+      elif folder.name not in others:
         raise WrongUse(f"{str(folder)!r} is the folder of no class of this network; {nearest(folder.name, labels)}")
-      photos = sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in SUFFIXES)
-      found += [(p, labels[folder.name]) for p in photos]
-    if not found:
+    if not self.files:
       raise WrongUse(f"no photos in the folders of {str(root)!r}; {', '.join(SUFFIXES)} are read")
-    return found
+
+  def __len__(self):
+    return len(self.files)
+
+  def name(self, i):
+    """Of photo `i`, for people."""
+    return str(self.files[i][0])
+
+  def read(self, i):
+    """(bytes, label) of photo `i`; no bytes where the file cannot be read."""
+    path, label = self.files[i]
+    try:
+      return path.read_bytes(), label
+    except OSError:
+      return b"", label
+
+  def reader(self, tf):
+    """A function of a number, a tensor, that gives (bytes, label), both tensors; for tf.data."""
+    paths = tf.constant([str(path) for path, _ in self.files])
+    labels = tf.constant([label for _, label in self.files], tf.int32)
+    return lambda i: (tf.io.read_file(tf.gather(paths, i)), tf.gather(labels, i))
+
+  @property
+  def fingerprint(self):
+    """A word that is another one as soon as a photo is added, renamed or gone."""
+    lines = "".join(f"{path.relative_to(self.root)} {label}\n" for path, label in self.files)
+    return f"{len(self.files)} photos, {zlib.crc32(lines.encode()):08x}"
+
+
+class Part:
+  """Some photos of a source, as a source.
+
+  Args:
+    source: what they are of.
+    chosen: their numbers in it.
+  """
+
+  def __init__(self, source, chosen):
+    self.source, self.chosen = source, chosen
+
+  def __len__(self):
+    return len(self.chosen)
+
+  def name(self, i):
+    """As Folder.name."""
+    return self.source.name(self.chosen[i])
+
+  def read(self, i):
+    """As Folder.read."""
+    return self.source.read(self.chosen[i])
+
+  def reader(self, tf):
+    """As Folder.reader."""
+    read, chosen = self.source.reader(tf), tf.constant(self.chosen)
+    return lambda i: read(tf.gather(chosen, i))
+
+  @property
+  def fingerprint(self):
+    """As Folder.fingerprint."""
+    return f"{len(self)} of {self.source.fingerprint}"
+
+
+def split(root, name, classes, folders, others=()):
+  """The photos of a split of the folder `root`: of its subfolder of that name, or of all class folders in it.
+
+  Args:
+    root: a folder that holds one folder per split, or is itself one of class folders.
+    name: of the subfolder, or "all" for the class folders in `root`; a slice may follow, as TFDS writes it: "all[:90%]". A
+      slice is of the photos in a random order, always the same one.
+    classes, folders, others: as Folder takes them.
+
+  Raises:
+    WrongUse: as Folder does, and for a slice that is none or empty.
+  """
+  name, ends = cut(name)
+  source = Folder(place(root, name), classes, folders, others)
+  if ends is None:
+    return source
+  chosen = np.random.default_rng(0).permutation(len(source))[ends(len(source))]
+  if not len(chosen):
+    raise WrongUse(f"a slice of {name!r} in {str(root)!r} is empty; it has {len(source)} photos")
+  return Part(source, chosen)
+
+
+def place(root, name):
+  """The folder of a split's class folders."""
+  root = pathlib.Path(root)
+  if name == "all":
+    return root
+  # what TFDS calls validation is called val in folders
+  names = (name, "val") if name == "validation" else (name,)
+  for folder in names:
+    if (root / folder).is_dir():
+      return root / folder
+  there = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+  raise WrongUse(
+    f"no folder {str(root / name)!r}; a split is a folder in config.data.dir with one folder per class in it, or all, or a "
+    "slice such as all[:90%], of the class folders in config.data.dir itself"
+    + (f"; there: {', '.join(there[:8])}" if there else "")
+  )
+
+
+def class_folders(root):
+  """The folders in a folder, by name, but hidden ones."""
+  return sorted(p for p in pathlib.Path(root).iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def folder_names(names):

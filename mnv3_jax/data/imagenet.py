@@ -3,6 +3,9 @@
 import functools
 from importlib import resources
 
+# photos to train on
+TRAINING = 1_281_167
+
 
 @functools.cache
 def _lines():

@@ -1,8 +1,9 @@
-"""Photos from files."""
+"""Photos from files and from bytes."""
 
+import io
 import pathlib
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mnv3_jax.errors import WrongUse
 
@@ -16,14 +17,29 @@ def open_image(path):
   path = pathlib.Path(path)
   if not path.is_file():
     raise WrongUse(f"no image {str(path)!r}")
-  with path.open("rb") as file:
-    try:
-      image = Image.open(file)
-      image.load()
-    except UnidentifiedImageError:
-      raise WrongUse(f"{str(path)!r} is not an image that can be read (PNG and JPEG can)") from None
-    except Image.DecompressionBombError as error:
-      raise WrongUse(f"{str(path)!r} is too large: {error}") from None
-    except (OSError, SyntaxError, ValueError) as error:
-      raise WrongUse(f"{str(path)!r} is damaged or cut off: {error}") from None
+  return decoded(path.read_bytes(), path)
+
+
+def decoded(content, name):
+  """The image in the bytes of a file.
+
+  Raises:
+    WrongUse: with `name`, if it is no image or cut off.
+  """
+  try:
+    image = Image.open(io.BytesIO(content))
+    image.load()
+  except UnidentifiedImageError:
+    raise WrongUse(f"{str(name)!r} is not an image that can be read (PNG and JPEG can)") from None
+  except Image.DecompressionBombError as error:
+    raise WrongUse(f"{str(name)!r} is too large: {error}") from None
+  except (OSError, SyntaxError, ValueError) as error:
+    raise WrongUse(f"{str(name)!r} is damaged or cut off: {error}") from None
   return image
+
+
+def bitmap(image):
+  """A PIL image, upright and in three channels, as the bytes of a BMP file."""
+  out = io.BytesIO()
+  ImageOps.exif_transpose(image).convert("RGB").save(out, "BMP")
+  return out.getvalue()

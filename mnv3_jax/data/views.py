@@ -27,8 +27,14 @@ class View:
 
   def normalised(self, pixels):
     """Pixels (..., 3) from 0 to 255 as the network takes them, float32."""
-    scale, shift = 255 * np.array(self.std), np.array(self.mean) / np.array(self.std)
-    return pixels / scale.astype(np.float32) - shift.astype(np.float32)
+    scale = 255 * np.array(self.std)
+    return pixels / scale.astype(np.float32) - self.scale_and_shift()[1]
+
+  def scale_and_shift(self):
+    """What `normalised` multiplies pixels by and then subtracts, float32: numbers, or (3,) where the channels differ."""
+    values = 1 / (255 * np.array(self.std)), np.array(self.mean) / np.array(self.std)
+    alike = all(len(set(v)) == 1 for v in values)
+    return tuple((v[0] if alike else v).astype(np.float32) for v in values)
 
   def pixels(self, x):
     """What `normalised` made, as pixels again, (..., 3) uint8."""

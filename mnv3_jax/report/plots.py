@@ -64,7 +64,7 @@ def contact_sheet(photos, names, labels, predicted, probabilities, path, title, 
   """Photos with what they were taken for: green where right, red and crossed where wrong.
 
   Args:
-    photos: (n, h, w) or (n, h, w, 3), any range; each is shown from its least to its greatest value.
+    photos: (n, h, w) in grey, each shown from its least to its greatest value, or (n, h, w, 3) uint8.
     names: of the classes.
     labels, predicted: (n,) indices of classes.
     probabilities: (n,) of the predicted class.
@@ -88,5 +88,28 @@ def contact_sheet(photos, names, labels, predicted, probabilities, path, title, 
     axes.set_title(said, fontsize=8, color=GREEN if right else RED)
     if not right:
       axes.set_xlabel(f"is {names[labels[i]]}", fontsize=8, color=RED)
+  figure.suptitle(title)
+  _save(figure, path)
+
+
+def rows_of_photos(rows, path, title):
+  """Photos as they are, in rows with a name each.
+
+  Args:
+    rows: a list of (name, photos); a photo is (h, w, 3) uint8.
+    path: of the PNG.
+    title: what stands above.
+  """
+  columns = max(len(photos) for _, photos in rows)
+  figure = Figure(figsize=(1.6 * columns + 0.4, 1.6 * len(rows) + 0.5), layout="constrained")
+  grid = figure.subplots(len(rows), columns, squeeze=False)
+  for axes in grid.flat:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_frame_on(False)
+  for line, (name, photos) in zip(grid, rows, strict=True):
+    line[0].set_ylabel(name, fontsize=10)
+    for axes, photo in zip(line, photos, strict=False):
+      axes.imshow(photo)
   figure.suptitle(title)
   _save(figure, path)

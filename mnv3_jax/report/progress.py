@@ -66,15 +66,18 @@ class Bar:
     if self.rich:
       self.rich.update(self.task, completed=step)
 
-  def update(self, step, loss, items):
-    """Says that `step` steps are done, the last `items` items with this loss; the first call starts the clock."""
+  def update(self, step, loss, items, waiting=0.0):
+    """Says that `step` steps are done, the last `items` items with this loss; the first call starts the clock.
+
+    `waiting` is the share of the time in which the device had no data to work on.
+    """
     now, said = time.monotonic(), f"loss {loss:.3f}"
     left = ""
     if self.last is None:
       # the time so far was compiling
       self.began, self.first = now, step
     else:
-      said += f"  {items / max(now - self.last, 1e-9):,.0f} {self.unit}/s"
+      said += f"  {items / max(now - self.last, 1e-9):,.0f} {self.unit}/s, {waiting:.0%} waiting for data"
       left = f"  {duration((now - self.began) / max(step - self.first, 1) * (self.total - step))} left"
     self.last = now
     if self.rich:

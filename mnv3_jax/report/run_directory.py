@@ -80,7 +80,7 @@ class RunDirectory:
     return _read_json(file) if file.is_file() else None
 
   def metrics(self):
-    """The metrics as they came: a list of {"step", "epoch", "split", "weights", "values", "seconds"}."""
+    """The metrics as they came: a list of {"step", "epoch", "split", "weights", "values", "seconds"}, in training "speed"."""
     file = self.path / "metrics.jsonl"
     # only the last line can be half written
     lines = file.read_text().split("\n")[:-1] if file.is_file() else []
@@ -135,6 +135,12 @@ class RunDirectory:
     group = record["split"] if record["weights"] == "raw" else f"{record['split']}_{record['weights']}"
     for name, value in record["values"].items():
       self._events.add_scalar(f"{group}/{name}", value, record["step"])
+    for name, value in record.get("speed", {}).items():
+      self._events.add_scalar(f"speed/{name}", value, record["step"])
+
+  def show(self, name, pixels, step):
+    """Shows images (n, h, w, 3) uint8 in TensorBoard."""
+    self._events.add_images(name, pixels, step, dataformats="NHWC")
 
   def sync(self):
     """Brings the metrics to the disk: before a checkpoint that counts on them."""

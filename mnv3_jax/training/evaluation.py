@@ -2,6 +2,7 @@
 
 import jax
 
+from mnv3_jax.errors import StoppedForGood
 from mnv3_jax.training import parallel
 from mnv3_jax.training.step import evaluation_step
 
@@ -20,14 +21,17 @@ class Evaluator:
     self.batch_size = -(-batch_size // jax.device_count()) * jax.device_count()
     self.step = devices.compile(evaluation_step(job.model, job.task, parallel.AXIS), outputs=1, donate=False)
 
-  def __call__(self, variables, seen=lambda batches: None):
+  def __call__(self, variables, seen=lambda batches, broken: None):
     """The task's figures of variables that are on the devices, e.g. {"loss", "top1", "top5", "count"}.
 
-    `seen` hears how many batches are done.
+    `seen` hears how many batches are done, and sentences about photos that cannot be read, which do not count.
     """
     total = {}
     for n, batch in enumerate(self.job.dataset.eval_batches(self.batch_size), 1):
+      broken = batch.pop("broken", [])
       for name, value in self.devices.fetch(self.step(variables, self.devices.shard(batch))).items():
         total[name] = total.get(name, 0.0) + float(value)
-      seen(n)
+      seen(n, broken)
+    if not total.get("count"):
+      raise StoppedForGood("not one test photo can be read")
     return self.job.task.figures(total)

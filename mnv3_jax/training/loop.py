@@ -21,7 +21,7 @@ from mnv3_jax.architectures import cost, rows
 from mnv3_jax.data.prefetch import ahead
 from mnv3_jax.errors import LostPeer, StartAgain, StoppedForGood, WrongUse, first_line
 from mnv3_jax.models.initialize import initialize
-from mnv3_jax.report import progress
+from mnv3_jax.report import plots, progress
 from mnv3_jax.report.run_directory import RunDirectory
 from mnv3_jax.training import hosts, parallel, start, state as states
 from mnv3_jax.training.checkpoints import Checkpoints, Damaged
@@ -62,21 +62,28 @@ class Plan:
     return step % every == 0 or step == self.total
 
 
-def train(config, workdir, job):
+# steps of a trace: the first of this process are compiling
+TRACED = range(10, 20)
+# training images in TensorBoard; seconds between two drawings of the learning curve
+SHOWN, REDRAWN = 16, 60
+
+
+def train(config, workdir, job, profile=False):
   """Trains `job` as `config` says, in `workdir`; goes on where an earlier call stopped.
 
   Args:
     config: a complete config (config.base()).
     workdir: path of the run directory.
     job: see tasks/job.py.
+    profile: whether to leave a trace of some steps in workdir/profile, for Perfetto and TensorBoard.
 
   Returns:
     The content of result.json.
 
   Raises:
     WrongUse: if the directory holds something else, the batch does not divide among the devices, or config.train.init holds
-      another network.
-    StoppedForGood: if the loss is not finite.
+      another network, or the photos are others than when the run began.
+    StoppedForGood: if the loss is not finite, or too many photos cannot be read.
     StartAgain: after SIGTERM or SIGINT of any of the processes, once everything is saved; LostPeer if one of them is gone.
   """
   if config.optim.name == "none":
@@ -97,7 +104,7 @@ def train(config, workdir, job):
       checkpoints = Checkpoints(run.checkpoints, keep=config.checkpoint.keep) if hosts.leads() else None
       if checkpoints:
         stack.enter_context(contextlib.closing(checkpoints))
-      return _Run(config, run, job, checkpoints).go(initial)
+      return _Run(config, run, job, checkpoints, profile).go(initial)
   finally:
     run.close()
 
@@ -115,8 +122,8 @@ def _initial(config, job):
 class _Run:
   """A run while it is made."""
 
-  def __init__(self, config, run, job, checkpoints):
-    self.config, self.run, self.job, self.checkpoints = config, run, job, checkpoints
+  def __init__(self, config, run, job, checkpoints, profile):
+    self.config, self.run, self.job, self.checkpoints, self.profile = config, run, job, checkpoints, profile
     self.plan = Plan.of(config, job.dataset.steps_per_epoch)
     self.devices = parallel.MODES[config.train.parallel]()
     self.rate = schedule(
@@ -125,9 +132,18 @@ class _Run:
     self.optimizer = optimizer(config.optim, self.rate, rows.factors(job.architecture, config.optim.lr_groups))
     self.evaluator = Evaluator(job, self.devices, config.evaluate.batch_size)
     # what a checkpoint carries besides arrays; as the leading process has it
-    self.memory = {"sums": {}, "seconds": 0.0, "evaluated": {}, "best": None}
+    self.memory = {
+      "sums": {},
+      "seconds": 0.0,
+      "evaluated": {},
+      "best": None,
+      # the order of the photos is a function of the seed and the step; here is what it is an order of
+      "photos": job.dataset.fingerprint,
+      "broken": [],
+    }
     # the signal that this process got, and whether all have agreed to stop
     self.stop, self.agreed = None, False
+    self.drawn = time.monotonic()
 
   def go(self, initial):
     """Trains from the newest good checkpoint, or else from `initial`; None: that is made here."""
@@ -150,7 +166,10 @@ class _Run:
 
     found = hosts.decided(newest)
     if found:
-      step, self.memory = found
+      step, memory = found
+      self.memory |= memory
+    self._same_photos()
+    if found:
       host_state = hosts.shared(host_state)
     else:
       step = 0
@@ -169,6 +188,12 @@ class _Run:
       self.run.finish(result)
     hosts.say(f"done in {progress.duration(result['seconds'])}: {_figures(result['metrics'], self.job.task)}")
     return result
+
+  def _same_photos(self):
+    """Raises WrongUse unless the photos are those of the run so far, and of all processes."""
+    then, now = hosts.decided(lambda: self.memory["photos"]), self.job.dataset.fingerprint
+    if then != now:
+      raise WrongUse(f"the training photos are not those that this run began with: {then} then, {now} now")
 
   def _steps(self, step, state):
     config, plan = self.config, self.plan
@@ -190,9 +215,14 @@ class _Run:
       progress.Bar(plan.total, step, stream=None if hosts.leads() else nowhere) as self.bar,
       ahead(self.job.dataset.train_batches(step)) as batches,
     ):
-      pending, saved = [], step
+      pending, saved, begun = [], step, step
+      self.waited, self.logged = 0.0, time.monotonic()
       while step < plan.total:
-        state, sums = update(state, self.devices.shard(self._asking(next(batches))))
+        batch = self._next(batches)
+        if step == begun and hosts.leads():
+          self.run.show("train/images", self.job.dataset.view.pixels(batch["image"][:SHOWN]), step)
+        self._trace(step - begun, state)
+        state, sums = update(state, self.devices.shard(self._asking(batch)))
         step += 1
         pending.append(sums)
         log, evaluate = plan.due(step, plan.log), plan.due(step, plan.evaluate)
@@ -214,6 +244,42 @@ class _Run:
           raise StartAgain(f"stopped by {by} after step {step}; the same command goes on from there")
       if saved < step:
         self._save(step, state)
+
+  def _next(self, batches):
+    """The next batch; the time until it is there counts as waiting."""
+    before = time.monotonic()
+    batch = next(batches)
+    self.waited += time.monotonic() - before
+    self._leave_out(batch.pop("broken", []))
+    return batch
+
+  def _leave_out(self, sentences):
+    """Names photos that cannot be read, once each; raises StoppedForGood when they are too many."""
+    known, limit = self.memory["broken"], self.config.data.broken_limit
+    new = [s for s in dict.fromkeys(sentences) if s not in known]
+    for sentence in new:
+      known.append(sentence)
+      # every host reads photos of its own
+      (self.bar.say if hosts.leads() else print)(f"left out: {sentence}")
+    if new and len(known) > limit:
+      raise StoppedForGood(
+        f"{len(known)} photos cannot be read, more than config.data.broken_limit = {limit}: {'; '.join(known)}"
+      )
+
+  def _trace(self, done, state):
+    """Begins and ends the trace that --profile asks for."""
+    if not self.profile or not hosts.leads() or done not in (TRACED.start, TRACED.stop):
+      return
+    jax.block_until_ready(state)
+    if done == TRACED.start:
+      jax.profiler.start_trace(self.run.path / "profile", create_perfetto_trace=True)
+    else:
+      self._stop_trace()
+
+  def _stop_trace(self):
+    jax.profiler.stop_trace()
+    self.profile = False
+    self.bar.say(f"profile of {len(TRACED)} steps: {self.run.path / 'profile'} (TensorBoard; ui.perfetto.dev opens its trace)")
 
   def _asking(self, batch):
     """A batch that tells the other processes whether this one was asked to stop; one process alone need not tell."""
@@ -237,10 +303,13 @@ class _Run:
     images = values.pop("count")
     values["objective"] = sums["objective"] / images
     values["lr"] = float(self.rate(jnp.asarray(step - 1)))
-    self._record(step, "train", "raw", values)
-    self.bar.update(step, values["objective"], images)
+    now = time.monotonic()
+    spent, waiting = now - self.logged, self.waited / (now - self.logged)
+    self._record(step, "train", "raw", values, {"images_per_second": round(images / spent, 1), "waiting": round(waiting, 4)})
+    self.bar.update(step, values["objective"], images, waiting)
+    self.waited, self.logged = 0.0, now
 
-  def _record(self, step, split, weights, values):
+  def _record(self, step, split, weights, values, speed=None):
     if not hosts.leads():
       return
     self.run.append(
@@ -251,6 +320,7 @@ class _Run:
         "weights": weights,
         "values": values,
         "seconds": round(time.monotonic() - self.began, 2),
+        **({"speed": speed} if speed else {}),
       }
     )
 
@@ -258,15 +328,24 @@ class _Run:
     """Evaluates raw and averaged weights; returns whether these are the best weights so far."""
     kinds = {"raw": state.variables, **({"ema": state.ema} if state.ema else {})}
     for kind, variables in kinds.items():
-      self.memory["evaluated"][kind] = self.evaluator(variables)
+      self.memory["evaluated"][kind] = self.evaluator(variables, lambda _, broken: self._leave_out(broken))
       self._record(step, "test", kind, self.memory["evaluated"][kind])
     value = self.memory["evaluated"]["ema" if state.ema else "raw"][self.job.task.best]
-    self.bar.say(f"epoch {step / self.plan.per_epoch:g}: {_figures({'test': self.memory['evaluated']}, self.job.task)}")
+    self.bar.say(f"epoch {step / self.plan.per_epoch:.4g}: {_figures({'test': self.memory['evaluated']}, self.job.task)}")
+    self._draw(step == self.plan.total)
     best = self.memory["best"]
     if best and value <= best["value"]:
       return False
     self.memory["best"] = {"step": step, "value": value}
     return True
+
+  def _draw(self, last):
+    """Draws the learning curve so far, but not all the time."""
+    if not hosts.leads() or not (last or time.monotonic() - self.drawn > REDRAWN):
+      return
+    title = f"{self.job.architecture.name} on {self.config.data.dataset}"
+    plots.learning_curve(self.run.metrics(), self.run.path / "learning_curve.png", title)
+    self.drawn = time.monotonic()
 
   def _save(self, step, state):
     if not hosts.leads():
@@ -302,7 +381,16 @@ class _Run:
     )
     parts = f" in {self.config.train.accumulate} parts" if self.config.train.accumulate > 1 else ""
     print(f"{n} × {kind}: {batch} images a step, {batch // n} on each{parts}")
-    print(f"{plan.total:,} steps, {plan.total / plan.per_epoch:g} epochs of {plan.per_epoch:,}, into {self.run.path}")
+    optim, data = self.config.optim, self.config.data
+    scaled = f" ({optim.lr:g} × {batch} / {optim.batch_reference})" if optim.batch_reference else ""
+    peak = optim.lr * (batch / optim.batch_reference if optim.batch_reference else 1)
+    warm = f", {optim.warmup:g} epochs of warm-up" if optim.warmup else ""
+    print(f"{optim.name}, learning rate {peak:.4g}{scaled}, {optim.schedule}{warm}")
+    print(
+      f"{data.dataset}: "
+      + ("one random batch for ever" if data.fake else f"{self.job.dataset.fingerprint}, shown as {data.augment}")
+    )
+    print(f"{plan.total:,} steps, {plan.total / plan.per_epoch:.4g} epochs of {plan.per_epoch:,}, into {self.run.path}")
     if step:
       print(f"goes on after step {step:,}")
 
@@ -318,6 +406,7 @@ class _Run:
       "seconds": round(self.memory["seconds"], 1),
       "metrics": {"test": self.memory["evaluated"]},
       "best": self.memory["best"],
+      "broken": self.memory["broken"],
       "versions": {
         "mnv3_jax": mnv3_jax.__version__,
         "python": platform.python_version(),

@@ -24,13 +24,18 @@ class TrainState:
 
 def create(variables, optimizer, ema):
   """The state before the first step; `ema` (bool) says whether an average is kept."""
-  variables = jax.tree.map(jnp.asarray, variables)
-  return TrainState(
-    step=jnp.zeros((), jnp.int32),
-    variables=variables,
-    optimizer=optimizer.init(variables["params"]),
-    ema=variables if ema else {},
-  )
+
+  # compiled as one: hundreds of small operations, one by one, would take seconds of every start
+  @jax.jit
+  def make(variables):
+    return TrainState(
+      step=jnp.zeros((), jnp.int32),
+      variables=variables,
+      optimizer=optimizer.init(variables["params"]),
+      ema=variables if ema else {},
+    )
+
+  return make(variables)
 
 
 def averaged(average, variables, step, decay):

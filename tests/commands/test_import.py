@@ -90,7 +90,7 @@ def test_predict_has_imagenets_names_and_the_sources_view(imported, photos):
 def test_evaluate_on_a_folder_of_photos(imported, photos):
   figures = json.loads(ok("evaluate", "--workdir", imported, "--data", photos, "--json"))
   assert figures["count"] == 2 and figures["model"] == "mobilenetv3_small"
-  assert "without photos; evaluate --data DIR" in refused("evaluate", "--workdir", imported)
+  assert "evaluate --data DIR" in refused("evaluate", "--workdir", imported)
   assert "no folder" in refused("evaluate", "--workdir", imported, "--data", photos / "nowhere")
 
 

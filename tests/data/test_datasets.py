@@ -67,13 +67,13 @@ def test_every_test_photo_once(batch_size):
   np.testing.assert_allclose((images[..., 0] + 1) * 127.5, expected, atol=1e-2)
 
 
-def test_fake_data_is_one_batch_for_ever_and_evaluates_as_the_real():
+def test_fake_data_is_one_batch_for_ever():
   fake, real = dataset(**{"data.fake": True}), dataset()
   one, two = first(fake.train_batches(0), 2)
   (later,) = first(fake.train_batches(7), 1)
   assert all(np.array_equal(one[k], b[k]) for b in (two, later) for k in one) and one["image"].std() > 0.5
   assert fake.steps_per_epoch == real.steps_per_epoch
-  assert np.array_equal(next(fake.eval_batches(8))["image"], next(real.eval_batches(8))["image"])
+  assert [b["mask"].tolist() for b in fake.eval_batches(8)] == [[1.0] * 8]
 
 
 @pytest.mark.parametrize(

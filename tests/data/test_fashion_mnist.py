@@ -26,5 +26,5 @@ def test_slices(split, n):
 
 @pytest.mark.parametrize("split", ["validation", "train[5]", "train[:x]", "test[2000:]", ""])
 def test_no_such_split(split):
-  with pytest.raises(WrongUse, match="fashion_mnist"):
+  with pytest.raises(WrongUse, match="split"):
     fashion_mnist.load(split)

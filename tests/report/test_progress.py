@@ -20,7 +20,7 @@ def go(bar):
   with bar:
     bar.update(10, 2.5, 640)
     bar.advance(15)
-    bar.update(20, 1.25, 640)
+    bar.update(20, 1.25, 640, 0.25)
     bar.say("epoch 1: [good]")
 
 
@@ -30,7 +30,7 @@ def test_plain_lines_where_there_is_no_terminal():
   compiling, first, step, epoch = stream.getvalue().splitlines()
   assert (compiling, first) == ("compiling ...", "step 10/100  loss 2.500")
   assert epoch == "epoch 1: [good]"
-  assert re.fullmatch(r"step 20/100  loss 1\.250  [\d,]+ images/s  \d+ s left", step)
+  assert re.fullmatch(r"step 20/100  loss 1\.250  [\d,]+ images/s, 25% waiting for data  \d+ s left", step)
 
 
 def test_a_bar_on_a_terminal(monkeypatch):

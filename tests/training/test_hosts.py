@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import photographs
 import pytest
 from conftest import ROOT
 from tiny_run import last_state
@@ -115,3 +116,49 @@ def test_alone_nothing_is_asked_of_others():
   assert hosts.decided(lambda: {"a": 1}) == {"a": 1} and hosts.shared([1]) == [1]
   with pytest.raises(WrongUse, match="no"), hosts.watched():
     raise WrongUse("no")
+
+
+@pytest.mark.slow
+def test_two_processes_of_the_real_command_on_photos_in_files(tmp_path):
+  """mnv3 train --multihost on class folders; one is killed from outside, both are started again: as if nothing had been."""
+  photographs.class_folders(tmp_path / "photos" / "train", 24)
+  photographs.class_folders(tmp_path / "photos" / "test", 6, first=100)
+  fields = {
+    "data.dataset": "folder",
+    "data.dir": tmp_path / "photos",
+    "data.augment": "inception",
+    "model.width": 0.35,
+    "train.batch_size": 8,
+    "train.epochs": 12.0,
+    "train.log_every": 1,
+    "checkpoint.every": 2.0,
+    "evaluate.batch_size": 8,
+    "evaluate.every": 6.0,
+  }
+  words = ["--config", "configs/fashion_mnist.py", *(f"--config.{name}={value}" for name, value in fields.items())]
+
+  def command(workdir):
+    with socket.socket() as free:
+      free.bind(("localhost", 0))
+      address = f"localhost:{free.getsockname()[1]}"
+    started = []
+    for i in range(2):
+      log = (tmp_path / f"{workdir.name}_{i}.log").open("a")
+      line = [sys.executable, "-m", "mnv3_jax", "train", *words, "--workdir", str(workdir), f"--multihost={address},2,{i}"]
+      started.append(subprocess.Popen(line, env=ENVIRONMENT, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT))
+      log.close()
+    return started
+
+  assert ended(command(tmp_path / "whole"), 300) == [0, 0], said(tmp_path / "whole", 0) + said(tmp_path / "whole", 1)
+  first = command(tmp_path / "run")
+  deadline = time.monotonic() + 200
+  while not any(p.name.isdigit() for p in (tmp_path / "run" / "checkpoints").glob("*")):
+    assert time.monotonic() < deadline, said(tmp_path / "run", 0)
+    time.sleep(0.01)
+  first[1].kill()
+  assert ended(first) == [42, -signal.SIGKILL]
+  assert "is gone; the same command" in said(tmp_path / "run", 0)
+  assert ended(command(tmp_path / "run"), 300) == [0, 0], said(tmp_path / "run", 0)
+  assert "goes on after step" in said(tmp_path / "run", 0)
+  (step, one), (_, other) = last_state(tmp_path / "whole"), last_state(tmp_path / "run")
+  assert step == 36 and [k for k in one if one[k].tobytes() != other[k].tobytes()] == []

@@ -1,0 +1,135 @@
+"""Photos of any size, as files or records: distorted for training, cropped from the middle for evaluation."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+from mnv3_jax.data import distortions, stream, views
+from mnv3_jax.data.folder import Part
+from mnv3_jax.data.images import decoded
+from mnv3_jax.data.order import Order
+from mnv3_jax.errors import WrongUse, first_line
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Photographs:
+  """Photos that are read when they are needed, from sources of a training and a test split.
+
+  A source has len(), read(i) -> (bytes, label), name(i) and a fingerprint: data/folder.py and data/tfds.py have some. Both are
+  opened at their first use, so that a network can be used where its photos are not.
+
+  Attributes:
+    classes: names by label.
+    open_train, open_test: functions without arguments that return a source, or raise WrongUse.
+    resolution: of the batches, in pixels.
+    augment: text of a distortions.Distortion, for training.
+    batch_size: photos in a training batch over all hosts.
+    seed: of order and distortion.
+    host, hosts: which contiguous part of each batch this process reads.
+    view: what is done to a test photo, and how the values of every photo are scaled.
+  """
+
+  classes: tuple
+  open_train: Callable
+  open_test: Callable
+  resolution: int
+  augment: str = "none"
+  batch_size: int = 1
+  seed: int = 0
+  host: int = 0
+  hosts: int = 1
+  view: views.View = views.View()
+
+  @functools.cached_property
+  def train(self):
+    """The source of training photos."""
+    return self.open_train()
+
+  @functools.cached_property
+  def test(self):
+    """The source of test photos."""
+    return self.open_test()
+
+  @functools.cached_property
+  def distortion(self):
+    """What may happen to a training photo; raises WrongUse for a text that is none."""
+    return distortions.parse(self.augment)
+
+  @functools.cached_property
+  def order(self):
+    """Which photos a step sees; raises WrongUse for a batch that is more than all of them."""
+    if self.batch_size > len(self.train):
+      raise WrongUse(f"config.train.batch_size = {self.batch_size} is more than the {len(self.train)} training photos")
+    return Order(len(self.train), self.batch_size, self.seed, self.host, self.hosts)
+
+  @property
+  def steps_per_epoch(self):
+    """Whole batches in the training photos; the order changes every epoch, so what is left over changes too.
+
+    Raises:
+      WrongUse: for anything that makes training on them impossible.
+    """
+    _ = self.distortion
+    return self.order.steps_per_epoch
+
+  @property
+  def fingerprint(self):
+    """What the training photos are; another word as soon as they change."""
+    return self.train.fingerprint
+
+  def only(self, i):
+    """As datasets.Photos.only."""
+    return dataclasses.replace(
+      self, open_train=lambda: Part(self.train, [i]), batch_size=1, seed=self.seed + i, host=0, hosts=1
+    )
+
+  def fewer_tests(self, n):
+    """The same with at most `n` test photos, evenly from all of them."""
+    if len(self.test) <= n:
+      return self
+    return dataclasses.replace(
+      self, open_test=lambda: Part(self.test, np.linspace(0, len(self.test) - 1, n).round().astype(int))
+    )
+
+  def train_batches(self, start):
+    """Batches from step `start` on, for ever; see stream.Stream.batches."""
+    return stream.Stream(self.train, self.order, self.distortion, self.resolution, self.view).batches(start)
+
+  def eval_batches(self, batch_size):
+    """Every test photo once, in batches of `batch_size` / hosts.
+
+    Yields:
+      {"image": (share, r, r, 3) float32, "label": (share,) int32, "mask": (share,) float32, "broken": [why one was left out]}:
+      the mask is 0 for what only fills a batch up, and for photos that cannot be decoded.
+    """
+    share = batch_size // self.hosts
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+      for at in range(0, len(self.test), batch_size):
+        mine = range(at + self.host * share, min(at + (self.host + 1) * share, len(self.test)))
+        shown = list(pool.map(self._shown, mine))
+        batch = {
+          "image": np.zeros((share, self.resolution, self.resolution, 3), np.float32),
+          "label": np.zeros(share, np.int32),
+          "mask": np.zeros(share, np.float32),
+          "broken": [why for _, _, why in shown if why],
+        }
+        for i, (image, label, why) in enumerate(shown):
+          if not why:
+            batch["image"][i], batch["label"][i], batch["mask"][i] = image, label, 1
+        yield batch
+
+  def _shown(self, i):
+    """(image, label, None) of a test photo, or (None, 0, why it is broken)."""
+    content, label = self.test.read(i)
+    try:
+      return self.prepare(decoded(content, self.test.name(i))), label, None
+    except WrongUse as error:
+      return None, 0, first_line(error)
+
+  def prepare(self, image):
+    """A PIL image of any size as the network is shown test photos: (r, r, 3) float32."""
+    return self.view.photo(image, self.resolution)
