@@ -55,7 +55,7 @@ def main():
       return
     start_jax()
     print(f"{jax.device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores, batch {given.batch}, {given.dtype}")
-    print("| px | pipeline, images/s | model | both | waiting for data |\n|---|---|---|---|---|")
+    print("| px | pipeline, images/s | model | both | host waits for data |\n|---|---|---|---|---|")
     for resolution in map(int, given.resolutions.split(",")):
       print(row(given, folder, resolution), flush=True)
   print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
@@ -98,7 +98,7 @@ def overrides(given, folder, resolution):
 def row(given, folder, resolution):
   """A line of the table."""
   config = train.read_config(given.config, overrides(given, folder, resolution))
-  datasets.complete(config)
+  config.data.classes = datasets.complete(config)
   job = jobs.classification(config)
   devices = parallel.MODES[config.train.parallel]()
   rate = schedule(config.optim, batch_size=given.batch, steps_per_epoch=100, total_steps=1000)

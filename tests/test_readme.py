@@ -85,6 +85,7 @@ def test_every_command(demonstrated):
     else:
       assert line in ("make demo", "make test", "source .venv/bin/activate") or words[:2] == ["pip", "install"], line
   assert len(tried) >= 15
+  assert list((clone / "runs" / "speed" / "profile").rglob("perfetto_trace.json.gz"))
 
 
 @pytest.mark.slow
@@ -134,3 +135,19 @@ def applicable():
 
   lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
   return [line for line in lines if Requirement(line).marker is None or Requirement(line).marker.evaluate()]
+
+
+def test_every_package_that_pyproject_names_is_pinned_for_every_python():
+  import tomllib
+
+  from packaging.requirements import Requirement
+
+  project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+  named = [*project["dependencies"], *project["optional-dependencies"]["test"], *project["optional-dependencies"]["tfds"]]
+  pins = [Requirement(line) for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+  for python in ("3.11", "3.12"):
+    where = {"python_version": python, "platform_system": "Linux", "platform_machine": "x86_64"}
+    there = {p.name.lower().replace("_", "-") for p in pins if p.marker is None or p.marker.evaluate(where)}
+    for requirement in map(Requirement, named):
+      if requirement.marker is None or requirement.marker.evaluate(where):
+        assert requirement.name.lower().replace("_", "-") in there, (python, requirement.name)

@@ -7,7 +7,7 @@ import time
 from mnv3_jax.architectures import fields
 from mnv3_jax.commands import train
 from mnv3_jax.commands.options import Options, positive
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import StoppedForGood, WrongUse
 from mnv3_jax.report import plots, progress
 
 EXAMPLE = """mnv3 data --config configs/fashion_mnist.py --out photos.png
@@ -40,7 +40,7 @@ def main(arguments):
   from mnv3_jax.data import datasets
 
   check(config)
-  datasets.complete(config)
+  config.data.classes = datasets.complete(config)
   resolution = fields.architecture(**config.model).resolution
   dataset = datasets.open_dataset(config, resolution)
   print(f"{config.data.dataset}: {len(dataset.classes)} classes, {dataset.fingerprint}")
@@ -51,7 +51,7 @@ def main(arguments):
   sheet(dataset, out, f"{config.data.dataset}, {resolution} px, {config.data.augment}")
   print(f"{out}: training photos, each as {TIMES} epochs show it, and test photos")
   speed, first, broken = timed(dataset.train_batches(0), given.seconds)
-  for sentence in broken:
+  for sentence in dict.fromkeys(broken):
     print(f"left out: {sentence}")
   print(f"pipeline alone: {speed:,.0f} images/s over {progress.duration(given.seconds)}, first batch after {first:.2f} s")
 
@@ -61,7 +61,11 @@ def sheet(dataset, path, title):
   rows = []
   n = dataset.order.n
   for i in range(0, n, max(n // PHOTOS, 1))[:PHOTOS]:
-    shown = list(itertools.islice(dataset.only(i).train_batches(0), TIMES))
+    try:
+      shown = list(itertools.islice(dataset.only(i).train_batches(0), TIMES))
+    except StoppedForGood:
+      # it is broken; timing names it
+      continue
     rows.append((dataset.classes[shown[0]["label"][0]], [dataset.view.pixels(batch["image"][0]) for batch in shown]))
   test = next(iter(dataset.eval_batches(TIMES)))
   rows.append(("test", [dataset.view.pixels(image) for image in test["image"][test["mask"] > 0]]))

@@ -99,6 +99,7 @@ def measured(run, result, network, images, labels):
   figures = {
     **{k: result[k] for k in ("model", "params", "madds", "epochs", "steps", "seconds", "seed", "versions", "devices")},
     "resolution": run.job.architecture.resolution,
+    "tested": {kind: v["count"] for kind, v in result["metrics"]["test"].items()},
     "top1": {kind: v["top1"] for kind, v in result["metrics"]["test"].items()},
     "examples": len(labels),
     "tflite": {

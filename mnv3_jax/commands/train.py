@@ -43,6 +43,7 @@ def main(arguments):
     config.train.init = given.init
   start_jax()
   from mnv3_jax.data import datasets
+  from mnv3_jax.report.run_directory import RunDirectory
   from mnv3_jax.tasks import job
   from mnv3_jax.training import hosts, start
   from mnv3_jax.training.loop import train
@@ -51,7 +52,11 @@ def main(arguments):
   if config.train.init:
     start.inherit(config, given.workdir)
   check(config)
-  datasets.complete(config)
+  begun = RunDirectory(given.workdir)
+  if (begun.path / "config.json").is_file():
+    # a run that is done needs its photos no more
+    datasets.recall(config, begun.config())
+  config.data.classes = tuple(hosts.alike(lambda: datasets.complete(config), "the classes"))
   train(config, given.workdir, job.classification(config), profile=given.profile)
 
 

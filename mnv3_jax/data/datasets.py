@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 
 from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.data import augment, fashion_mnist, folder, imagenet, splits, tfds, views
+from mnv3_jax.data.images import upright
 from mnv3_jax.data.order import Order
 from mnv3_jax.data.photographs import Photographs
 from mnv3_jax.errors import WrongUse
@@ -44,7 +45,7 @@ class Photos:
   @property
   def fingerprint(self):
     """What the training photos are; part of the package, they do not change."""
-    return f"{len(self.train[0])} photos"
+    return f"{len(self.train[0])} photos; tested on {len(self.test[0])} photos"
 
   @functools.cached_property
   def order(self):
@@ -92,7 +93,7 @@ class Photos:
     if image.mode.startswith(("I", "F")):
       deep = np.asarray(image, np.float32)
       image = Image.fromarray((255 * deep / max(float(deep.max()), 255.0)).astype(np.uint8))
-    grey = ImageOps.exif_transpose(image).convert("L")
+    grey = upright(image).convert("L")
     grey = ImageOps.pad(grey, (size, size), method=Image.Resampling.BILINEAR)
     return self._show(np.asarray(grey)[None], augment.whole(1, size))[0]
 
@@ -146,23 +147,27 @@ OURS = ("fashion_mnist", "imagenet", "folder")
 
 
 def complete(config):
-  """Writes into a config what its data set alone knows: the names of the classes, where it leaves them open.
+  """The names of the classes: as config.data has them, or from its data set where that alone knows them.
 
   Raises:
     WrongUse: if the data set is not there.
   """
   data = config.data
   if data.classes or data.dataset in ("fashion_mnist", "imagenet"):
-    return
-  if data.dataset == "folder":
-    if not data.dir:
-      raise WrongUse(
-        "config.data.dataset = 'folder' goes with config.data.dir, which holds train/CLASS/photo.jpg and test/CLASS/..."
-      )
-    name, _ = splits.cut(data.train_split)
-    data.classes = tuple(f.name for f in folder.class_folders(folder.place(data.dir, name)))
-  else:
-    data.classes = tfds.class_names(_builder(data))
+    return tuple(data.classes)
+  if data.dataset != "folder":
+    return tfds.class_names(_builder(data))
+  if not data.dir:
+    raise WrongUse("config.data.dataset = 'folder' goes with config.data.dir, which has train/CLASS/photo.jpg in it")
+  name, _ = splits.cut(data.train_split)
+  return tuple(f.name for f in folder.class_folders(folder.place(data.dir, name)))
+
+
+def recall(config, sections):
+  """Gives a config the names of the classes that `complete` found when the run with the config `sections` began."""
+  then = sections.get("data", {})
+  if not config.data.classes and all(then.get(name) == config.data[name] for name in ("dataset", "dir", "train_split")):
+    config.data.classes = tuple(then.get("classes", ()))
 
 
 def open_dataset(config, resolution, *, host=0, hosts=1):
@@ -230,7 +235,7 @@ def _photographs(data, shared):
       classes = tuple(data.classes) or tfds.class_names(_builder(data))
 
     def open_split(name):
-      return tfds.Prepared(_builder(data), name, None if data.dataset == "imagenet" else classes)
+      return tfds.Prepared(_builder(data), name, imagenet.ids() if data.dataset == "imagenet" else classes)
 
   splits.cut(data.train_split)
   splits.cut(data.eval_split)
@@ -242,7 +247,8 @@ def _photographs(data, shared):
 
 def _in_tfds(data):
   """Whether ImageNet is where TFDS keeps it, and not in class folders."""
-  return bool(data.dir) and (pathlib.Path(data.dir) / "imagenet2012").is_dir()
+  # a bucket has no class folders that could be listed
+  return "://" in data.dir or (bool(data.dir) and (pathlib.Path(data.dir) / "imagenet2012").is_dir())
 
 
 def _builder(data):

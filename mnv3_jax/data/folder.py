@@ -1,5 +1,6 @@
 """Photos in one folder per class: <root>/<class>/<photo>."""
 
+import functools
 import pathlib
 import zlib
 
@@ -36,14 +37,21 @@ class Folder:
       raise WrongUse(
         "the classes of these weights have no names; import --classes FILE gives them, and folders are found by them"
       )
-    labels = {name: i for i, names in reversed(list(enumerate(folders))) for name in names}
+    # a class's own name counts before what others may be called
+    owners = {names[0]: {i} for i, names in enumerate(folders)}
+    for name, i in [(name, i) for i, names in enumerate(folders) for name in names[1:]]:
+      if name not in {names[0] for names in folders}:
+        owners.setdefault(name, set()).add(i)
     self.root, self.files = root, []
     for folder in class_folders(root):
-      if folder.name in labels:
-        photos = sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in SUFFIXES)
-        self.files += [(p, labels[folder.name]) for p in photos]
+      if len(owners.get(folder.name, ())) > 1:
+        names = " and ".join(repr(classes[i]) for i in sorted(owners[folder.name]))
+        raise WrongUse(f"{str(folder)!r} may be the folder of {names}; give it the whole name of one of them")
+      if folder.name in owners:
+        (label,) = owners[folder.name]
+        self.files += [(p, label) for p in sorted(folder.rglob("[!.]*")) if _is_photo(p.relative_to(root))]
       elif folder.name not in others:
-        raise WrongUse(f"{str(folder)!r} is the folder of no class of this network; {nearest(folder.name, labels)}")
+        raise WrongUse(f"{str(folder)!r} is the folder of no class of this network; {nearest(folder.name, owners)}")
     if not self.files:
       raise WrongUse(f"no photos in the folders of {str(root)!r}; {', '.join(SUFFIXES)} are read")
 
@@ -55,12 +63,9 @@ class Folder:
     return str(self.files[i][0])
 
   def read(self, i):
-    """(bytes, label) of photo `i`; no bytes where the file cannot be read."""
+    """(bytes, label) of photo `i`; raises OSError where the file cannot be read."""
     path, label = self.files[i]
-    try:
-      return path.read_bytes(), label
-    except OSError:
-      return b"", label
+    return path.read_bytes(), label
 
   def reader(self, tf):
     """A function of a number, a tensor, that gives (bytes, label), both tensors; for tf.data."""
@@ -68,11 +73,15 @@ class Folder:
     labels = tf.constant([label for _, label in self.files], tf.int32)
     return lambda i: (tf.io.read_file(tf.gather(paths, i)), tf.gather(labels, i))
 
-  @property
+  @functools.cached_property
   def fingerprint(self):
     """A word that is another one as soon as a photo is added, renamed or gone."""
     lines = "".join(f"{path.relative_to(self.root)} {label}\n" for path, label in self.files)
     return f"{len(self.files)} photos, {zlib.crc32(lines.encode()):08x}"
+
+
+def _is_photo(path):
+  return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
 class Part:

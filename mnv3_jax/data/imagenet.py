@@ -18,6 +18,11 @@ def classes():
   return tuple(name for _, name in _lines())
 
 
+def ids():
+  """WordNet ids by label."""
+  return tuple(wnid for wnid, _ in _lines())
+
+
 def folders():
   """By label, the names that a class's folder may have: its WordNet id or its name."""
   return tuple((wnid, name) for wnid, name in _lines())

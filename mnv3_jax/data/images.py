@@ -2,6 +2,7 @@
 
 import io
 import pathlib
+import struct
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -38,8 +39,25 @@ def decoded(content, name):
   return image
 
 
+def photo(source, i):
+  """(PIL image, label) of photo `i` of a source; raises WrongUse with its name where it cannot be read."""
+  try:
+    content, label = source.read(i)
+  except OSError as error:
+    raise WrongUse(f"{source.name(i)!r} cannot be read: {error.strerror or error}") from None
+  return decoded(content, source.name(i)), label
+
+
+def upright(image):
+  """A PIL image as the camera was held; as it is where what it says of that makes no sense."""
+  try:
+    return ImageOps.exif_transpose(image)
+  except (OSError, SyntaxError, ValueError, TypeError, struct.error):
+    return image
+
+
 def bitmap(image):
   """A PIL image, upright and in three channels, as the bytes of a BMP file."""
   out = io.BytesIO()
-  ImageOps.exif_transpose(image).convert("RGB").save(out, "BMP")
+  upright(image).convert("RGB").save(out, "BMP")
   return out.getvalue()

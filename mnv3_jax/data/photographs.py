@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import functools
+import importlib.util
 import os
 from collections.abc import Callable
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from mnv3_jax.data import distortions, stream, views
 from mnv3_jax.data.folder import Part
-from mnv3_jax.data.images import decoded
+from mnv3_jax.data.images import photo
 from mnv3_jax.data.order import Order
 from mnv3_jax.errors import WrongUse, first_line
 
@@ -74,12 +75,14 @@ class Photographs:
       WrongUse: for anything that makes training on them impossible.
     """
     _ = self.distortion
+    if importlib.util.find_spec("tensorflow") is None:
+      raise WrongUse("training on photos in files needs TensorFlow; pip install -r requirements.txt brings it")
     return self.order.steps_per_epoch
 
   @property
   def fingerprint(self):
-    """What the training photos are; another word as soon as they change."""
-    return self.train.fingerprint
+    """What the photos are; another word as soon as one is added, renamed or gone."""
+    return f"{self.train.fingerprint}; tested on {self.test.fingerprint}"
 
   def only(self, i):
     """As datasets.Photos.only."""
@@ -124,9 +127,9 @@ class Photographs:
 
   def _shown(self, i):
     """(image, label, None) of a test photo, or (None, 0, why it is broken)."""
-    content, label = self.test.read(i)
     try:
-      return self.prepare(decoded(content, self.test.name(i))), label, None
+      image, label = photo(self.test, i)
+      return self.prepare(image), label, None
     except WrongUse as error:
       return None, 0, first_line(error)
 

@@ -11,9 +11,11 @@ import os
 import numpy as np
 from PIL import Image
 
-from mnv3_jax.data.images import bitmap, decoded
+from mnv3_jax.data.images import bitmap, photo
 from mnv3_jax.errors import StoppedForGood, WrongUse, first_line
 
+# of the permutation
+ROUNDS = 16
 # photos that are read at a time: what waits for a disk or a network takes no processor
 READS = 16
 # of Exif, in either order of bytes: the camera was turned
@@ -21,14 +23,12 @@ TURNED = r"\C*(\x12\x01\x03\x00\x01\x00\x00\x00[\x02-\x08]|\x01\x12\x00\x03\x00\
 
 
 def tensorflow():
-  """TensorFlow, which is kept from taking an accelerator; raises WrongUse where it is not installed."""
+  """TensorFlow, which is kept from taking an accelerator."""
   # its greetings are no news to our readers
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-  try:
-    import tensorflow as tf
-  except ImportError:
-    raise WrongUse("training on photos in files needs TensorFlow; pip install -r requirements.txt brings it") from None
+  import tensorflow as tf
+
   tf.config.set_visible_devices([], "GPU")
   return tf
 
@@ -112,8 +112,12 @@ class Stream:
     """(epoch, index) of the photo at a position in the stream of all that this host reads, int64."""
     tf, order = self.tf, self.order
     epoch, place = order.within(position)
-    seed = tf.cast(tf.stack([tf.constant(order.seed, tf.int64), epoch]), tf.uint32)
-    return epoch, tf.random.experimental.index_shuffle(place, seed, order.n - 1)
+    seed = tf.cast(tf.stack([order.seed, epoch, 0]), tf.uint32)
+    # with the public function's four rounds, one epoch's order looks like the next one's
+    shuffled = tf.raw_ops.RandomIndexShuffle(
+      index=place, seed=seed, max_index=tf.constant(order.n - 1, tf.int64), rounds=ROUNDS
+    )
+    return epoch, shuffled
 
   def _aligned(self, parts, begin, pool):
     """(columns of whole shares, why photos were left out) from columns in which what could not be decoded is missing."""
@@ -147,12 +151,11 @@ class Stream:
     """The row of a photo that TensorFlow cannot decode, by way of Pillow; or a sentence on why it is broken."""
     tf = self.tf
     epoch, index = self._place(tf.constant(position, tf.int64))
-    content, label = self.source.read(int(index))
     try:
-      whole = bitmap(decoded(content, self.source.name(int(index))))
-    except WrongUse as error:
+      image, label = photo(self.source, int(index))
+      image = self._render(tf.constant(bitmap(image)), epoch, index).numpy()
+    except (WrongUse, OSError, tf.errors.OpError) as error:
       return first_line(error)
-    image = self._render(tf.constant(whole), epoch, index).numpy()
     return image, np.int32(label), epoch.numpy(), index.numpy(), np.int64(position)
 
   def _render(self, content, epoch, index):

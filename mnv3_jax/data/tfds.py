@@ -110,13 +110,13 @@ class Prepared:
     return f"{self.builder.name} {self.split}, example {i:,}"
 
   def read(self, i):
-    """(bytes, label) of photo `i`; no bytes where it cannot be read."""
+    """(bytes, label) of photo `i`; raises OSError where it cannot be read."""
     file, at, length = (int(v) for v in self.records[i])
+    record = _piece(self.files[file], at, length)
     try:
-      record = _piece(self.files[file], at, length)
       example = self.builder.info.features.deserialize_example_np(record, decoders=self.skip)
-    except Exception:  # protobuf's own, and the disk's
-      return b"", 0
+    except Exception as error:  # protobuf's own
+      raise OSError(f"the record is damaged: {first_line(error)}") from None
     return example[self.image], int(example[self.label])
 
   def reader(self, tf):
@@ -165,7 +165,7 @@ def _indexed(path):
   )
   try:
     return np.load(cache)
-  except (OSError, ValueError):
+  except (OSError, ValueError, EOFError):
     table = _scanned(path, size)
   try:
     cache.parent.mkdir(parents=True, exist_ok=True)

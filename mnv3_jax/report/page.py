@@ -13,7 +13,10 @@ def as_rows(f):
     ("multiply-adds", f"{f['madds']:,}"),
     ("training", f"{f['epochs']:g} epochs, {f['steps']:,} steps, {f['seconds']:.0f} s, seed {f['seed']}"),
     *(
-      (f"top-1, {'EMA' if kind == 'ema' else kind} weights", f"{top1:.4f} of {f['examples']:,} test photos")
+      (
+        f"top-1, {'EMA' if kind == 'ema' else kind} weights",
+        f"{top1:.4f} of {f.get('tested', {}).get(kind, f['examples']):,} test photos",
+      )
       for kind, top1 in f["top1"].items()
     ),
     ("top-1, .tflite", f"{tflite['top1']:.4f} of {f['examples']:,} test photos"),

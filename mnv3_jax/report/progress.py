@@ -69,7 +69,7 @@ class Bar:
   def update(self, step, loss, items, waiting=0.0):
     """Says that `step` steps are done, the last `items` items with this loss; the first call starts the clock.
 
-    `waiting` is the share of the time in which the device had no data to work on.
+    `waiting` is the share of the time in which the device had nothing to do because there was no data.
     """
     now, said = time.monotonic(), f"loss {loss:.3f}"
     left = ""

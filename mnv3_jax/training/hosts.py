@@ -66,17 +66,47 @@ def decided(what):
   """
   if jax.process_count() == 1:
     return what()
-  outcome = {}
-  if leads():
-    try:
-      outcome = {"value": what()}
-    except tuple(KINDS.values()) as error:
-      outcome = {"error": type(error).__name__, "sentence": str(error)}
+  outcome = _outcome(what) if leads() else {}
   text = np.frombuffer(json.dumps(outcome).encode(), np.uint8)
   length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
   padded = np.zeros(length, np.uint8)
   padded[: len(text)] = text if leads() else 0
-  outcome = json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))).decode())
+  return _value(json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))).decode()))
+
+
+def gathered(what):
+  """What `what()` returns (JSON) on each process, as a list on every process; raises on all what it raises on any."""
+  if jax.process_count() == 1:
+    return [what()]
+  text = np.frombuffer(json.dumps(_outcome(what)).encode(), np.uint8)
+  lengths = np.asarray(multihost_utils.process_allgather(np.int32(len(text)))).reshape(-1)
+  padded = np.zeros(lengths.max(), np.uint8)
+  padded[: len(text)] = text
+  texts = np.asarray(multihost_utils.process_allgather(padded)).reshape(len(lengths), -1)
+  return [_value(json.loads(bytes(t[:n]).decode())) for t, n in zip(texts, lengths, strict=True)]
+
+
+def alike(what, named):
+  """What `what()` returns (JSON), which is the same on every process.
+
+  Raises:
+    WrongUse: on all, where it is not; `named` says what it is. What `what` raises on any process is raised on all.
+  """
+  values = gathered(what)
+  other = next((i for i, value in enumerate(values) if value != values[0]), None)
+  if other is not None:
+    raise WrongUse(f"{named} of process {other} differ from those of process 0: {values[other]} there, {values[0]} here")
+  return values[0]
+
+
+def _outcome(what):
+  try:
+    return {"value": what()}
+  except tuple(KINDS.values()) as error:
+    return {"error": type(error).__name__, "sentence": str(error)}
+
+
+def _value(outcome):
   if "error" in outcome:
     raise KINDS[outcome["error"]](outcome["sentence"])
   return outcome["value"]

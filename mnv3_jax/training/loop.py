@@ -1,5 +1,6 @@
 """The run: from a config and a directory to result.json, over any number of interruptions."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import math
@@ -62,8 +63,8 @@ class Plan:
     return step % every == 0 or step == self.total
 
 
-# steps of a trace: the first of this process are compiling
-TRACED = range(10, 20)
+# the first step of a trace at the latest, since the first of a process are compiling; and how many
+TRACED_FROM, TRACED = 10, 10
 # training images in TensorBoard; seconds between two drawings of the learning curve
 SHOWN, REDRAWN = 16, 60
 
@@ -88,18 +89,20 @@ def train(config, workdir, job, profile=False):
   """
   if config.optim.name == "none":
     raise WrongUse("config.optim.name = 'none' is of imported weights; train --init DIR starts a run of its own from them")
-  # a data set that cannot be trained on says so before anything is written
-  _ = job.dataset.steps_per_epoch
   run = RunDirectory(workdir)
   parallel.check_batch(config.train.batch_size, config.model.bn_group or 0, config.train.accumulate)
   # where to start from may not fit, too
   begun = hosts.decided((run.path / "config.json").exists)
+  if not begun:
+    # a data set that cannot be trained on says so before anything is written
+    _photos(job)
   initial = None if begun else _initial(config, job)
   try:
     result = hosts.decided(lambda: _open(run, config))
     if result:
       hosts.say(f"{workdir} is done: {_figures(result['metrics'], job.task)}")
       return result
+    _photos(job)
     with contextlib.ExitStack() as stack:
       checkpoints = Checkpoints(run.checkpoints, keep=config.checkpoint.keep) if hosts.leads() else None
       if checkpoints:
@@ -107,6 +110,11 @@ def train(config, workdir, job, profile=False):
       return _Run(config, run, job, checkpoints, profile).go(initial)
   finally:
     run.close()
+
+
+def _photos(job):
+  """What the photos are, the same on all processes; raises on all of them where they cannot be trained on."""
+  return hosts.alike(lambda: [job.dataset.steps_per_epoch, job.dataset.fingerprint], "the photos")[1]
 
 
 def _open(run, config):
@@ -190,10 +198,10 @@ class _Run:
     return result
 
   def _same_photos(self):
-    """Raises WrongUse unless the photos are those of the run so far, and of all processes."""
-    then, now = hosts.decided(lambda: self.memory["photos"]), self.job.dataset.fingerprint
+    """Raises WrongUse unless the photos are those of the run so far."""
+    then, now = self.memory["photos"], self.job.dataset.fingerprint
     if then != now:
-      raise WrongUse(f"the training photos are not those that this run began with: {then} then, {now} now")
+      raise WrongUse(f"the photos are not those that this run began with: {then} then, {now} now")
 
   def _steps(self, step, state):
     config, plan = self.config, self.plan
@@ -214,17 +222,20 @@ class _Run:
       open(os.devnull, "w") as nowhere,
       progress.Bar(plan.total, step, stream=None if hosts.leads() else nowhere) as self.bar,
       ahead(self.job.dataset.train_batches(step)) as batches,
+      _Clock() as self.clock,
+      self._tracing(step) as trace,
     ):
       pending, saved, begun = [], step, step
-      self.waited, self.logged = 0.0, time.monotonic()
+      self.logged = time.monotonic()
       while step < plan.total:
         batch = self._next(batches)
         if step == begun and hosts.leads():
           self.run.show("train/images", self.job.dataset.view.pixels(batch["image"][:SHOWN]), step)
-        self._trace(step - begun, state)
+        trace(step - begun, state)
         state, sums = update(state, self.devices.shard(self._asking(batch)))
         step += 1
         pending.append(sums)
+        self.clock.started(sums)
         log, evaluate = plan.due(step, plan.log), plan.due(step, plan.evaluate)
         stop = self.stop if jax.process_count() == 1 else self.agreed
         save = plan.due(step, plan.checkpoint) or stop
@@ -235,7 +246,9 @@ class _Run:
         if log:
           self._log(step)
         if evaluate:
+          before = time.monotonic()
           save = self._evaluate(step, state) or save
+          self.logged += time.monotonic() - before
         if save:
           self._save(step, state)
           saved = step
@@ -246,10 +259,10 @@ class _Run:
         self._save(step, state)
 
   def _next(self, batches):
-    """The next batch; the time until it is there counts as waiting."""
+    """The next batch."""
     before = time.monotonic()
     batch = next(batches)
-    self.waited += time.monotonic() - before
+    self.clock.waited(before, time.monotonic())
     self._leave_out(batch.pop("broken", []))
     return batch
 
@@ -261,25 +274,40 @@ class _Run:
       known.append(sentence)
       # every host reads photos of its own
       (self.bar.say if hosts.leads() else print)(f"left out: {sentence}")
-    if new and len(known) > limit:
+    if len(known) > limit:
       raise StoppedForGood(
         f"{len(known)} photos cannot be read, more than config.data.broken_limit = {limit}: {'; '.join(known)}"
       )
 
-  def _trace(self, done, state):
-    """Begins and ends the trace that --profile asks for."""
-    if not self.profile or not hosts.leads() or done not in (TRACED.start, TRACED.stop):
+  @contextlib.contextmanager
+  def _tracing(self, begun):
+    """A context that gives a function (steps done in this process, state) to call before every step: it leaves the trace."""
+    if not self.profile or not hosts.leads():
+      yield lambda done, state: None
       return
-    jax.block_until_ready(state)
-    if done == TRACED.start:
-      jax.profiler.start_trace(self.run.path / "profile", create_perfetto_trace=True)
-    else:
-      self._stop_trace()
+    first = min(TRACED_FROM, (self.plan.total - begun) // 2)
+    place, running = self.run.path / "profile", False
 
-  def _stop_trace(self):
-    jax.profiler.stop_trace()
-    self.profile = False
-    self.bar.say(f"profile of {len(TRACED)} steps: {self.run.path / 'profile'} (TensorBoard; ui.perfetto.dev opens its trace)")
+    def stop():
+      jax.profiler.stop_trace()
+      self.bar.say(f"profile: {place} (TensorBoard shows it; ui.perfetto.dev opens its perfetto_trace.json.gz)")
+
+    def trace(done, state):
+      nonlocal running
+      if done == first or (running and done == first + TRACED):
+        jax.block_until_ready(state)
+      if done == first:
+        jax.profiler.start_trace(place, create_perfetto_trace=True)
+        running = True
+      elif running and done == first + TRACED:
+        running = False
+        stop()
+
+    try:
+      yield trace
+    finally:
+      if running:
+        stop()
 
   def _asking(self, batch):
     """A batch that tells the other processes whether this one was asked to stop; one process alone need not tell."""
@@ -304,10 +332,11 @@ class _Run:
     values["objective"] = sums["objective"] / images
     values["lr"] = float(self.rate(jnp.asarray(step - 1)))
     now = time.monotonic()
-    spent, waiting = now - self.logged, self.waited / (now - self.logged)
+    spent = max(now - self.logged, 1e-9)
+    waiting = min(self.clock.idle() / spent, 1.0)
     self._record(step, "train", "raw", values, {"images_per_second": round(images / spent, 1), "waiting": round(waiting, 4)})
     self.bar.update(step, values["objective"], images, waiting)
-    self.waited, self.logged = 0.0, now
+    self.logged = now
 
   def _record(self, step, split, weights, values, speed=None):
     if not hosts.leads():
@@ -348,6 +377,10 @@ class _Run:
     self.drawn = time.monotonic()
 
   def _save(self, step, state):
+    if jax.process_count() > 1:
+      # every host has read photos of its own
+      self.memory["broken"] = list(dict.fromkeys(s for own in hosts.gathered(lambda: self.memory["broken"]) for s in own))
+      self._leave_out([])
     if not hosts.leads():
       return
     self.run.sync()
@@ -415,6 +448,40 @@ class _Run:
       },
       "devices": {"count": jax.device_count(), "kind": jax.devices()[0].device_kind, "platform": jax.default_backend()},
     }
+
+
+class _Clock:
+  """A context that measures how long the device had nothing to work on because the next batch was not there."""
+
+  def __enter__(self):
+    # a thread of its own sees when a step is done; the loop does not wait for it
+    self.watcher = concurrent.futures.ThreadPoolExecutor(1)
+    self.latest, self.waits = None, []
+    return self
+
+  def __exit__(self, *_):
+    self.watcher.shutdown(wait=False, cancel_futures=True)
+
+  def started(self, sums):
+    """Hears of a step whose results are going to be `sums`."""
+
+    def done():
+      # it may fail; whoever fetches the results will say so
+      with contextlib.suppress(Exception):
+        jax.block_until_ready(sums)
+      return time.monotonic()
+
+    self.latest = self.watcher.submit(done)
+
+  def waited(self, since, until):
+    """Hears of a time in which the next batch was waited for, after the step that was started last."""
+    if self.latest:
+      self.waits.append((since, until, self.latest))
+
+  def idle(self):
+    """Seconds since the last call in which nothing was computed meanwhile; the steps before have to be done."""
+    waits, self.waits = self.waits, []
+    return sum(max(0.0, until - max(since, done.result())) for since, until, done in waits)
 
 
 @contextlib.contextmanager

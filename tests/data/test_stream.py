@@ -32,7 +32,7 @@ def opened(root, host=0, hosts=1, **changes):
   config.data.update({"dataset": "folder", "dir": str(root), "augment": "inception"})
   config.train.batch_size = 4
   config.update_from_flattened_dict(changes)
-  datasets.complete(config)
+  config.data.classes = datasets.complete(config)
   return datasets.open_dataset(config, 32, host=host, hosts=hosts)
 
 
@@ -221,7 +221,7 @@ def test_tfds_slices_and_names(tfds_folder):
   whole = opened(tfds_folder, **{"data.dataset": "tfds/tiny_photos"})
   assert [dataset.train.read(i) for i in range(6)] == [whole.train.read(i) for i in range(4, 10)]
   assert "example 3" in dataset.train.name(3)
-  assert dataset.fingerprint != whole.fingerprint
+  assert dataset.train.fingerprint != whole.train.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -257,10 +257,10 @@ def test_one_folder_can_be_cut_into_splits(tmp_path):
 
 def test_the_fingerprint_knows_every_file(tmp_path):
   photographs.class_folders(tmp_path / "train", 8)
-  before = opened(tmp_path).fingerprint
-  assert opened(tmp_path).fingerprint == before
+  before = opened(tmp_path).train.fingerprint
+  assert opened(tmp_path).train.fingerprint == before
   (tmp_path / "train" / "cat" / "000.jpg").rename(tmp_path / "train" / "cat" / "x.jpg")
-  assert opened(tmp_path).fingerprint != before
+  assert opened(tmp_path).train.fingerprint != before
 
 
 def test_imagenet_can_be_measured_without_a_photo():
@@ -280,6 +280,44 @@ def test_imagenet_as_tfds_has_it(tmp_path):
   dataset = opened(tmp_path, **{"data.dataset": "imagenet"})
   assert isinstance(dataset.train, tfds.Prepared) and dataset.classes == imagenet.classes()
   assert sorted(next(opened(tmp_path, **{"data.dataset": "imagenet"}).train_batches(0))["label"].tolist())[-1] <= 2
+
+
+@pytest.mark.parametrize("n", [10_000, 50_000])
+def test_epochs_and_seeds_have_nothing_to_do_with_each_other(n):
+  tf = stream.tensorflow()
+  found = stream.Stream.__new__(stream.Stream)
+  found.tf = tf
+
+  def order(seed, epoch):
+    found.order = Order(n, 1, seed)
+    return tf.vectorized_map(lambda p: found._place(p)[1], tf.range(epoch * n, epoch * n + n, dtype=tf.int64)).numpy()
+
+  one = order(0, 0)
+  assert sorted(one) == list(range(n))
+  for other in (order(0, 1), order(0, 2), order(1, 0), np.arange(n)):
+    assert abs(np.corrcoef(one, other)[0, 1]) < 4 / np.sqrt(n)
+
+
+def test_folders_go_by_their_own_names_first(tmp_path):
+  for i, name in enumerate(["a b", "a_b"]):
+    (tmp_path / "train" / name).mkdir(parents=True)
+    (tmp_path / "train" / name / f"{i}.jpg").write_bytes(photographs.jpeg(i))
+    (tmp_path / "train" / name / ".hidden").mkdir()
+    (tmp_path / "train" / name / ".hidden" / "x.jpg").write_bytes(photographs.jpeg(i))
+  dataset = opened(tmp_path, **{"train.batch_size": 2})
+  assert [(path.parent.name, label) for path, label in dataset.train.files] == [("a b", 0), ("a_b", 1)]
+  (tmp_path / "train" / "a b").rename(tmp_path / "train" / "c_d")
+  with pytest.raises(WrongUse, match="may be the folder of 'c d' and 'c/d'"):
+    _ = opened(tmp_path, **{"data.classes": ("c d", "c/d", "a_b")}).train
+
+
+def test_a_photo_whose_exif_makes_no_sense_is_a_photo(tmp_path):
+  photographs.class_folders(tmp_path / "train", 6)
+  photographs.photo(0).save(tmp_path / "train" / "cat" / "000.jpg", exif=b"Exif\0\0no TIFF", dpi=(72, 72))
+  photographs.photo(3).save(tmp_path / "train" / "cat" / "more.png", exif=b"no TIFF either")
+  dataset = opened(tmp_path, **{"data.eval_split": "train", "train.batch_size": 7})
+  assert [b["broken"] for b in dataset.eval_batches(7)] == [[]]
+  assert next(dataset.train_batches(0))["broken"] == []
 
 
 @pytest.mark.parametrize(("n", "batch_size", "hosts"), [(22, 4, 2), (7, 6, 3), (12, 12, 1)])

@@ -23,15 +23,15 @@ ENVIRONMENT = {
 }
 
 
-def start(workdir, *words, kill=None):
-  """Two processes of two devices; one of them may be told to kill itself at step 7."""
+def start(workdir, *words, kill=None, own=((), ())):
+  """Two processes of two devices, with words of their own; one of them may be told to kill itself at step 7."""
   with socket.socket() as free:
     free.bind(("localhost", 0))
     address = f"localhost:{free.getsockname()[1]}"
   started = []
   for i in range(2):
     command = [sys.executable, "-W", "error", str(ROOT / "tests" / "training" / "tiny_run.py"), str(workdir), *words]
-    command += [f"--multihost={address},2,{i}", *(["--kill", "7"] if kill == i else [])]
+    command += [f"--multihost={address},2,{i}", *(["--kill", "7"] if kill == i else []), *own[i]]
     log = (workdir.parent / f"{workdir.name}_{i}.log").open("w")
     started.append(subprocess.Popen(command, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT))
     log.close()
@@ -162,3 +162,22 @@ def test_two_processes_of_the_real_command_on_photos_in_files(tmp_path):
   assert "goes on after step" in said(tmp_path / "run", 0)
   (step, one), (_, other) = last_state(tmp_path / "whole"), last_state(tmp_path / "run")
   assert step == 36 and [k for k in one if one[k].tobytes() != other[k].tobytes()] == []
+
+
+@pytest.mark.slow
+def test_processes_that_see_other_photos_are_refused(tmp_path):
+  own = []
+  for i in range(2):
+    photographs.class_folders(tmp_path / f"photos_{i}" / "train", 20 - i)
+    photographs.class_folders(tmp_path / f"photos_{i}" / "test", 6)
+    own.append((f"--config.data.dir={str(tmp_path / f'photos_{i}')!r}",))
+  fields = {"data.dataset": "folder", "data.augment": "none", "data.classes": photographs.CLASSES, "train.batch_size": 8}
+  fields |= {"data.train_split": "train", "data.eval_split": "test"}
+  words = [f"--config.{name}={value!r}" for name, value in fields.items()]
+  assert ended(start(tmp_path / "run", *words, own=own), 60) == [2, 2]
+  for i in range(2):
+    assert "the photos of process 1 differ from those of process 0: [2, '19 photos" in said(tmp_path / "run", i)
+  # a folder that one of them does not have
+  own[1] = (f"--config.data.dir={str(tmp_path / 'nowhere')!r}",)
+  assert ended(start(tmp_path / "run", *words, own=own), 60) == [2, 2]
+  assert "no folder" in said(tmp_path / "run", 0) and not (tmp_path / "run").exists()

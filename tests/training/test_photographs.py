@@ -75,7 +75,9 @@ def test_too_many_broken_photos_stop_the_run_with_the_list(photos, tmp_path):
 def test_other_photos_than_before_are_refused(photos, tmp_path):
   assert in_a_process(tmp_path / "run", *words(photos), "--kill", "8").returncode == -signal.SIGKILL
   (photos / "train" / "cat" / "one_more.jpg").write_bytes(photographs.jpeg(0))
-  with pytest.raises(WrongUse, match=r"not those that this run began with: 40 photos, \w+ then, 41 photos, \w+ now"):
+  with pytest.raises(
+    WrongUse, match=r"not those that this run began with: 40 photos, \w+; tested .* then, 41 photos, \w+; tested .* now"
+  ):
     run(tmp_path / "run", photos)
   (photos / "train" / "cat" / "one_more.jpg").unlink()
   assert run(tmp_path / "run", photos)["steps"] == 15
@@ -104,8 +106,33 @@ def test_what_a_run_shows_of_itself(photos, tmp_path, capsys):
   assert json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
   assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
   out = capsys.readouterr().out
-  assert "profile of 10 steps" in out and "waiting for data" in out
+  assert "profile: " in out and "waiting for data" in out
   assert "rmsprop, learning rate 0.01" in out and "folder: 40 photos" in out
+
+
+@pytest.mark.slow
+def test_a_short_run_is_traced_too(tmp_path, capsys):
+  config = tiny_config(**{"train.steps": 3})
+  train(config, tmp_path / "run", tiny_job(config), profile=True)
+  assert "profile: " in capsys.readouterr().out
+  assert list((tmp_path / "run" / "profile").rglob("perfetto_trace.json.gz"))
+
+
+@pytest.mark.slow
+def test_a_done_run_needs_no_photos(photos, tmp_path):
+  words = ["--config", "configs/fashion_mnist.py", "--workdir", tmp_path / "run", "--config.data.dataset=folder"]
+  words += [
+    f"--config.data.dir={photos}",
+    "--config.data.augment=none",
+    "--config.train.batch_size=8",
+    "--config.train.steps=1",
+  ]
+  words += ["--config.model.width=0.35", "--config.model.resolution=16"]
+  assert mnv3("train", *words, "--config.data.eval_split=tset").returncode == 2 and not (tmp_path / "run").exists()
+  assert mnv3("train", *words).returncode == 0
+  photos.rename(photos.with_name("elsewhere"))
+  again = mnv3("train", *words)
+  assert again.returncode == 0 and "is done" in again.stdout, again.stderr
 
 
 @pytest.mark.slow
