@@ -1,6 +1,5 @@
 """The run: from a config and a directory to result.json, over any number of interruptions."""
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import math
@@ -24,8 +23,9 @@ from mnv3_jax.errors import LostPeer, StartAgain, StoppedForGood, WrongUse, firs
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.report import plots, progress
 from mnv3_jax.report.run_directory import RunDirectory
-from mnv3_jax.training import hosts, parallel, start, state as states
+from mnv3_jax.training import hosts, parallel, start, state as states, traces
 from mnv3_jax.training.checkpoints import Checkpoints, Damaged
+from mnv3_jax.training.clock import Clock
 from mnv3_jax.training.evaluation import Evaluator
 from mnv3_jax.training.optimizer import optimizer, schedule
 from mnv3_jax.training.step import train_step
@@ -63,8 +63,6 @@ class Plan:
     return step % every == 0 or step == self.total
 
 
-# the first step of a trace at the latest, since the first of a process are compiling; and how many
-TRACED_FROM, TRACED = 10, 10
 # training images in TensorBoard; seconds between two drawings of the learning curve
 SHOWN, REDRAWN = 16, 60
 
@@ -222,8 +220,10 @@ class _Run:
       open(os.devnull, "w") as nowhere,
       progress.Bar(plan.total, step, stream=None if hosts.leads() else nowhere) as self.bar,
       ahead(self.job.dataset.train_batches(step)) as batches,
-      _Clock() as self.clock,
-      self._tracing(step) as trace,
+      Clock() as self.clock,
+      traces.traced(
+        self.run.path / "profile" if self.profile and hosts.leads() else None, plan.total - step, self.bar
+      ) as trace,
     ):
       pending, saved, begun = [], step, step
       self.logged = time.monotonic()
@@ -278,36 +278,6 @@ class _Run:
       raise StoppedForGood(
         f"{len(known)} photos cannot be read, more than config.data.broken_limit = {limit}: {'; '.join(known)}"
       )
-
-  @contextlib.contextmanager
-  def _tracing(self, begun):
-    """A context that gives a function (steps done in this process, state) to call before every step: it leaves the trace."""
-    if not self.profile or not hosts.leads():
-      yield lambda done, state: None
-      return
-    first = min(TRACED_FROM, (self.plan.total - begun) // 2)
-    place, running = self.run.path / "profile", False
-
-    def stop():
-      jax.profiler.stop_trace()
-      self.bar.say(f"profile: {place} (TensorBoard shows it; ui.perfetto.dev opens its perfetto_trace.json.gz)")
-
-    def trace(done, state):
-      nonlocal running
-      if done == first or (running and done == first + TRACED):
-        jax.block_until_ready(state)
-      if done == first:
-        jax.profiler.start_trace(place, create_perfetto_trace=True)
-        running = True
-      elif running and done == first + TRACED:
-        running = False
-        stop()
-
-    try:
-      yield trace
-    finally:
-      if running:
-        stop()
 
   def _asking(self, batch):
     """A batch that tells the other processes whether this one was asked to stop; one process alone need not tell."""
@@ -448,40 +418,6 @@ class _Run:
       },
       "devices": {"count": jax.device_count(), "kind": jax.devices()[0].device_kind, "platform": jax.default_backend()},
     }
-
-
-class _Clock:
-  """A context that measures how long the device had nothing to work on because the next batch was not there."""
-
-  def __enter__(self):
-    # a thread of its own sees when a step is done; the loop does not wait for it
-    self.watcher = concurrent.futures.ThreadPoolExecutor(1)
-    self.latest, self.waits = None, []
-    return self
-
-  def __exit__(self, *_):
-    self.watcher.shutdown(wait=False, cancel_futures=True)
-
-  def started(self, sums):
-    """Hears of a step whose results are going to be `sums`."""
-
-    def done():
-      # it may fail; whoever fetches the results will say so
-      with contextlib.suppress(Exception):
-        jax.block_until_ready(sums)
-      return time.monotonic()
-
-    self.latest = self.watcher.submit(done)
-
-  def waited(self, since, until):
-    """Hears of a time in which the next batch was waited for, after the step that was started last."""
-    if self.latest:
-      self.waits.append((since, until, self.latest))
-
-  def idle(self):
-    """Seconds since the last call in which nothing was computed meanwhile; the steps before have to be done."""
-    waits, self.waits = self.waits, []
-    return sum(max(0.0, until - max(since, done.result())) for since, until, done in waits)
 
 
 @contextlib.contextmanager
