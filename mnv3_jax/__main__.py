@@ -77,7 +77,7 @@ def end(work):
   except (StoppedForGood, StartAgain) as error:
     status, sentence = 42 if isinstance(error, StartAgain) else 1, error
     if error.at_once:
-      print(f"mnv3: {sentence}", file=sys.stderr, flush=True)
+      complain(sentence)
       os._exit(status)
   except KeyboardInterrupt:
     status, sentence = 130, "interrupted"
@@ -92,8 +92,14 @@ def end(work):
       status, sentence = 2, f"{error.filename or error}: {os.strerror(error.errno).lower()}"
     else:
       raise
-  print(f"mnv3: {sentence}", file=sys.stderr)
+  complain(sentence)
   sys.exit(status)
+
+
+def complain(sentence):
+  """Writes a line to standard error at once, so that another thread's words cannot come between it and its end."""
+  sys.stderr.write(f"mnv3: {sentence}\n")
+  sys.stderr.flush()
 
 
 if __name__ == "__main__":
