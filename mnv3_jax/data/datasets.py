@@ -142,10 +142,6 @@ class Fake:
     return {"image": 2 * rng.random((n, side, side, 3), np.float32) - 1, "label": label}
 
 
-# what is not of TFDS; "tfds/NAME" is TFDS's also where it has one of these names
-OURS = ("fashion_mnist", "imagenet", "folder")
-
-
 def complete(config):
   """The names of the classes: as config.data has them, or from its data set where that alone knows them.
 
@@ -172,6 +168,8 @@ def recall(config, sections):
 
 def open_dataset(config, resolution, *, host=0, hosts=1):
   """The data set that a whole config describes, at `resolution` pixels, for this host.
+
+  Names are fashion_mnist, imagenet, folder, and all of TFDS; "tfds/NAME" is TFDS's also where it has one of ours.
 
   Raises:
     WrongUse: for an unknown data set, split or class, or a batch that the hosts cannot share.
@@ -267,7 +265,9 @@ def _folders(data):
 
 def photos(root, like):
   """Photos in class folders as a test set for a network that has learnt the data set `like`, shown as that shows them."""
-  folders = imagenet.folders() if like.classes == imagenet.classes() else folder.folder_names(like.classes)
+  ids = dict(zip(imagenet.classes(), imagenet.folders(), strict=True))
+  of_imagenet = like.classes and set(like.classes) <= ids.keys()
+  folders = tuple(ids[name] for name in like.classes) if of_imagenet else folder.folder_names(like.classes)
   open_test = functools.partial(folder.Folder, root, like.classes, folders)
   if isinstance(like, Photographs):
     return dataclasses.replace(like, open_test=open_test)

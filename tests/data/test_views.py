@@ -107,7 +107,9 @@ def test_imagenets_folders_have_ids_or_names(tmp_path):
   labels = [label for _, label in opened(tmp_path, dataset="imagenet", classes=()).test.files]
   assert sorted(labels) == [1, 8]
   assert imagenet.classes()[8] == "hen" and len(imagenet.classes()) == 1000
-  assert opened(tmp_path, dataset="imagenet", classes=("hen", "goldfish")).classes == ("hen", "goldfish")
+  some = opened(tmp_path, dataset="imagenet", classes=("hen", "goldfish"))
+  assert some.classes == ("hen", "goldfish")
+  assert sorted(label for _, label in datasets.photos(tmp_path, some).test.files) == [0, 1]
 
 
 def test_folders_that_cannot_be_read_are_named(tmp_path):
