@@ -50,7 +50,13 @@ def learning_curve(metrics, path, title):
   for m in last:
     top1.axhline(100 * m["values"]["top1"], color=BLUE, linewidth=0.8, alpha=0.5)
     top1.annotate(
-      f"{100 * m['values']['top1']:.1f} %", (0, 100 * m["values"]["top1"]), (4, 3), textcoords="offset points", color=BLUE
+      f"{100 * m['values']['top1']:.1f} %",
+      (0, 100 * m["values"]["top1"]),
+      (4, 3),
+      # whatever epoch the run begins with
+      xycoords=("axes fraction", "data"),
+      textcoords="offset points",
+      color=BLUE,
     )
   for axes in (loss, top1):
     axes.set_xlabel("epoch")
