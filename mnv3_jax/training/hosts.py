@@ -1,10 +1,12 @@
 """Several processes that train together: how they find each other, and how one of them decides for all."""
 
 import contextlib
+import ctypes
 import json
 import os
 import re
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -145,11 +147,18 @@ def watched():
     if farewell == GOODBYE or over.is_set():
       return
     if farewell == FOR_GOOD:
-      _leave(1, "another process of this training has stopped for good; what it says tells why")
-    _leave(
+      # the leading process tells those who have no connection with the one that said so
+      tell(FOR_GOOD)
+      leave(1, "another process of this training has stopped for good; what it says tells why")
+    leave(
       42,
       "another process of this training is gone; the same command, started again everywhere, goes on from the last checkpoint",
     )
+
+  def tell(farewell):
+    for link in links:
+      with contextlib.suppress(OSError):
+        link.sendall(farewell)
 
   def begin(link):
     links.append(link)
@@ -179,6 +188,7 @@ def watched():
     if link:
       begin(link)
   farewell = b""
+  slow_to_abort()
   try:
     yield
     farewell = GOODBYE
@@ -191,20 +201,30 @@ def watched():
     raise
   finally:
     over.set()
-    for link in links:
-      with contextlib.suppress(OSError):
-        link.sendall(farewell)
+    tell(farewell)
     if farewell == FOR_GOOD and leads():
       # what keeps the processes together goes with this one: let the others leave first
       for thread in threads:
-        thread.join(10)
+        thread.join(5)
     for link in links:
       link.close()
     if server:
       server.close()
 
 
-def _leave(status, sentence):
+def slow_to_abort():
+  """Gives this process six more seconds where a library aborts it, which is time to end with a sentence and a status of ours.
+
+  Gloo's threads abort as soon as a connection of theirs goes while a step is under way: often before the main thread, or the one
+  that watches, has its turn.
+  """
+  library = ctypes.CDLL(None)
+  library.signal.argtypes, library.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+  # the handler is sleep(3) itself, and the number of the signal the seconds; abort(3) goes on after it
+  library.signal(signal.SIGABRT, ctypes.cast(library.sleep, ctypes.c_void_p))
+
+
+def leave(status, sentence):
   """Ends the process at once: its main thread waits for one that is gone."""
   print(f"mnv3: {sentence}", file=sys.stderr, flush=True)
   os._exit(status)

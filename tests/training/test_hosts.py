@@ -105,6 +105,55 @@ def test_what_stops_one_for_good_stops_all_for_good(tmp_path):
   assert "the loss is not finite at step" in both
 
 
+ONE_STOPS = """
+import sys, time
+import jax
+from mnv3_jax.__main__ import end
+from mnv3_jax.errors import StoppedForGood
+from mnv3_jax.training import hosts
+
+def work():
+  hosts.join(sys.argv[1])
+  with hosts.watched():
+    if jax.process_index() == 2:
+      raise StoppedForGood("enough")
+    time.sleep(60)
+
+end(work)
+"""
+
+
+@pytest.mark.slow
+def test_one_that_does_not_lead_stops_all_for_good():
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    address = f"localhost:{free.getsockname()[1]}"
+  started = [
+    subprocess.Popen([sys.executable, "-c", ONE_STOPS, f"{address},3,{i}"], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    for i in range(3)
+  ]
+  sentences = [process.communicate(timeout=50)[1] for process in started]
+  assert [process.returncode for process in started] == [1, 1, 1], sentences
+  assert "enough" in sentences[2] and all("has stopped for good" in sentence for sentence in sentences[:2])
+
+
+ABORTED = """
+import ctypes, sys, threading, time
+from mnv3_jax.training import hosts
+if "slow" in sys.argv:
+  hosts.slow_to_abort()
+threading.Thread(target=ctypes.CDLL(None).abort, daemon=True).start()
+time.sleep(1)
+hosts.leave(1, "a reason")
+"""
+
+
+def test_a_library_that_aborts_leaves_time_to_say_why():
+  ends = [subprocess.run([sys.executable, "-c", ABORTED, word], env=ENVIRONMENT, capture_output=True) for word in ("slow", "")]
+  assert [end.returncode for end in ends] == [1, -signal.SIGABRT]
+  assert ends[0].stderr == b"mnv3: a reason\n"
+
+
 @pytest.mark.parametrize("where", ["on", "localhost:1", "localhost:1,2", "localhost:1,2,2", "localhost,2,0", "h:1,2,-1"])
 def test_where_that_cannot_be_is_named(where):
   with pytest.raises(WrongUse, match="HOST:PORT,N,I"):
