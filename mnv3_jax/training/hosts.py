@@ -215,8 +215,8 @@ def watched():
 def slow_to_abort():
   """Gives this process six more seconds where a library aborts it, which is time to end with a sentence and a status of ours.
 
-  Gloo's threads abort as soon as a connection of theirs goes while a step is under way: often before the main thread, or the one
-  that watches, has its turn.
+  Gloo's threads abort as soon as a connection of theirs goes while a step is under way: often before the main thread, or the
+  one that watches, has its turn.
   """
   library = ctypes.CDLL(None)
   library.signal.argtypes, library.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
