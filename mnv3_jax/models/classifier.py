@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.models.backbone import Backbone
-from mnv3_jax.models.layers import FUNCTIONS, Compute
+from mnv3_jax.models.layers import FUNCTIONS, Compute, param
 
 
 class Dense(nn.Module):
@@ -15,8 +15,8 @@ class Dense(nn.Module):
 
   @nn.compact
   def __call__(self, x_bc):
-    kernel = self.param("kernel", nn.initializers.truncated_normal(0.09), (x_bc.shape[-1], self.features))
-    bias = self.param("bias", nn.initializers.zeros, (self.features,))
+    kernel = param(self, "kernel", nn.initializers.truncated_normal(0.09), (x_bc.shape[-1], self.features))
+    bias = param(self, "bias", nn.initializers.zeros, (self.features,))
     return x_bc @ kernel.astype(x_bc.dtype) + bias.astype(x_bc.dtype)
 
 

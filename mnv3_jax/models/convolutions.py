@@ -10,6 +10,7 @@ The custom gradient is reverse-mode only; forward-mode (`jax.jvp`) works with fo
 import dataclasses
 import functools
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -64,14 +65,11 @@ def convolution(x_bhwc, w_hwio, *, stride=1, dilation=1, padding="same", groups=
 
 def pointwise(x_bhwc, w_11io, *, formulation="auto"):
   """1x1 convolution of stride 1: (batch, height, width, in) and (1, 1, in, out) to (batch, height, width, out)."""
-  if _is_plain(formulation):
+  if _is_plain(formulation) or not _on_cpu():
     return convolution(x_bhwc, w_11io)
-
-  def product(x, w):
-    *where, channels = x.shape
-    return (x.reshape(-1, channels) @ w[0, 0]).reshape(*where, -1)
-
-  return lax.platform_dependent(x_bhwc, w_11io, cpu=product, default=convolution)
+  *where, channels = x_bhwc.shape
+  product = lax.dot(lax.reshape(x_bhwc, (math.prod(where), channels)), lax.squeeze(w_11io, (0, 1)))
+  return lax.reshape(product, (*where, w_11io.shape[3]))
 
 
 def depthwise(x_bhwc, w_hw1c, *, stride=1, dilation=1, padding="same", formulation="auto"):
@@ -87,15 +85,16 @@ def depthwise(x_bhwc, w_hw1c, *, stride=1, dilation=1, padding="same", formulati
   Returns:
     (batch, ceil(height / stride), ceil(width / stride), channels), of x's dtype.
   """
-  plain = functools.partial(convolution, stride=stride, dilation=dilation, padding=padding, groups=x_bhwc.shape[-1])
-  if _is_plain(formulation):
-    return plain(x_bhwc, w_hw1c)
+  if _is_plain(formulation) or not _on_cpu():
+    groups = x_bhwc.shape[-1]
+    return convolution(x_bhwc, w_hw1c, stride=stride, dilation=dilation, padding=padding, groups=groups)
   axes = tuple(_Axis(n, w_hw1c.shape[0], stride, dilation, padding) for n in x_bhwc.shape[1:3])
+  return _shifted(x_bhwc, lax.squeeze(w_hw1c, (2,)), axes)
 
-  def shifted(x, w):
-    return _shifted(x, w[:, :, 0], axes)
 
-  return lax.platform_dependent(x_bhwc, w_hw1c, cpu=shifted, default=plain)
+def _on_cpu():
+  """Which formulation "auto" is, chosen where a function is traced: every one is right everywhere, and fast on its own."""
+  return jax.default_backend() == "cpu"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,18 +145,25 @@ def _pad(x_bhwc, y, x):
 
 def _wide(x):
   """bfloat16 is summed in float32."""
-  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  wide = jnp.promote_types(x.dtype, jnp.float32)
+  return x if x.dtype == wide else lax.convert_element_type(x, wide)
 
 
-def _dot(pairs, dtype):
-  """The sum of products of (x, w) pairs."""
-  return functools.reduce(jnp.add, (_wide(x) * _wide(w) for x, w in pairs)).astype(dtype)
+def _tap(w_hwc, i, j, shape):
+  """A tap of the kernel, as large as a map of `shape`."""
+  tap = lax.slice(w_hwc, (i, j, 0), (i + 1, j + 1, w_hwc.shape[2]))
+  return lax.broadcast_in_dim(_wide(lax.squeeze(tap, (0, 1))), shape, (3,))
 
 
-def _under_taps(x_bhwc, axes):
+def _dot(terms, w_hwc, dtype):
+  """The sum of the products of (i, j, map) with the kernel's taps."""
+  products = [lax.mul(_wide(x), _tap(w_hwc, i, j, x.shape)) for i, j, x in terms]
+  return lax.convert_element_type(functools.reduce(lax.add, products), dtype)
+
+
+def _under_taps(padded, axes):
   """Yields (i, j, the slice of the padded input under tap i, j) for every tap that matters."""
   y, x = axes
-  padded = _pad(x_bhwc, y.pads, x.pads)
   rows = {i: y.read(padded, 1, i) for i in y.taps}
   for i, j in itertools.product(y.taps, x.taps):
     yield i, j, x.read(rows[i], 2, j)
@@ -165,16 +171,18 @@ def _under_taps(x_bhwc, axes):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _shifted(x_bhwc, w_hwc, axes):
-  return _dot(((part, w_hwc[i, j]) for i, j, part in _under_taps(x_bhwc, axes)), x_bhwc.dtype)
+  return _shifted_fwd(x_bhwc, w_hwc, axes)[0]
 
 
 def _shifted_fwd(x_bhwc, w_hwc, axes):
-  return _shifted(x_bhwc, w_hwc, axes), (x_bhwc, w_hwc)
+  # the padded input is what the gradient needs too: the map without padding need never be written
+  padded = _pad(x_bhwc, *(a.pads for a in axes))
+  return _dot(_under_taps(padded, axes), w_hwc, x_bhwc.dtype), (padded, w_hwc)
 
 
 def _shifted_bwd(axes, saved, g_bhwc):
-  x_bhwc, w_hwc = saved
-  return _input_gradient(g_bhwc, w_hwc, axes), _weight_gradient(x_bhwc, g_bhwc, w_hwc, axes)
+  padded, w_hwc = saved
+  return _input_gradient(g_bhwc, w_hwc, axes), _weight_gradient(padded, g_bhwc, w_hwc, axes)
 
 
 _shifted.defvjp(_shifted_fwd, _shifted_bwd)
@@ -194,12 +202,12 @@ def _input_gradient(g_bhwc, w_hwc, axes):
   def phase(rho_y, rho_x):
     (rows, taps_y), (columns, taps_x) = y.phase(rho_y), x.phase(rho_x)
     terms = [
-      (lax.slice(padded, (0, h + top, v + left, 0), (batch, h + top + rows, v + left + columns, channels)), w_hwc[i, j])
+      (i, j, lax.slice(padded, (0, h + top, v + left, 0), (batch, h + top + rows, v + left + columns, channels)))
       for (i, h), (j, v) in itertools.product(taps_y, taps_x)
     ]
     if not terms:
       return jnp.zeros((batch, y.out, x.out, channels), g_bhwc.dtype)
-    return _pad(_dot(terms, g_bhwc.dtype), (0, y.out - rows), (0, x.out - columns))
+    return _pad(_dot(terms, w_hwc, g_bhwc.dtype), (0, y.out - rows), (0, x.out - columns))
 
   if y.stride == 1:
     return phase(0, 0)
@@ -208,19 +216,11 @@ def _input_gradient(g_bhwc, w_hwc, axes):
   return woven[:, : y.size, : x.size]
 
 
-def _weight_gradient(x_bhwc, g_bhwc, w_hwc, axes):
-  """All taps' sums in one pass over each image: a variadic reduction, which XLA's CPU turns into one loop nest."""
-
-  def add(left, right):
-    return tuple(a + b for a, b in zip(left, right, strict=True))
-
-  def image(total, xg):
-    x_hwc, g_hwc = xg
-    taps = [_wide(part[0]) * _wide(g_hwc) for _, _, part in _under_taps(x_hwc[None], axes)]
-    sums = lax.reduce(taps, [np.zeros((), t.dtype) for t in taps], add, dimensions=(0, 1))
-    return total + jnp.stack(sums), None
-
+def _weight_gradient(padded, g_bhwc, w_hwc, axes):
+  """All taps' sums in one pass over the maps: a variadic reduction, which XLA's CPU turns into one loop nest for each image."""
+  wide = _wide(g_bhwc)
+  taps = [lax.mul(_wide(part), wide) for _, _, part in _under_taps(padded, axes)]
+  sums = lax.reduce(taps, [np.zeros((), wide.dtype)] * len(taps), lambda a, b: tuple(map(lax.add, a, b)), dimensions=(1, 2))
+  total = jnp.stack(sums).sum(1)
   rows, columns = np.array(list(itertools.product(axes[0].taps, axes[1].taps))).T
-  start = jnp.zeros((len(rows), w_hwc.shape[-1]), _wide(g_bhwc[0, 0, 0]).dtype)
-  total, _ = lax.scan(image, start, (x_bhwc, g_bhwc))
-  return jnp.zeros(w_hwc.shape, start.dtype).at[rows, columns].set(total).astype(w_hwc.dtype)
+  return jnp.zeros(w_hwc.shape, total.dtype).at[rows, columns].set(total).astype(w_hwc.dtype)

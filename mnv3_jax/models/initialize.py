@@ -5,7 +5,7 @@ import zlib
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+from scipy import special
 
 # the initialiser of the authors' code: a normal of this deviation, cut at two deviations
 KERNEL_STDDEV = 0.09
@@ -37,9 +37,9 @@ def initialize(model, seed):
     kind = path[-1].key
     if kind == "kernel":
       rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-      edge = stats.norm.cdf(-2)
+      edge = special.ndtr(-2)
       uniform = rng.uniform(edge, 1 - edge, shape.shape)
-      return (KERNEL_STDDEV * stats.norm.ppf(uniform)).astype(np.float32)
+      return (KERNEL_STDDEV * special.ndtri(uniform)).astype(np.float32)
     return np.full(shape.shape, {"scale": 1, "var": 1, "bias": 0, "mean": 0}[kind], np.float32)
 
   return jax.tree_util.tree_map_with_path(leaf, shapes(model))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mnv3_jax.architectures.spec import Architecture, Block
-from mnv3_jax.models import convolutions
+from mnv3_jax.models import batch_norm, convolutions
 
 # the name of the axis over devices, where a step is mapped over them
 AXIS = "devices"
@@ -58,8 +58,20 @@ FUNCTIONS = {
 }
 
 
+def param(module, name, initializer, shape):
+  """module.param(...), which would trace the initializer at every application, only to compare shapes."""
+  if not module.has_variable("params", name):
+    return module.param(name, initializer, shape)
+  value = module.get_variable("params", name)
+  if value.shape != tuple(shape):
+    raise ValueError(f"{'/'.join(module.path)}/{name} has shape {value.shape}; the architecture asks for {tuple(shape)}")
+  return value
+
+
 class BatchNorm(nn.Module):
-  """Batch norm over batch and space with statistics of one device, of groups of `group` images on it, or of all devices (-1).
+  """Batch norm over batch and space, and the activation after it.
+
+  Statistics are those of one device, of groups of `group` images on it, or of all devices (-1).
 
   Collections: params scale, bias (C,); batch_stats mean, var (C,), all float32. In training the moving statistics take
   `momentum` times their old value. var is the biased one.
@@ -67,17 +79,20 @@ class BatchNorm(nn.Module):
 
   momentum: float
   epsilon: float
+  activation: str = "linear"
   group: int = 0
+  formulation: str = "auto"
 
   @nn.compact
   def __call__(self, x_bhwc, train):
     channels = (x_bhwc.shape[-1],)
-    scale = self.param("scale", nn.initializers.ones, channels)
-    bias = self.param("bias", nn.initializers.zeros, channels)
+    scale = param(self, "scale", nn.initializers.ones, channels)
+    bias = param(self, "bias", nn.initializers.zeros, channels)
     mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
     var = self.variable("batch_stats", "var", jnp.ones, channels)
+    activation = FUNCTIONS[self.activation]
     if not train:
-      return _normalise(x_bhwc, mean.value, var.value, scale, bias, self.epsilon)
+      return batch_norm.normalise(x_bhwc, mean.value, var.value, scale, bias, self.epsilon, activation)
     batch = x_bhwc.shape[0]
     group = self.group if self.group > 0 else batch
     if batch % group:
@@ -86,21 +101,19 @@ class BatchNorm(nn.Module):
     one = group == batch
     x = x_bhwc if one else x_bhwc.reshape(batch // group, group, *x_bhwc.shape[1:])
     axes = (0, 1, 2) if one else (1, 2, 3)
-    x32 = x.astype(jnp.float32)
-    m, squares = x32.mean(axes, keepdims=True), jnp.square(x32).mean(axes, keepdims=True)
-    if self.group == EVERYWHERE:
-      m, squares = lax.pmean((m, squares), AXIS)
-    v = jnp.maximum(squares - jnp.square(m), 0)
+    if self.formulation == "auto" and self.group != EVERYWHERE:
+      y, m, v = batch_norm.by_batch(x, scale, bias, axes, self.epsilon, activation)
+    else:
+      m, squares = batch_norm.moments(x, axes)
+      if self.group == EVERYWHERE:
+        m, squares = lax.pmean((m, squares), AXIS)
+      v = batch_norm.variance(m, squares)
+      y = batch_norm.normalise(x, m, v, scale, bias, self.epsilon, activation)
     if not self.is_initializing():
       keep = self.momentum
       mean.value = keep * mean.value + (1 - keep) * m.reshape(-1, *channels).mean(0)
       var.value = keep * var.value + (1 - keep) * v.reshape(-1, *channels).mean(0)
-    return _normalise(x, m, v, scale, bias, self.epsilon).reshape(x_bhwc.shape)
-
-
-def _normalise(x, mean, var, scale, bias, epsilon):
-  factor = scale * lax.rsqrt(var + epsilon)
-  return ((x.astype(jnp.float32) - mean) * factor + bias).astype(x.dtype)
+    return y.reshape(x_bhwc.shape)
 
 
 class ConvNorm(nn.Module):
@@ -125,7 +138,7 @@ class ConvNorm(nn.Module):
   def __call__(self, x_bhwc, train):
     channels = 1 if self.kind == "depthwise" else x_bhwc.shape[-1]
     shape = (self.kernel, self.kernel, channels, self.features)
-    w = self.param("kernel", nn.initializers.truncated_normal(0.09), shape).astype(x_bhwc.dtype)
+    w = param(self, "kernel", nn.initializers.truncated_normal(0.09), shape).astype(x_bhwc.dtype)
     if self.kind == "pointwise":
       x = convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation)
     elif self.kind == "depthwise":
@@ -139,8 +152,9 @@ class ConvNorm(nn.Module):
       )
     else:
       x = convolutions.convolution(x_bhwc, w, stride=self.stride, padding=self.net.padding)
-    norm = BatchNorm(self.net.bn_momentum, self.net.bn_epsilon, self.compute.bn_group, name="bn")
-    return FUNCTIONS[self.activation](norm(x, train))
+    net, compute = self.net, self.compute
+    norm = BatchNorm(net.bn_momentum, net.bn_epsilon, self.activation, compute.bn_group, compute.formulation, name="bn")
+    return norm(x, train)
 
 
 class Biased(nn.Module):
@@ -152,8 +166,8 @@ class Biased(nn.Module):
   @nn.compact
   def __call__(self, x_bhwc):
     shape = (1, 1, x_bhwc.shape[-1], self.features)
-    w = self.param("kernel", nn.initializers.truncated_normal(0.09), shape).astype(x_bhwc.dtype)
-    b = self.param("bias", nn.initializers.zeros, (self.features,)).astype(x_bhwc.dtype)
+    w = param(self, "kernel", nn.initializers.truncated_normal(0.09), shape).astype(x_bhwc.dtype)
+    b = param(self, "bias", nn.initializers.zeros, (self.features,)).astype(x_bhwc.dtype)
     return convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation) + b
 
 

@@ -21,7 +21,7 @@ from mnv3_jax.architectures import cost, rows
 from mnv3_jax.data.prefetch import ahead
 from mnv3_jax.errors import LostPeer, StartAgain, StoppedForGood, WrongUse, first_line
 from mnv3_jax.models.initialize import initialize
-from mnv3_jax.report import plots, progress
+from mnv3_jax.report import progress
 from mnv3_jax.report.run_directory import RunDirectory
 from mnv3_jax.training import hosts, parallel, start, state as states, traces
 from mnv3_jax.training.checkpoints import Checkpoints, Damaged
@@ -342,6 +342,9 @@ class _Run:
     """Draws the learning curve so far, but not all the time."""
     if not hosts.leads() or not (last or time.monotonic() - self.drawn > REDRAWN):
       return
+    # matplotlib is half a second of every start
+    from mnv3_jax.report import plots
+
     title = f"{self.job.architecture.name} on {self.config.data.dataset}"
     plots.learning_curve(self.run.metrics(), self.run.path / "learning_curve.png", title)
     self.drawn = time.monotonic()

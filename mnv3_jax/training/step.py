@@ -66,7 +66,9 @@ def train_step(model, task, optimizer, *, ema, seed, axis, accumulate=1):
     gradient, statistics, sums = (accumulated if accumulate > 1 else gradient_of)(params, statistics, batch, key)
     if asked is not None:
       sums["stop"] = asked.sum()
-    gradient, statistics = lax.pmean((gradient, statistics), axis)
+    if lax.axis_size(axis) > 1:
+      # on one device alone the CPU would still copy it all
+      gradient, statistics = lax.pmean((gradient, statistics), axis)
     updates, optimizer_state = optimizer.update(gradient, state.optimizer, params)
     variables = {"params": jax.tree.map(lambda p, u: p + u, params, updates), "batch_stats": statistics}
     average = states.averaged(state.ema, variables, state.step, ema) if ema else state.ema

@@ -146,7 +146,7 @@ def test_dropout_is_before_the_logits(tiny):
 
 
 def batch_norm(group, x, momentum=0.9):
-  norm = BatchNorm(momentum, 1e-3, group)
+  norm = BatchNorm(momentum, 1e-3, group=group)
   variables = norm.init(jax.random.key(0), x, False)
   y, changed = norm.apply(variables, x, True, mutable=["batch_stats"])
   return y, changed["batch_stats"]

@@ -1,0 +1,168 @@
+"""Training steps and inference of this project beside stock Flax layers and timm on PyTorch, interleaved in one run.
+
+python benchmarks/speed.py [--cases 64x32,224x16] [--networks mobilenetv3_small,...] [--torch-python PYTHON] [--out FILE.json]
+
+Each contestant is a process of its own, compiled once; then they take turns, one measurement each, for several rounds. Medians,
+quartiles and the median of the ratios round by round are printed and written to FILE.json. A training step is forward, backward
+and RMSProp with L2, float32 or bfloat16, on one batch that stays on the device.
+
+--torch-python names a Python that has torch and timm, where this one has not; without either, PyTorch is left out and said so.
+"""
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent / "contestants"
+NETWORKS = ("mobilenetv3_small", "mobilenetv3_large", "mobilenetv2", "mnasnet_a1")
+# name: (file, what it adds to the case)
+CONTESTANTS = {
+  "ours": ("ours.py", {}),
+  "stock Flax": ("stock_flax.py", {}),
+  "PyTorch": ("pytorch.py", {}),
+  "PyTorch, compiled": ("pytorch.py", {"compile": True}),
+}
+SECONDS = 0.7
+
+
+class Contestant:
+  """A running contestant."""
+
+  def __init__(self, name, case, python):
+    file, more = CONTESTANTS[name]
+    self.name, self.log = name, []
+    self.process = subprocess.Popen(
+      [python, str(HERE / file), json.dumps(case | more)],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE if not os.environ.get("LOUD") else None,
+      text=True,
+      env={**os.environ, "PYTHONPATH": str(HERE.parent.parent)},
+    )
+    first = self.process.stdout.readline()
+    if not first:
+      raise RuntimeError(f"{name} ended: {(self.process.stderr.read() or '').strip().splitlines()[-1:]}")
+    self.about = json.loads(first)
+    self.calls, self.seconds = 1, []
+    self.calls = max(1, round(SECONDS / min(self.measure(), self.measure())))
+
+  def measure(self):
+    """Seconds of a call."""
+    print(self.calls, file=self.process.stdin, flush=True)
+    return float(self.process.stdout.readline()) / self.calls
+
+  def close(self):
+    """Ends it; its peak memory in GiB."""
+    self.process.stdin.close()
+    memory = float(self.process.stdout.readline())
+    self.process.wait()
+    return memory
+
+
+def pythons(given):
+  """{contestant: its Python}, of those that can run here."""
+  found = {}
+  for name, (file, _) in CONTESTANTS.items():
+    if name not in given.contestants:
+      continue
+    python = given.torch_python if file == "pytorch.py" else sys.executable
+    if file == "pytorch.py" and subprocess.run([python, "-c", "import torch"], capture_output=True).returncode:
+      print(f"{name} is left out: {python} has no torch (--torch-python names another)")
+      continue
+    found[name] = python
+  return found
+
+
+def compare(case, python_of, rounds):
+  """{contestant: figures} of one case."""
+  running, figures = [], {}
+  try:
+    for name, python in python_of.items():
+      try:
+        running.append(Contestant(name, case, python))
+      except RuntimeError as error:
+        print(f"  {error}", flush=True)
+    if len({c.about["params"] for c in running}) > 1:
+      raise SystemExit(f"not the same network: {[(c.name, c.about['params']) for c in running]}")
+    for _ in range(rounds):
+      for contestant in running:
+        contestant.seconds.append(contestant.measure())
+  finally:
+    for contestant in running:
+      with contextlib.suppress(ValueError, OSError):
+        contestant.about["peak_memory_gib"] = round(contestant.close(), 2)
+  first = running[0].seconds
+  for c in running:
+    low, median, high = np.percentile(c.seconds, (25, 50, 75)) * 1000
+    figures[c.name] = {
+      "ms": round(median, 3),
+      "ms_quartiles": [round(low, 3), round(high, 3)],
+      "images_per_second": round(case["batch"] / median * 1000, 1),
+      "times_ours": round(float(np.median(np.divide(c.seconds, first))), 3),
+      **c.about,
+    }
+  return figures
+
+
+def machine():
+  """What all this ran on."""
+  model = platform.processor() or platform.machine()
+  with contextlib.suppress(OSError):
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+  return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "system": platform.system(), "python": platform.python_version()}
+
+
+def table(results):
+  """The results in Markdown: milliseconds of ours, and how many times as long the others take."""
+  names = [n for n in CONTESTANTS if any(n in r["figures"] for r in results)]
+  lines = ["| network | px | batch | | ours, ms | images/s | " + " | ".join(f"{n}, × ours" for n in names[1:]) + " |"]
+  lines.append("|---" * (5 + len(names)) + "|")
+  for r in results:
+    case, figures = r["case"], r["figures"]
+    low, high = figures["ours"]["ms_quartiles"]
+    cells = [case["network"], case["resolution"], case["batch"], {"train": "training step"}.get(case["kind"], case["kind"])]
+    cells += [f"{figures['ours']['ms']:.1f} ({low:.1f} to {high:.1f})", f"{figures['ours']['images_per_second']:,.0f}"]
+    cells += [f"{figures[n]['times_ours']:.2f}" if n in figures else "" for n in names[1:]]
+    lines.append("| " + " | ".join(map(str, cells)) + " |")
+  return "\n".join(lines)
+
+
+def main():
+  """The command line."""
+  options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  options.add_argument("--networks", default=",".join(NETWORKS))
+  options.add_argument("--cases", default="64x32,224x16", help="resolution x batch, separated by commas")
+  options.add_argument("--kinds", default="train,inference")
+  options.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+  options.add_argument("--rounds", type=int, default=9)
+  options.add_argument("--contestants", default=";".join(CONTESTANTS), help="separated by semicolons, ours first")
+  options.add_argument("--torch-python", default=sys.executable)
+  options.add_argument("--out", type=pathlib.Path, help="JSON to write")
+  given = options.parse_args()
+  given.contestants = given.contestants.split(";")
+  python_of, results = pythons(given), []
+  for network in given.networks.split(","):
+    for kind in given.kinds.split(","):
+      for text in given.cases.split(","):
+        resolution, batch = map(int, text.split("x"))
+        case = {"network": network, "kind": kind, "resolution": resolution, "batch": batch, "dtype": given.dtype}
+        print(f"{network}, {kind}, {resolution} px, batch {batch} ...", file=sys.stderr, flush=True)
+        results.append({"case": case, "figures": compare(case, python_of, given.rounds)})
+        print("  " + ", ".join(f"{n} {f['ms']:.1f} ms" for n, f in results[-1]["figures"].items()), file=sys.stderr, flush=True)
+        if given.out:
+          written = {"date": str(datetime.date.today()), "machine": machine(), "results": results}
+          given.out.write_text(json.dumps(written, indent=1) + "\n")
+  print(table(results))
+
+
+if __name__ == "__main__":
+  main()

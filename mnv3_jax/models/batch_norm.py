@@ -1,0 +1,85 @@
+"""Batch norm and the activation after it as one function, with a gradient of its own.
+
+What autodiff saves for the gradient of `activation((x - mean) / sqrt(var + epsilon) * scale + bias)` is several maps of x's size.
+Here it is x alone: the rest is computed again, which costs nothing beside reading memory. Forward reads x twice (its statistics,
+then the result), backward reads x and the incoming gradient twice (two sums per channel, then the result).
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+def normalise(x, mean, var, scale, bias, epsilon, activation):
+  """activation((x - mean) / sqrt(var + epsilon) * scale + bias), of x's dtype; what it is computed in is float32."""
+  factor = scale * lax.rsqrt(var + epsilon)
+  return activation(_wide(x) * factor + (bias - mean * factor)).astype(x.dtype)
+
+
+def moments(x, axes):
+  """Means of x and of its square over `axes`, kept as axes of size one, in float32."""
+  x = _wide(x)
+  return x.mean(axes, keepdims=True), jnp.square(x).mean(axes, keepdims=True)
+
+
+def variance(mean, squares):
+  """The biased variance of moments."""
+  return jnp.maximum(squares - jnp.square(mean), 0)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def by_batch(x, scale, bias, axes, epsilon, activation):
+  """normalise() by the statistics of x itself.
+
+  Args:
+    x: (..., channels).
+    scale, bias: (channels,) float32.
+    axes: of x, those that share statistics.
+    epsilon: added to the variance.
+    activation: a function of one map, element by element.
+
+  Returns:
+    (y, mean, variance): y as x, the others with axes of size one. No gradient flows through mean and variance as outputs.
+    Reverse mode only.
+  """
+  return _forward(x, scale, bias, axes, epsilon, activation)[0]
+
+
+def _forward(x, scale, bias, axes, epsilon, activation):
+  mean, squares = moments(x, axes)
+  var = variance(mean, squares)
+  return (normalise(x, mean, var, scale, bias, epsilon, activation), mean, var), (x, mean, var, scale, bias)
+
+
+def _backward(axes, epsilon, activation, saved, gradients):
+  x, mean, var, scale, bias = saved
+  inverse = lax.rsqrt(var + epsilon)
+  factor = scale * inverse
+  shift = bias - mean * factor
+
+  def before_activation(x, g):
+    _, back = jax.vjp(activation, x * factor + shift)
+    return back(g)[0]
+
+  # a barrier before each pass: XLA would find what they share with each other and with the forward pass, and keep it in memory
+  first = [_wide(a) for a in lax.optimization_barrier((x, gradients[0]))]
+  g = before_activation(*first)
+  sum_g, sum_gx = g.sum(axes, keepdims=True), (g * first[0]).sum(axes, keepdims=True)
+  sum_gx = (sum_gx - mean * sum_g) * inverse
+  count = x.size // sum_g.size
+  slope = -factor * inverse * sum_gx / count
+  constant = -factor * sum_g / count - slope * mean
+  second = [_wide(a) for a in lax.optimization_barrier((x, gradients[0], sum_gx))[:2]]
+  dx = factor * before_activation(*second) + slope * second[0] + constant
+  channels = tuple(range(x.ndim - 1))
+  return dx.astype(x.dtype), sum_gx.sum(channels), sum_g.sum(channels)
+
+
+by_batch.defvjp(_forward, _backward)
+
+
+def _wide(x):
+  """bfloat16 is computed in float32."""
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
