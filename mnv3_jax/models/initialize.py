@@ -15,7 +15,7 @@ def shapes(model):
   """The variables of a Classifier as jax.ShapeDtypeStructs."""
   a = model.net
   x = jax.ShapeDtypeStruct((1, a.resolution, a.resolution, a.in_channels), jnp.float32)
-  return jax.eval_shape(model.init, jax.random.key(0), x)
+  return jax.eval_shape(lambda x: model.init({}, x), x)
 
 
 def initialize(model, seed):

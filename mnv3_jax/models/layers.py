@@ -59,9 +59,14 @@ FUNCTIONS = {
 
 
 def param(module, name, initializer, shape):
-  """module.param(...), which would trace the initializer at every application, only to compare shapes."""
+  """module.param(...) without its cost: it traces the initializer at every application, only to compare shapes.
+
+  Where there is no "params" rng, shapes are wanted and not numbers (initialize.py): zeros.
+  """
   if not module.has_variable("params", name):
-    return module.param(name, initializer, shape)
+    if module.has_rng("params"):
+      return module.param(name, initializer, shape)
+    module.put_variable("params", name, jnp.zeros(shape))
   value = module.get_variable("params", name)
   if value.shape != tuple(shape):
     raise ValueError(f"{'/'.join(module.path)}/{name} has shape {value.shape}; the architecture asks for {tuple(shape)}")

@@ -14,7 +14,6 @@ import jax
 import numpy as np
 import optax
 import orbax.checkpoint
-from jax import numpy as jnp
 
 import mnv3_jax
 from mnv3_jax.architectures import cost, rows
@@ -135,6 +134,8 @@ class _Run:
     self.rate = schedule(
       config.optim, batch_size=config.train.batch_size, steps_per_epoch=self.plan.per_epoch, total_steps=self.plan.total
     )
+    # one operation at a time would be compiled one at a time
+    self.rate_at = jax.jit(self.rate)
     self.optimizer = optimizer(config.optim, self.rate, rows.factors(job.architecture, config.optim.lr_groups))
     self.evaluator = Evaluator(job, self.devices, config.evaluate.batch_size)
     # what a checkpoint carries besides arrays; as the leading process has it
@@ -300,7 +301,7 @@ class _Run:
     values = self.job.task.figures(sums)
     images = values.pop("count")
     values["objective"] = sums["objective"] / images
-    values["lr"] = float(self.rate(jnp.asarray(step - 1)))
+    values["lr"] = float(self.rate_at(step - 1))
     now = time.monotonic()
     spent = max(now - self.logged, 1e-9)
     waiting = min(self.clock.idle() / spent, 1.0)
