@@ -34,13 +34,15 @@ SECONDS = 0.7
 
 
 class Contestant:
-  """A running contestant."""
+  """A running contestant: a file of contestants/, its case, and the Python that runs it.
 
-  def __init__(self, name, case, python):
-    file, more = CONTESTANTS[name]
-    self.name, self.log = name, []
+  ahead: calls whose work may be done before they are asked for; as many come before each measurement, unmeasured.
+  """
+
+  def __init__(self, name, file, case, python, ahead=0):
+    self.name, self.ahead = name, ahead
     self.process = subprocess.Popen(
-      [python, str(HERE / file), json.dumps(case | more)],
+      [python, str(HERE / file), json.dumps(case)],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE if not os.environ.get("LOUD") else None,
@@ -56,8 +58,24 @@ class Contestant:
 
   def measure(self):
     """Seconds of a call."""
-    print(self.calls, file=self.process.stdin, flush=True)
-    return float(self.process.stdout.readline()) / self.calls
+    if self.ahead:
+      self._asked(self.ahead)
+    return self._asked(self.calls) / self.calls
+
+  def _asked(self, calls):
+    print(calls, file=self.process.stdin, flush=True)
+    return float(self.process.stdout.readline())
+
+  def figures(self, batch, first):
+    """What was measured of calls that are `batch` images each; `first` is the contestant that the others are compared with."""
+    low, median, high = np.percentile(self.seconds, (25, 50, 75)) * 1000
+    return {
+      "ms": round(median, 3),
+      "ms_quartiles": [round(low, 3), round(high, 3)],
+      "images_per_second": round(batch / median * 1000, 1),
+      "times_ours": round(float(np.median(np.divide(self.seconds, first.seconds))), 3),
+      **self.about,
+    }
 
   def close(self):
     """Ends it; its peak memory in GiB."""
@@ -83,33 +101,34 @@ def pythons(given):
 
 def compare(case, python_of, rounds):
   """{contestant: figures} of one case."""
-  running, figures = [], {}
+  running = []
   try:
     for name, python in python_of.items():
       try:
-        running.append(Contestant(name, case, python))
+        file, more = CONTESTANTS[name]
+        running.append(Contestant(name, file, case | more, python))
       except RuntimeError as error:
         print(f"  {error}", flush=True)
     if len({c.about["params"] for c in running}) > 1:
       raise SystemExit(f"not the same network: {[(c.name, c.about['params']) for c in running]}")
-    for _ in range(rounds):
-      for contestant in running:
-        contestant.seconds.append(contestant.measure())
+    take_turns(running, rounds)
   finally:
+    end(running)
+  return {c.name: c.figures(case["batch"], running[0]) for c in running}
+
+
+def take_turns(running, rounds):
+  """Measures each of the contestants, `rounds` times."""
+  for _ in range(rounds):
     for contestant in running:
-      with contextlib.suppress(ValueError, OSError):
-        contestant.about["peak_memory_gib"] = round(contestant.close(), 2)
-  first = running[0].seconds
-  for c in running:
-    low, median, high = np.percentile(c.seconds, (25, 50, 75)) * 1000
-    figures[c.name] = {
-      "ms": round(median, 3),
-      "ms_quartiles": [round(low, 3), round(high, 3)],
-      "images_per_second": round(case["batch"] / median * 1000, 1),
-      "times_ours": round(float(np.median(np.divide(c.seconds, first))), 3),
-      **c.about,
-    }
-  return figures
+      contestant.seconds.append(contestant.measure())
+
+
+def end(running):
+  """Ends contestants; their peak memory becomes known."""
+  for contestant in running:
+    with contextlib.suppress(ValueError, OSError):
+      contestant.about["peak_memory_gib"] = round(contestant.close(), 2)
 
 
 def machine():

@@ -29,7 +29,7 @@ def serve(call, wait, **about):
   for _ in range(3):
     call()
     wait()
-  about["first_calls_s"] = round(time.perf_counter() - began, 2)
+  about["warm_up_s"] = round(time.perf_counter() - began, 2)
   print(json.dumps(about), file=answers, flush=True)
   for line in sys.stdin:
     began = time.perf_counter()

@@ -40,7 +40,9 @@ def main():
   if case["kind"] == "inference":
     placed, apply = jax.device_put(variables), jax.jit(model.apply)
     last = []
-    line.serve(lambda: last.__setitem__(slice(None), [apply(placed, batch["image"])]), lambda: jax.block_until_ready(last), **about)
+    line.serve(
+      lambda: last.__setitem__(slice(None), [apply(placed, batch["image"])]), lambda: jax.block_until_ready(last), **about
+    )
     return
   config = base()
   rule = optimizer(config.optim, lambda step: 1e-3)

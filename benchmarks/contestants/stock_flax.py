@@ -84,7 +84,9 @@ def main():
     return {"params": optax.apply_updates(variables["params"], updates), **changed}, state, jax.random.split(key)[0]
 
   carried = [variables, jax.jit(rule.init)(variables["params"]), jax.random.key(0)]
-  line.serve(lambda: carried.__setitem__(slice(None), update(*carried, batch)), lambda: jax.block_until_ready(carried[0]), **about)
+  line.serve(
+    lambda: carried.__setitem__(slice(None), update(*carried, batch)), lambda: jax.block_until_ready(carried[0]), **about
+  )
 
 
 if __name__ == "__main__":

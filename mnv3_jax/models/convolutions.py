@@ -1,10 +1,15 @@
 """Depthwise and pointwise convolution: one meaning, the fastest formulation for each backend.
 
-`formulation="plain"` is the grouped or ordinary convolution: what export and other frameworks understand. `"auto"`, the
-default, is the same function computed as the backend likes it. On the CPU that matters: XLA's grouped convolution there is an
-order of magnitude slower forward, and more in its gradient, than sums of shifted slices.
+- "plain": the grouped or ordinary convolution. What export and other frameworks understand, and cuDNN and the TPU have kernels
+  for.
+- "shifted": a depthwise convolution as a sum of shifted slices, with a gradient of its own: for the input one dense sum of shifts
+  for each phase of the stride, for the weight all taps in one reduction. A pointwise one as a matrix product.
+- "auto", the default: what FASTEST says of the backend.
 
-The custom gradient is reverse-mode only; forward-mode (`jax.jvp`) works with formulation="plain".
+On the CPU that matters: XLA's grouped convolution there is an order of magnitude slower forward, and more in its gradient.
+benchmarks/convolutions.py measures all formulations, by shape, on whatever backend there is.
+
+The gradient of "shifted" is reverse-mode only; forward-mode (`jax.jvp`) works with "plain".
 """
 
 import dataclasses
@@ -17,13 +22,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-FORMULATIONS = ("auto", "plain")
+FORMULATIONS = ("auto", "plain", "shifted")
+# By backend, since on the CPU the same one wins at every shape and dtype measured (benchmarks/results/convolutions_cpu.md).
+# TPU: plain, not measured: XLA lowers a grouped convolution of one channel a group to the vector unit, where shifted slices along
+# the second-minor dimension would cost a relayout each. GPU: plain, not measured.
+FASTEST = {"cpu": "shifted"}
 
 
-def _is_plain(formulation):
+def chosen(formulation):
+  """The formulation that "auto" is on the default backend; another one is itself.
+
+  It is chosen where a function is traced: every formulation is right everywhere, and fast on its own backend.
+  """
   if formulation not in FORMULATIONS:
     raise ValueError(f"formulation = {formulation!r} is not possible; choose one of {', '.join(FORMULATIONS)}")
-  return formulation == "plain"
+  return FASTEST.get(jax.default_backend(), "plain") if formulation == "auto" else formulation
 
 
 def pads(size, kernel, stride, dilation, padding):
@@ -65,7 +78,7 @@ def convolution(x_bhwc, w_hwio, *, stride=1, dilation=1, padding="same", groups=
 
 def pointwise(x_bhwc, w_11io, *, formulation="auto"):
   """1x1 convolution of stride 1: (batch, height, width, in) and (1, 1, in, out) to (batch, height, width, out)."""
-  if _is_plain(formulation) or not _on_cpu():
+  if chosen(formulation) == "plain":
     return convolution(x_bhwc, w_11io)
   *where, channels = x_bhwc.shape
   product = lax.dot(lax.reshape(x_bhwc, (math.prod(where), channels)), lax.squeeze(w_11io, (0, 1)))
@@ -80,21 +93,16 @@ def depthwise(x_bhwc, w_hw1c, *, stride=1, dilation=1, padding="same", formulati
     w_hw1c: kernel (k, k, 1, channels), k odd.
     stride, dilation: of both axes.
     padding: "same" or "symmetric".
-    formulation: "auto" or "plain".
+    formulation: one of FORMULATIONS.
 
   Returns:
     (batch, ceil(height / stride), ceil(width / stride), channels), of x's dtype.
   """
-  if _is_plain(formulation) or not _on_cpu():
+  if chosen(formulation) == "plain":
     groups = x_bhwc.shape[-1]
     return convolution(x_bhwc, w_hw1c, stride=stride, dilation=dilation, padding=padding, groups=groups)
   axes = tuple(_Axis(n, w_hw1c.shape[0], stride, dilation, padding) for n in x_bhwc.shape[1:3])
   return _shifted(x_bhwc, lax.squeeze(w_hw1c, (2,)), axes)
-
-
-def _on_cpu():
-  """Which formulation "auto" is, chosen where a function is traced: every one is right everywhere, and fast on its own."""
-  return jax.default_backend() == "cpu"
 
 
 @dataclasses.dataclass(frozen=True)

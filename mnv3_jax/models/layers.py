@@ -106,7 +106,7 @@ class BatchNorm(nn.Module):
     one = group == batch
     x = x_bhwc if one else x_bhwc.reshape(batch // group, group, *x_bhwc.shape[1:])
     axes = (0, 1, 2) if one else (1, 2, 3)
-    if self.formulation == "auto" and self.group != EVERYWHERE:
+    if self.formulation != "plain" and self.group != EVERYWHERE:
       y, m, v = batch_norm.by_batch(x, scale, bias, axes, self.epsilon, activation)
     else:
       m, squares = batch_norm.moments(x, axes)

@@ -35,7 +35,7 @@ def assert_as_plain(shape, kernel, stride, dilation, padding):
 
   @jax.jit
   def both(x, w, g):
-    return [depthwise_and_gradients(formulation, x, w, g, **row) for formulation in ("auto", "plain")]
+    return [depthwise_and_gradients(formulation, x, w, g, **row) for formulation in ("shifted", "plain")]
 
   for name, a, b in zip(("output", "input gradient", "weight gradient"), *both(x, w, g), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11, err_msg=name)
@@ -64,14 +64,44 @@ def test_depthwise_under_vmap(stride):
 
     return jax.vmap(jax.grad(one))(x)
 
-  np.testing.assert_allclose(loss("auto"), loss("plain"), rtol=1e-10)
+  np.testing.assert_allclose(loss("shifted"), loss("plain"), rtol=1e-10)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_in_a_data_parallel_map(stride):
+  rng = np.random.default_rng(0)
+  mesh = jax.sharding.Mesh(np.array(jax.devices()), ("devices",))
+  x, w = rng.normal(size=(2 * len(jax.devices()), 9, 6, 4)), rng.normal(size=(3, 3, 1, 4))
+
+  def gradient(formulation):
+    def local(x, w):
+      g = jax.grad(lambda w: (convolutions.depthwise(x, w, stride=stride, formulation=formulation) ** 2).sum())(w)
+      return jax.lax.psum(g, "devices")
+
+    split, whole = jax.sharding.PartitionSpec("devices"), jax.sharding.PartitionSpec()
+    return jax.jit(jax.shard_map(local, mesh=mesh, in_specs=(split, whole), out_specs=whole, check_vma=False))(x, w)
+
+  np.testing.assert_allclose(gradient("shifted"), gradient("plain"), rtol=1e-10)
+
+
+def test_forward_mode_is_refused_where_the_gradient_is_ours():
+  x, w = np.ones((1, 4, 4, 2)), np.ones((3, 3, 1, 2))
+  with pytest.raises(TypeError, match="forward-mode"):
+    jax.jvp(lambda w: convolutions.depthwise(x, w, formulation="shifted"), (w,), (w,))
+  jax.jvp(lambda w: convolutions.depthwise(x, w, formulation="plain"), (w,), (w,))
+
+
+def test_auto_is_what_the_backend_likes():
+  assert convolutions.chosen("auto") == convolutions.FASTEST.get(jax.default_backend(), "plain")
+  with pytest.raises(ValueError, match="'fast' is not possible; choose one of auto, plain, shifted"):
+    convolutions.chosen("fast")
 
 
 def test_pointwise_is_the_1x1_convolution():
   rng = np.random.default_rng(0)
   x, w = rng.normal(size=(2, 5, 4, 3)), rng.normal(size=(1, 1, 3, 7))
   results = []
-  for formulation in convolutions.FORMULATIONS:
+  for formulation in ("shifted", "plain"):
     y, back = jax.vjp(lambda x, w, f=formulation: convolutions.pointwise(x, w, formulation=f), x, w)
     results.append((y, *back(np.ones((2, 5, 4, 7)))))
   for a, b in zip(*results, strict=True):

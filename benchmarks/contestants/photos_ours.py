@@ -1,0 +1,37 @@
+"""This project's pipeline on class folders: a contestant of pipeline.py."""
+
+import os
+import time
+
+import line
+
+CASE = line.read_case()
+# before any library counts the cores
+os.sched_setaffinity(0, CASE["cores"])
+
+from mnv3_jax.commands import train  # noqa: E402
+from mnv3_jax.data import datasets, stream  # noqa: E402
+
+
+def main():
+  """The command line."""
+  values = {
+    "data.dataset": "folder",
+    "data.dir": CASE["folder"],
+    "data.eval_split": "test",
+    "data.augment": CASE["augment"],
+    "model.resolution": CASE["resolution"],
+    "train.batch_size": CASE["batch"],
+  }
+  config = train.read_config("configs/imagenet.py:mobilenetv3_small", [f"--config.{k}={v}" for k, v in values.items()])
+  version = stream.tensorflow().__version__
+  began = time.perf_counter()
+  config.data.classes = datasets.complete(config)
+  batches = datasets.open_dataset(config, CASE["resolution"], host=0, hosts=1).train_batches(0)
+  next(batches)
+  about = {"first_batch_s": round(time.perf_counter() - began, 2), "versions": {"tensorflow": version}}
+  line.serve(lambda: next(batches), lambda: None, **about)
+
+
+if __name__ == "__main__":
+  main()
