@@ -1,6 +1,6 @@
 """Formulations of depthwise and pointwise convolutions, by shape: what models/convolutions.py chooses from.
 
-python benchmarks/convolutions.py [--batch 16] [--resolution 224] [--network mobilenetv3_small] [--dtype float32] [--out FILE.md]
+python benchmarks/convolutions.py [--network mobilenetv3_small] [--resolution 224] [--batch 16] [--dtype float32] [--out FILE]
 
 For every different layer of a network: milliseconds of the result and of both gradients (one compiled function each), by every
 formulation of the project, by autodiff of the shifted slices, and by the plain convolution in NCHW; interleaved, medians.

@@ -1,7 +1,7 @@
 """How speed.py talks with a contestant: a process of its own, which may be another Python's.
 
-The contestant prints a line of JSON about itself when it has compiled; then every line that it reads is a number of calls, which
-it makes and answers with the seconds that they took; at the end of its input it prints its peak memory.
+The contestant prints a line of JSON about itself when it has compiled; then every line that it reads is a number of calls,
+which it makes and answers with the seconds that they took; at the end of its input it prints its peak memory.
 """
 
 import json

@@ -3,12 +3,12 @@
 The case may say "formulation": "plain", which is the same code with the backend's own convolutions.
 """
 
-import line
 import jax
+import line
 import numpy as np
 
-from mnv3_jax.architectures.fields import architecture
 from mnv3_jax.architectures import cost
+from mnv3_jax.architectures.fields import architecture
 from mnv3_jax.commands.options import start_jax
 from mnv3_jax.config import base
 from mnv3_jax.models.classifier import Classifier
@@ -38,11 +38,12 @@ def main():
   batch = devices.shard(batch_of(case))
   about = {"params": cost.params(net), "device": jax.devices()[0].device_kind, "versions": {"jax": jax.__version__}}
   if case["kind"] == "inference":
-    placed, apply = jax.device_put(variables), jax.jit(model.apply)
-    last = []
-    line.serve(
-      lambda: last.__setitem__(slice(None), [apply(placed, batch["image"])]), lambda: jax.block_until_ready(last), **about
-    )
+    placed, apply, last = jax.device_put(variables), jax.jit(model.apply), []
+
+    def infer():
+      last[:] = [apply(placed, batch["image"])]
+
+    line.serve(infer, lambda: jax.block_until_ready(last), **about)
     return
   config = base()
   rule = optimizer(config.optim, lambda step: 1e-3)

@@ -13,6 +13,7 @@ os.sched_setaffinity(0, CASE["cores"])
 with contextlib.suppress(RuntimeError):
   library = torch.library.Library("torchvision", "DEF")
   library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+  library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 import torchvision  # noqa: E402
 from torchvision import datasets, transforms  # noqa: E402

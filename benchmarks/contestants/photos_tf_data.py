@@ -1,4 +1,7 @@
-"""A plain tf.data pipeline: shuffled files, decode_and_crop, resize, flip, scale. It cannot be resumed. A contestant of pipeline.py."""
+"""A plain tf.data pipeline: shuffled files, decode_and_crop, resize, flip, scale. A contestant of pipeline.py.
+
+It cannot be resumed, and a photo that cannot be read ends it.
+"""
 
 import os
 import pathlib

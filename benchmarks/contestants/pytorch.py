@@ -14,7 +14,7 @@ with contextlib.suppress(RuntimeError):
   library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
   library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
-import timm  # noqa: E402
+import timm
 
 NAMES = {
   "mobilenetv3_large": "mobilenetv3_large_100",

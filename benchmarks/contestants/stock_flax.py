@@ -1,4 +1,4 @@
-"""The same networks in the layers that Flax has, nn.Conv and nn.BatchNorm, as most would write them: a contestant of speed.py."""
+"""The same networks in the layers that Flax has, nn.Conv and nn.BatchNorm: a contestant of speed.py."""
 
 import flax.linen as nn
 import jax

@@ -1,8 +1,8 @@
 """Batch norm and the activation after it as one function, with a gradient of its own.
 
-What autodiff saves for the gradient of `activation((x - mean) / sqrt(var + epsilon) * scale + bias)` is several maps of x's size.
-Here it is x alone: the rest is computed again, which costs nothing beside reading memory. Forward reads x twice (its statistics,
-then the result), backward reads x and the incoming gradient twice (two sums per channel, then the result).
+What autodiff saves for the gradient of `activation((x - mean) / sqrt(var + epsilon) * scale + bias)` is several maps of x's
+size. Here it is x alone: the rest is computed again, which costs nothing beside reading memory. Forward reads x for its
+statistics and for the result, backward reads x and the incoming gradient for two sums per channel and for the result.
 """
 
 import functools

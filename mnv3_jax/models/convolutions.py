@@ -2,8 +2,8 @@
 
 - "plain": the grouped or ordinary convolution. What export and other frameworks understand, and cuDNN and the TPU have kernels
   for.
-- "shifted": a depthwise convolution as a sum of shifted slices, with a gradient of its own: for the input one dense sum of shifts
-  for each phase of the stride, for the weight all taps in one reduction. A pointwise one as a matrix product.
+- "shifted": a depthwise convolution as a sum of shifted slices, with a gradient of its own: for the input one dense sum of
+  shifts for each phase of the stride, for the weight all taps in one reduction. A pointwise one as a matrix product.
 - "auto", the default: what FASTEST says of the backend.
 
 On the CPU that matters: XLA's grouped convolution there is an order of magnitude slower forward, and more in its gradient.
@@ -24,8 +24,8 @@ from jax import lax
 
 FORMULATIONS = ("auto", "plain", "shifted")
 # By backend, since on the CPU the same one wins at every shape and dtype measured (benchmarks/results/convolutions_cpu.md).
-# TPU: plain, not measured: XLA lowers a grouped convolution of one channel a group to the vector unit, where shifted slices along
-# the second-minor dimension would cost a relayout each. GPU: plain, not measured.
+# TPU: plain, not measured: XLA has a lowering of its own for one channel a group, on the vector unit, and shifted slices would
+# move whole maps across sublanes for every tap. GPU: plain, not measured.
 FASTEST = {"cpu": "shifted"}
 
 
