@@ -7,15 +7,13 @@ so many cores; they take turns. Medians, and the median of the ratios round by r
 """
 
 import argparse
-import datetime
-import json
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 
-from speed import Contestant, end, machine, take_turns
+from speed import Contestant, end, take_turns, write
 from training import photos
 
 CONTESTANTS = {"ours": "photos_ours.py", "tf.data": "photos_tf_data.py", "DataLoader, PIL": "photos_pil.py"}
@@ -56,7 +54,7 @@ def main():
   options.add_argument("--resolution", type=int, default=224)
   options.add_argument("--rounds", type=int, default=7)
   options.add_argument("--torch-python", default=sys.executable, help="a Python that has torch and torchvision")
-  options.add_argument("--out", type=pathlib.Path, help="JSON to write")
+  options.add_argument("--out", type=pathlib.Path, help="JSON to write; other cases that it has stay")
   given = options.parse_args()
   python_of = {"ours": sys.executable, "tf.data": sys.executable}
   if subprocess.run([given.torch_python, "-c", "import torch"], capture_output=True).returncode:
@@ -74,8 +72,7 @@ def main():
         del case["folder"]
         results.append({"case": case, "figures": figures})
         if given.out:
-          written = {"date": str(datetime.date.today()), "machine": machine(), "results": results}
-          given.out.write_text(json.dumps(written, indent=1) + "\n")
+          write(given.out, results)
   print(table(results))
 
 

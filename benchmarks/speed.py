@@ -140,6 +140,16 @@ def machine():
   return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "system": platform.system(), "python": platform.python_version()}
 
 
+def write(path, results):
+  """Writes results; those of other cases that the file has from the same machine stay."""
+  kept, cases = [], [r["case"] for r in results]
+  with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+    before = json.loads(path.read_text())
+    kept = [r for r in before["results"] if before["machine"] == machine() and r["case"] not in cases]
+  written = {"date": str(datetime.date.today()), "machine": machine(), "results": kept + results}
+  path.write_text(json.dumps(written, indent=1) + "\n")
+
+
 def table(results):
   """The results in Markdown: milliseconds of ours, and how many times as long the others take."""
   names = [n for n in CONTESTANTS if any(n in r["figures"] for r in results)]
@@ -165,7 +175,7 @@ def main():
   options.add_argument("--rounds", type=int, default=9)
   options.add_argument("--contestants", default=";".join(CONTESTANTS), help="separated by semicolons, ours first")
   options.add_argument("--torch-python", default=sys.executable)
-  options.add_argument("--out", type=pathlib.Path, help="JSON to write")
+  options.add_argument("--out", type=pathlib.Path, help="JSON to write; other cases that it has stay")
   given = options.parse_args()
   given.contestants = given.contestants.split(";")
   python_of, results = pythons(given), []
@@ -178,8 +188,7 @@ def main():
         results.append({"case": case, "figures": compare(case, python_of, given.rounds)})
         print("  " + ", ".join(f"{n} {f['ms']:.1f} ms" for n, f in results[-1]["figures"].items()), file=sys.stderr, flush=True)
         if given.out:
-          written = {"date": str(datetime.date.today()), "machine": machine(), "results": results}
-          given.out.write_text(json.dumps(written, indent=1) + "\n")
+          write(given.out, results)
   print(table(results))
 
 
