@@ -1,6 +1,6 @@
-"""Images per second of the pipeline alone, the model alone and both, by resolution; memory; and the time to the first step.
+"""Images per second of the pipeline alone, the model alone and both, by resolution; and memory.
 
-python benchmarks/training.py [--resolutions 96,160,224] [--batch 32] [--config configs/imagenet.py:mobilenetv3_small] [--start]
+python benchmarks/training.py [--resolutions 96,160,224] [--batch 32] [--config configs/imagenet.py:mobilenetv3_small]
 
 The photos are 500 x 375 crops of the portrait that matplotlib ships, as JPEG files in class folders. The three kinds of
 measurement take turns, several rounds; medians are printed. On an accelerator, raise --batch.
@@ -12,10 +12,7 @@ import itertools
 import os
 import pathlib
 import resource
-import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 
@@ -46,13 +43,9 @@ def main():
   options.add_argument("--rounds", type=int, default=5)
   options.add_argument("--seconds", type=float, default=3, help="of each measurement")
   options.add_argument("--dtype", default="float32")
-  options.add_argument("--start", action="store_true", help="measure the time to the first step, cold and warm, instead")
   given = options.parse_args()
   with tempfile.TemporaryDirectory() as folder:
     photos(pathlib.Path(folder))
-    if given.start:
-      starts(given, folder)
-      return
     start_jax()
     print(f"{jax.device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores, batch {given.batch}, {given.dtype}")
     print("| px | pipeline, images/s | model | both | host waits for data |\n|---|---|---|---|---|")
@@ -151,25 +144,6 @@ def timed(work, given):
   began = time.monotonic()
   n = next(i for i in itertools.count(1) if work() is not None and time.monotonic() - began > given.seconds)
   return n * given.batch / (time.monotonic() - began)
-
-
-def starts(given, folder):
-  """Prints the seconds from the command to its first step, with an empty cache of compiled functions and with a full one."""
-  resolution = int(given.resolutions.split(",")[-1])
-  for name, more in (("files", []), ("fake data", ["--config.data.fake=True"])):
-    with tempfile.TemporaryDirectory() as cache:
-      for kind in ("cold", "warm", "warm"):
-        workdir = pathlib.Path(folder) / "run"
-        command = [sys.executable, "-m", "mnv3_jax", "train", "--config", given.config, "--workdir", str(workdir), *more]
-        command += [*overrides(given, folder, resolution), "--config.train.steps=3", "--config.train.log_every=1"]
-        began = time.monotonic()
-        with subprocess.Popen(
-          command, env={**os.environ, "XDG_CACHE_HOME": cache}, stdout=subprocess.PIPE, text=True
-        ) as process:
-          first = next(time.monotonic() - began for line in process.stdout if line.startswith("step 1/"))
-          process.stdout.read()
-        print(f"{name}, {kind}: {first:.1f} s to the first step", flush=True)
-        shutil.rmtree(workdir)
 
 
 if __name__ == "__main__":

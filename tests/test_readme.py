@@ -18,8 +18,10 @@ from safetensors.numpy import save_file
 from mnv3_jax.weights import sources
 
 sys.path.insert(0, str(ROOT / "experiments"))
+sys.path.insert(0, str(ROOT / "benchmarks"))
 import demo
 import fine_tuning
+import tables
 
 README = (ROOT / "README.md").read_text()
 
@@ -108,6 +110,12 @@ def test_the_pip_lines_name_extras_that_jax_has():
 def test_the_tables_are_those_of_kept_runs():
   assert demo.rendered(README) == README, "run: python experiments/demo.py"
   assert fine_tuning.rendered(README) == README, "run: python experiments/fine_tuning.py"
+
+
+@pytest.mark.parametrize("place", tables.PLACES, ids=lambda place: place.parent.name)
+def test_the_tables_of_speed_are_those_of_kept_measurements(place):
+  text = place.read_text()
+  assert "<!-- from benchmarks/" in text and tables.rendered(text) == text, "run: python benchmarks/tables.py"
 
 
 def test_the_counts_are_the_values():

@@ -1,0 +1,38 @@
+"""The programs of benchmarks/ run; what they measure is not looked at."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+
+def run(*words):
+  done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
+  assert done.returncode == 0, done.stderr[-2000:]
+  return done.stdout
+
+
+@pytest.mark.slow
+def test_speed_beside_stock_flax(tmp_path):
+  out = tmp_path / "speed.json"
+  words = ["--networks", "mobilenetv3_small", "--contestants", "ours;stock Flax", "--rounds", "1"]
+  for kind in ("inference", "train"):
+    said = run("benchmarks/speed.py", *words, "--cases", "32x2", "--kinds", kind, "--out", str(out))
+    assert "| mobilenetv3_small | 32 | 2 |" in said
+  # the second run keeps what the first has written; speed.py itself compares the counts of parameters
+  assert [r["case"]["kind"] for r in json.loads(out.read_text())["results"]] == ["inference", "train"]
+
+
+@pytest.mark.slow
+def test_pipeline_beside_tf_data():
+  said = run("benchmarks/pipeline.py", "--cores", "1", "--augment", "crop_flip", "--rounds", "1", "--batch", "8")
+  assert "| crop_flip | 1 | ours |" in said and "| crop_flip | 1 | tf.data |" in said
+
+
+@pytest.mark.slow
+def test_convolutions_by_formulation(tmp_path):
+  run("benchmarks/convolutions.py", "--resolution", "32", "--batch", "2", "--rounds", "1", "--out", str(tmp_path / "table.md"))
+  lines = (tmp_path / "table.md").read_text().splitlines()
+  assert sum(line.startswith("| depthwise") for line in lines) >= 9 and all("**" in line for line in lines[4:])
