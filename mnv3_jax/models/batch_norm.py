@@ -14,8 +14,8 @@ from jax import lax
 
 def normalise(x, mean, var, scale, bias, epsilon, activation):
   """activation((x - mean) / sqrt(var + epsilon) * scale + bias), of x's dtype; what it is computed in is float32."""
-  factor = scale * lax.rsqrt(var + epsilon)
-  return activation(_wide(x) * factor + (bias - mean * factor)).astype(x.dtype)
+  # the mean first: where the variance is tiny, x and the mean times a large factor would lose what they differ by
+  return activation((_wide(x) - mean) * (scale * lax.rsqrt(var + epsilon)) + bias).astype(x.dtype)
 
 
 def moments(x, axes):

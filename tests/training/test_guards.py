@@ -100,6 +100,7 @@ def bytes_accessed():
   return lowered()[0].compile().cost_analysis()["bytes accessed"]
 
 
+@pytest.mark.slow
 def test_the_step_touches_no_more_memory():
   version = ".".join(jax.__version__.split(".")[:2])
   golden = json.loads(GOLDEN.read_text())
