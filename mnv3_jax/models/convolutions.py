@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 
 FORMULATIONS = ("auto", "plain", "shifted")
-# By backend, since on the CPU the same one wins at every shape and dtype measured (benchmarks/results/convolutions_cpu.md).
+# By backend, since on the CPU the same one wins at every shape measured, in float32 (benchmarks/results/convolutions_cpu.md).
 # TPU: plain, not measured: XLA has a lowering of its own for one channel a group, on the vector unit, and shifted slices would
 # move whole maps across sublanes for every tap. GPU: plain, not measured.
 FASTEST = {"cpu": "shifted"}
