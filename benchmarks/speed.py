@@ -16,10 +16,13 @@ import json
 import os
 import pathlib
 import platform
+import re
 import subprocess
 import sys
 
 import numpy as np
+
+from mnv3_jax.architectures.spec import nearest
 
 HERE = pathlib.Path(__file__).parent / "contestants"
 NETWORKS = ("mobilenetv3_small", "mobilenetv3_large", "mobilenetv2", "mnasnet_a1")
@@ -109,6 +112,8 @@ def compare(case, python_of, rounds):
         running.append(Contestant(name, file, case | more, python))
       except RuntimeError as error:
         print(f"  {error}", flush=True)
+    if "ours" not in [c.name for c in running]:
+      raise SystemExit("ours, which the others are compared with, did not start")
     if len({c.about["params"] for c in running}) > 1:
       raise SystemExit(f"not the same network: {[(c.name, c.about['params']) for c in running]}")
     take_turns(running, rounds)
@@ -165,24 +170,45 @@ def table(results):
   return "\n".join(lines)
 
 
+def several(allowed, by=","):
+  """argparse type: some of `allowed`."""
+
+  def parse(text):
+    names = text.split(by)
+    for name in names:
+      if name not in allowed:
+        raise argparse.ArgumentTypeError(f"{name!r} is not possible; {nearest(name, allowed)}")
+    return names
+
+  return parse
+
+
+def cases(text):
+  """argparse type: 64x32,224x16 as [(64, 32), (224, 16)]."""
+  found = re.findall(r"(?:^|,)(\d+)x(\d+)(?=,|$)", text)
+  if len(found) != text.count(",") + 1:
+    raise argparse.ArgumentTypeError(f"{text!r} is not possible; an example is 64x32,224x16")
+  return [(int(resolution), int(batch)) for resolution, batch in found]
+
+
 def main():
   """The command line."""
   options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  options.add_argument("--networks", default=",".join(NETWORKS))
-  options.add_argument("--cases", default="64x32,224x16", help="resolution x batch, separated by commas")
-  options.add_argument("--kinds", default="train,inference")
+  options.add_argument("--networks", type=several(NETWORKS), default=NETWORKS, help="separated by commas")
+  options.add_argument("--cases", type=cases, default="64x32,224x16", help="resolution x batch, separated by commas")
+  options.add_argument("--kinds", type=several(("train", "inference")), default="train,inference")
   options.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
   options.add_argument("--rounds", type=int, default=9)
-  options.add_argument("--contestants", default=";".join(CONTESTANTS), help="separated by semicolons, ours first")
+  options.add_argument(
+    "--contestants", type=several(CONTESTANTS, ";"), default=";".join(CONTESTANTS), help="separated by semicolons, ours first"
+  )
   options.add_argument("--torch-python", default=sys.executable)
   options.add_argument("--out", type=pathlib.Path, help="JSON to write; other cases that it has stay")
   given = options.parse_args()
-  given.contestants = given.contestants.split(";")
   python_of, results = pythons(given), []
-  for network in given.networks.split(","):
-    for kind in given.kinds.split(","):
-      for text in given.cases.split(","):
-        resolution, batch = map(int, text.split("x"))
+  for network in given.networks:
+    for kind in given.kinds:
+      for resolution, batch in given.cases:
         case = {"network": network, "kind": kind, "resolution": resolution, "batch": batch, "dtype": given.dtype}
         print(f"{network}, {kind}, {resolution} px, batch {batch} ...", file=sys.stderr, flush=True)
         results.append({"case": case, "figures": compare(case, python_of, given.rounds)})
