@@ -1,67 +1,330 @@
-"""mnv3 export: writes a .tflite file."""
+"""mnv3 export: writes a .tflite file, or what other runtimes read."""
 
-import itertools
+import dataclasses
+import hashlib
+import json
+import pathlib
+import sys
+import time
 
 import numpy as np
 from PIL import Image
 
 from mnv3_jax.architectures import fields, zoo
-from mnv3_jax.commands.options import Options, add_model_fields, add_workdir, given_fields, start_jax
+from mnv3_jax.commands.options import Options, add_model_fields, add_workdir, given_fields, positive, start_jax
 from mnv3_jax.data import fashion_mnist
-from mnv3_jax.data.photographs import Photographs
 from mnv3_jax.errors import WrongUse
+from mnv3_jax.report.run_directory import RunDirectory, write_atomically
 
 EXAMPLE = """mnv3 export --workdir /tmp/run --out small.tflite
-  mnv3 export --model mobilenetv3_large --out large.tflite    (seeded weights: to look at the graph or its latency)"""
+  mnv3 export --workdir /tmp/run --quantize int8                       (into /tmp/run/export/)
+  mnv3 export --workdir /tmp/large --quantize int8 --data photos/val --preprocess in_graph --labels --out large.tflite
+  mnv3 export --model mobilenetv3_large --out large.tflite             (seeded weights: to look at the graph or its latency)
+  mnv3 export --workdir /tmp/run --format stablehlo --out small.stablehlo"""
 
-# test photos that a trained network is compared on; fewer where they are the embedded ones in another network's size
-COMPARED, BORROWED = 200, 20
+FORMATS = ("tflite", "stablehlo", "saved_model")
+# test photos that a network is compared on, and evaluated on where these are more than the embedded ones
+COMPARED, EVALUATED = 200, 500
+# where photos are not to be had: embedded ones, in another network's size
+BORROWED = 20
+# images of a network that has seen none: seeded weights go with random ones
+RANDOM = 32
+# invocations of the new file and of the float one
+TIMED = 60
 
 
 def main(arguments):
   """Runs the verb; see mnv3 export --help."""
-  what = "Writes a float32 .tflite file, after it was found to agree with Flax."
-  options = Options("export", what, EXAMPLE)
-  add_workdir(options, required=False)
-  options.add_argument("--model", metavar="NAME", help=f"instead of --workdir: {', '.join(zoo.MODELS)} with seeded weights")
-  options.add_argument("--out", required=True, metavar="FILE", help="the .tflite file to write")
-  add_model_fields(options)
-  given = options.parse(arguments)
+  given = options().parse(arguments)
   asked = given_fields(given)
   if bool(given.workdir) == bool(given.model):
     raise WrongUse("export takes either --workdir DIR (a trained run) or --model NAME (seeded weights)")
-  if given.workdir and asked:
-    raise WrongUse(f"--{next(iter(asked))} goes with --model; a run of --workdir has its network in its config")
+  others = [name for name in asked if name != "resolution"]
+  if given.workdir and others:
+    raise WrongUse(f"--{others[0]} goes with --model; a run of --workdir has its network in its config")
+  if given.model and not given.out:
+    raise WrongUse("--model goes with --out FILE; only a run has a place for its files")
+  for name in ("data", "labels"):
+    if given.model and getattr(given, name):
+      raise WrongUse(f"--{name} goes with --workdir; seeded weights have learnt no classes")
+  if given.format != "tflite":
+    refuse_for_others(given)
   architecture = fields.architecture(given.model, **asked) if given.model else None
 
   start_jax()
-  from mnv3_jax.mobile.export import export, seeded
+  source = Seeded(architecture) if given.model else Learnt(given)
+  if given.format == "tflite":
+    write_tflite(given, source)
+  else:
+    write_portable(given, source)
 
-  if given.workdir:
+
+def options():
+  """The verb's options."""
+  from mnv3_jax.mobile.quantize import KINDS
+
+  what = "Writes a .tflite file, after it was found to agree with Flax, and what is known of it to FILE.json."
+  options = Options("export", what, EXAMPLE)
+  add_workdir(options, required=False)
+  options.add_argument("--model", metavar="NAME", help=f"instead of --workdir: {', '.join(zoo.MODELS)} with seeded weights")
+  options.add_argument("--out", metavar="FILE", help="what to write (DIR/export/MODEL_KIND.tflite)")
+  kinds = "; ".join(f"{kind}: {meaning}" for kind, meaning in KINDS.items())
+  options.add_argument("--quantize", choices=tuple(KINDS), default="none", help=f"{kinds} (none)")
+  options.add_argument(
+    "--calibration", type=positive, metavar="N", help="training photos that 8-bit ranges of activations are found on (200)"
+  )
+  options.add_argument(
+    "--data", metavar="DIR", help="photos, one folder per class, for ranges and accuracy; instead of the run's own"
+  )
+  options.add_argument(
+    "--examples", type=positive, metavar="N", help="test photos to evaluate the file on (500; embedded: all)"
+  )
+  options.add_argument(
+    "--preprocess",
+    choices=("outside", "in_graph"),
+    default="outside",
+    help="outside: the file takes what the network takes; in_graph: uint8 pixels, which the file scales itself (outside)",
+  )
+  options.add_argument("--labels", action="store_true", help="write the names of the classes to FILE.labels.txt too")
+  options.add_argument(
+    "--unfused",
+    action="store_true",
+    help="h-swish as an add, a ReLU6 and a product, as in Table 5's runtimes without optimised h-swish",
+  )
+  options.add_argument(
+    "--format", choices=FORMATS, default="tflite", help="stablehlo: for jax.export; saved_model: needs TensorFlow (tflite)"
+  )
+  add_model_fields(options)
+  return options
+
+
+def refuse_for_others(given):
+  """Raises WrongUse for options that only a .tflite file can have."""
+  tflite_only = {
+    "--quantize": given.quantize != "none",
+    "--preprocess": given.preprocess != "outside",
+    "--calibration": given.calibration,
+    "--examples": given.examples,
+    "--unfused": given.unfused,
+    "--labels": given.labels,
+  }
+  for option, there in tflite_only.items():
+    if there:
+      raise WrongUse(f"{option} goes with --format tflite; --format {given.format} is the network as it is, in float32")
+
+
+class Seeded:
+  """A network with seeded weights, which no photo was shown to."""
+
+  labels, classes, config_hash, workdir, trained = None, (), None, None, False
+
+  def __init__(self, architecture):
+    from mnv3_jax.data.views import View
+    from mnv3_jax.mobile.export import seeded
+
+    self.architecture, self.view = architecture, View()
+    self.variables, self.images = seeded(architecture, images=RANDOM)
+    self.calibrated_on = "random images"
+
+  def compared(self):
+    """Images to compare on: batch norm's statistics are of these and others like them."""
+    return self.images[:4]
+
+  def calibration(self, n):
+    """Images to find ranges on."""
+    return self.images[:n]
+
+  def tested(self, examples):
+    """No photo has a label."""
+    return None
+
+
+class Learnt:
+  """The weights of a run, and its photos or those of --data."""
+
+  trained = True
+
+  def __init__(self, given):
+    from mnv3_jax.data import datasets
     from mnv3_jax.training import trained
 
     run = trained.load(given.workdir, given.weights)
-    architecture, variables = run.job.architecture, run.variables
-    images = first_images(run.job.dataset, COMPARED)
-  else:
-    variables, images = seeded(architecture)
-  print_exported(export(architecture, variables, given.out, images))
+    self.workdir, self.variables, self.classes = given.workdir, run.variables, run.classes
+    self.architecture, dataset = run.job.architecture, run.job.dataset
+    if given.resolution:
+      self.architecture = fields.architecture(
+        run.config.model.name, **{**model_fields(run.config), "resolution": given.resolution}
+      )
+      self.architecture = self.architecture.replace(num_classes=run.job.architecture.num_classes)
+      dataset = datasets.open_dataset(run.config, given.resolution)
+    self.own = datasets.photos(given.data, dataset) if given.data else dataset
+    self.view = dataset.view
+    self.data = given.data
+    self.calibrated_on = f"photos of {given.data}" if given.data else "training photos"
+    config = json.dumps(RunDirectory(given.workdir).config(), sort_keys=True)
+    self.config_hash = hashlib.sha256(config.encode()).hexdigest()[:16]
 
+  def tested(self, examples):
+    """(images (n, r, r, c), labels (n,)) of the test photos; None where there are none."""
+    n = examples or (EVALUATED if hasattr(self.own, "open_test") else None)
+    try:
+      return shown(self.own.fewer_tests(n) if n else self.own)
+    except WrongUse:
+      if self.data:
+        raise
+      return None
 
-def first_images(dataset, n):
-  """The first `n` test images (n, r, r, channels) of a data set, or embedded photos where it has none of its own."""
-  if isinstance(dataset, Photographs):
+  def compared(self):
+    """Images to compare on where there are no test photos."""
     photos, _ = fashion_mnist.load(f"test[:{BORROWED}]")
-    return np.stack([dataset.prepare(Image.fromarray(photo)) for photo in photos])
-  batches = itertools.islice(dataset.eval_batches(n), 1)
-  return np.concatenate([b["image"][b["mask"] > 0] for b in batches])
+    return np.stack([self.own.prepare(Image.fromarray(photo)) for photo in photos])
+
+  def calibration(self, n):
+    """Images to find ranges on, shown as test photos are."""
+    try:
+      return shown(self.own.fewer_tests(n) if self.data else self.own.tested_on_training(n))[0]
+    except WrongUse as error:
+      raise WrongUse(f"{error}; --data DIR gives export photos for the ranges of activations") from None
 
 
-def print_exported(e):
-  """Prints an Exported as people read it."""
-  print(f"{e.path}: {e.size / 1e6:.2f} MB, {sum(e.ops.values())} operators, XNNPACK partitions: {e.partitions}")
-  print("  " + ", ".join(f"{n} {op}" for op, n in e.ops.items()))
-  print(
-    f"  against Flax on {e.images} images: largest difference {e.max_difference:.1e} (largest logit {e.largest_logit:.1f}), "
-    f"same first class on {e.top1_agreement:.1%}"
+def model_fields(config):
+  """config.model without its name."""
+  return {name: config.model[name] for name in fields.FIELDS}
+
+
+def shown(dataset):
+  """Every test photo (n, r, r, c) of a data set that can be read, and its label (n,)."""
+  parts = [(b["image"][b["mask"] > 0], b["label"][b["mask"] > 0]) for b in dataset.eval_batches(COMPARED)]
+  return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def write_tflite(given, source):
+  """Exports, measures, prints, and writes FILE.json."""
+  from mnv3_jax.mobile import export as exporting
+  from mnv3_jax.mobile.quantize import CALIBRATED
+
+  began = time.monotonic()
+  a, kind = source.architecture, given.quantize
+  out = pathlib.Path(given.out or default_name(source, given))
+  if given.calibration and kind not in CALIBRATED:
+    raise WrongUse(f"--calibration goes with --quantize {' or '.join(CALIBRATED)}; {kind} needs no ranges of activations")
+  if kind == "int8_integer" and given.unfused:
+    raise WrongUse("--unfused goes with the other kinds; int8_integer never has h-swish as one operator")
+  tested = source.tested(given.examples)
+  images = tested[0][:COMPARED] if tested else source.compared()
+  ranges = source.calibration(given.calibration or COMPARED) if kind in CALIBRATED else ()
+  note = {"model": a.name, "config": source.config_hash, "classes": list(source.classes)}
+  note |= {"mean": list(source.view.mean), "std": list(source.view.std)}
+  e = exporting.export(
+    a,
+    source.variables,
+    out,
+    images,
+    kind=kind,
+    calibration=ranges,
+    view=source.view if given.preprocess == "in_graph" else None,
+    fused=not given.unfused,
+    note=note,
+    least=exporting.LEAST_DB if source.trained else exporting.LEAST_DB_SEEDED,
   )
+  found = {
+    "file": out.name,
+    "kind": kind,
+    "fused": not given.unfused and kind != "int8_integer",
+    "bytes": e.size,
+    "ops": e.ops,
+    "tensors": e.tensors,
+    "partitions": e.partitions,
+    "agreement": dataclasses.asdict(e.agreement),
+    "calibration": {"images": len(ranges), "of": source.calibrated_on} if len(ranges) else None,
+    "accuracy": accuracy(source, given, e, *tested) if tested else None,
+    "latency": latency(e),
+    "note": e.note,
+  }
+  found["seconds"] = round(time.monotonic() - began, 2)
+  write_atomically(out.with_name(out.name + ".json"), json.dumps(found, indent=2) + "\n")
+  if given.labels:
+    write_atomically(out.with_name(out.name + ".labels.txt"), "".join(f"{name}\n" for name in source.classes))
+  say(out, found, given)
+
+
+def default_name(source, given):
+  """Where a run keeps such a file."""
+  parts = [source.architecture.name, given.quantize if given.quantize != "none" else "float32"]
+  parts += [f"{given.resolution}px"] if given.resolution else []
+  parts += ["unfused"] if given.unfused else []
+  parts += ["pixels"] if given.preprocess == "in_graph" else []
+  return pathlib.Path(source.workdir) / "export" / f"{'_'.join(parts)}.tflite"
+
+
+def accuracy(source, given, exported, images, labels):
+  """Top-1 of Flax and of the file on the same photos."""
+  import os
+
+  from mnv3_jax.mobile.runtime import Network
+  from mnv3_jax.models import inference
+  from mnv3_jax.models.classifier import Classifier
+
+  inputs = source.view.pixels(images) if given.preprocess == "in_graph" else images
+  lite = Network(exported.content, threads=os.cpu_count() or 1).run_all(inputs)
+  flax = inference.logits(Classifier(source.architecture), source.variables, images)
+  top1 = {name: float((logits.argmax(1) == labels).mean()) for name, logits in (("flax", flax), ("file", lite))}
+  return {"examples": len(labels), **top1}
+
+
+def latency(exported):
+  """Milliseconds on this machine, 1 thread, and the ratio to the float file, both timed in turn."""
+  from mnv3_jax.mobile.latency import Host, ratio
+
+  host = Host()
+  files = {"file": exported.content}
+  if exported.kind != "none":
+    files["float"] = exported.float_content
+  rounds = host.rounds(files, TIMED)
+  found = {**dataclasses.asdict(host.latency(rounds["file"])), **host.describe()}
+  if "float" in rounds:
+    found["ratio_to_float"] = dataclasses.asdict(ratio(rounds["file"], rounds["float"]))
+  return found
+
+
+def say(out, found, given):
+  """Prints what is in FILE.json as people read it."""
+  agrees, timed = found["agreement"], found["latency"]
+  print(
+    f"{out}: {found['bytes'] / 1e6:.2f} MB, {sum(found['ops'].values())} operators, XNNPACK partitions: {found['partitions']}"
+  )
+  print("  " + ", ".join(f"{n} {op}" for op, n in found["ops"].items()))
+  print(
+    f"  against Flax on {agrees['images']} images: largest difference {agrees['max_difference']:.1e} (largest logit "
+    f"{agrees['largest_logit']:.1f}), signal over noise {agrees['snr_db']:.0f} dB, same first class on "
+    f"{agrees['top1_agreement']:.1%}"
+  )
+  if found["accuracy"]:
+    a = found["accuracy"]
+    print(f"  top-1 on {a['examples']:,} test photos: {a['file']:.4f}, Flax {a['flax']:.4f}")
+  ratio = timed.get("ratio_to_float")
+  beside = f", {ratio['median']:.2f} times the float file's" if ratio else ""
+  print(f"  latency here: median {timed['median_ms']:.3f} ms, 1 thread{beside}; all of this in {out}.json")
+  if ratio and ratio["p25"] > 1:
+    print(
+      f"mnv3: {out} is slower than the float file here ({ratio['median']:.2f} times, quartiles {ratio['p25']:.2f} to "
+      f"{ratio['p75']:.2f}); benchmark it where it is to run",
+      file=sys.stderr,
+    )
+
+
+def write_portable(given, source):
+  """Exports to another format and prints how to run it."""
+  from mnv3_jax.mobile import portable
+
+  out = given.out or str(pathlib.Path(source.workdir) / "export" / f"{source.architecture.name}.{given.format}")
+  tested = source.tested(4)
+  images = tested[0][:4] if tested else source.compared()[:4]
+  write, how = {
+    "stablehlo": (portable.stablehlo, f"jax.export.deserialize(bytearray(open({out!r}, 'rb').read())).call(images)"),
+    "saved_model": (portable.saved_model, f"tf.saved_model.load({out!r}).signatures['serving_default'](input=images)"),
+  }[given.format]
+  difference = write(source.architecture, source.variables, out, images)
+  print(f"{out}: {given.format}, any number of images (n, {', '.join(map(str, images.shape[1:]))}) float32")
+  print(f"  against Flax on {len(images)} images: largest difference {difference:.1e}")
+  print(f"  {how}")

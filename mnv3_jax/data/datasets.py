@@ -84,6 +84,16 @@ class Photos:
       shown = self._show(images[chosen], augment.whole(share, images.shape[1]))
       yield {"image": shown, "label": labels[chosen], "mask": real.astype(np.float32)}
 
+  def tested_on_training(self, n):
+    """The same with at most `n` training photos, evenly from all of them, in the place of the test photos."""
+    images, labels = self.train
+    chosen = np.linspace(0, len(images) - 1, min(n, len(images))).round().astype(int)
+    return dataclasses.replace(self, test=(images[chosen], labels[chosen]))
+
+  def fewer_tests(self, n):
+    """The same with at most `n` test photos, evenly from all of them."""
+    return dataclasses.replace(dataclasses.replace(self, train=self.test).tested_on_training(n), train=self.train)
+
   def prepare(self, image):
     """A PIL image of any size, grey or colour, as the test photos are shown: (r, r, 3) float32.
 

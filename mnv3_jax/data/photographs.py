@@ -98,6 +98,10 @@ class Photographs:
       self, open_test=lambda: Part(self.test, np.linspace(0, len(self.test) - 1, n).round().astype(int))
     )
 
+  def tested_on_training(self, n):
+    """As datasets.Photos.tested_on_training."""
+    return dataclasses.replace(self, open_test=self.open_train).fewer_tests(n)
+
   def train_batches(self, start):
     """Batches from step `start` on, for ever; see stream.Stream.batches."""
     return stream.Stream(self.train, self.order, self.distortion, self.resolution, self.view).batches(start)

@@ -1,4 +1,4 @@
-"""A network and its variables to a float32 .tflite file that is known to agree with Flax before it is written."""
+"""A network and its variables to a .tflite file that is known to agree with Flax before it is written."""
 
 import dataclasses
 import pathlib
@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mnv3_jax.errors import StoppedForGood, WrongUse
+from mnv3_jax.mobile import agreement, graph
+from mnv3_jax.mobile.agreement import Agreement
 from mnv3_jax.mobile.converter import convert
+from mnv3_jax.mobile.quantize import check, quantized
 from mnv3_jax.mobile.runtime import Network
 from mnv3_jax.models import inference
 from mnv3_jax.models.classifier import Classifier
@@ -17,9 +20,16 @@ from mnv3_jax.models.layers import Compute
 
 # largest difference of a logit, relative to the largest logit where that is above 1
 BOUND = 1e-4
+# Least signal over noise of the logits, in decibels, by kind. Networks trained on the embedded photos have 60 to 66, 28 to 39, 17
+# to 19 and 19; a layer that is wrong leaves about none.
+LEAST_DB = {"float16": 40.0, "int8_weights": 20.0, "int8": 10.0, "int8_integer": 10.0}
+# Seeded weights amplify what is lost in every row: the family has at least 32, 15, 6 and 6 at 64 px.
+LEAST_DB_SEEDED = {"float16": 25.0, "int8_weights": 10.0, "int8": 3.0, "int8_integer": 3.0}
 
 # what a converter understands: ordinary convolutions in float32
 PLAIN = Compute(dtype="float32", formulation="plain")
+# h-swish that it does not take for one operator
+IN_PARTS = dataclasses.replace(PLAIN, fused=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,57 +38,81 @@ class Exported:
 
   Attributes:
     path, size: the file and its bytes.
+    kind: one of quantize.KINDS.
+    content: the file.
+    float_content: the float file that it was made from.
     ops: number of operators by name.
+    tensors: number of tensors by type.
     partitions: parts of the graph that XNNPACK runs.
-    images: how many were run through both.
-    max_difference: the largest difference of a logit to Flax.
-    largest_logit: for scale.
-    top1_agreement: share of images with the same first class.
+    agreement: with Flax.
+    note: what stands in the file's metadata.
   """
 
   path: str
   size: int
+  kind: str
+  content: bytes = dataclasses.field(repr=False)
+  float_content: bytes = dataclasses.field(repr=False)
   ops: dict
+  tensors: dict
   partitions: int
-  images: int
-  max_difference: float
-  largest_logit: float
-  top1_agreement: float
+  agreement: Agreement
+  note: dict
 
 
-def export(architecture, variables, path, images):
+def export(
+  architecture, variables, path, images, *, kind="none", calibration=(), view=None, fused=True, note=None, least=LEAST_DB
+):
   """Converts, compares with Flax, and only then writes.
 
-  The file takes float32 images (1, resolution, resolution, channels) in [-1, 1] and gives logits (1, classes).
+  The file takes float32 images (1, resolution, resolution, channels) as the network wants them, or uint8 pixels where there is a
+  `view`, and gives logits (1, classes); all int8 for "int8_integer", with the scales that the file says.
 
   Args:
     architecture: the network.
     variables: {"params", "batch_stats"}.
     path: of the file; its folder is made.
     images: (n, resolution, resolution, channels) float32 to compare on.
+    kind: one of quantize.KINDS.
+    calibration: as images, to find the ranges of activations on; for quantize.CALIBRATED.
+    view: data/views.View: puts it into the graph, which then takes pixels from 0 to 255.
+    fused: whether h-swish may be one operator; "int8_integer" never has it.
+    note: what is to be said in the file's metadata, JSON.
+    least: LEAST_DB, or LEAST_DB_SEEDED for weights that were never trained.
 
   Returns:
     An Exported.
 
   Raises:
-    WrongUse: if `path` is a folder.
-    StoppedForGood: if the file's logits are further from Flax's than BOUND; nothing is written then.
+    WrongUse: if `path` is a folder, for an unknown kind, or pixels for "int8_integer".
+    StoppedForGood: if the file's logits are further from Flax's than its kind may be; nothing is written then.
   """
+  check(kind)
   path = pathlib.Path(path)
   if path.is_dir():
     raise WrongUse(f"{str(path)!r} is a folder; --out takes the name of a file")
-  plain = Classifier(architecture, PLAIN)
-  shape = (1, architecture.resolution, architecture.resolution, architecture.in_channels)
-  content = convert(lambda x: plain.apply(variables, x), jax.ShapeDtypeStruct(shape, jnp.float32))
-  network = Network(content)
-  expected = inference.logits(Classifier(architecture), variables, images)
-  found = network.run_all(images)
-  difference, largest = float(np.abs(found - expected).max()), float(np.abs(expected).max())
-  if not difference <= BOUND * max(largest, 1):
-    raise StoppedForGood(
-      f"{path} is not written: its logits differ from Flax's by {difference:.2g}, more than {BOUND:g} "
-      f"of the largest logit, {largest:.2g}"
+  if view and kind == "int8_integer":
+    raise WrongUse(
+      "--preprocess in_graph does not go with --quantize int8_integer: its input is int8 already, in the units that the file says"
     )
+  fused = fused and kind != "int8_integer"
+  inputs = view.pixels(images) if view else images
+  if view:
+    images, calibration = view.normalised(inputs), [view.pixels(x) for x in calibration]
+  float_content = converted(architecture, variables, view, fused)
+  content = quantized(float_content, kind, [x[None] for x in calibration])
+  said = {"kind": kind, "input": _input(architecture, kind, view), **(note or {})}
+  content = graph.with_note(content, said)
+  network = Network(content)
+  model = Classifier(architecture)
+  found = network.run_all(inputs)
+  agrees = agreement.compare(inference.logits(model, variables, images), found)
+  # a float map that is off by a thousandth is wrong already
+  bound = 60.0 if kind == "none" else least[kind]
+  why = _departs(kind, agrees, bound)
+  if why:
+    where = _where(content, architecture, variables, inputs[:4], images[:4], bound, fused)
+    raise StoppedForGood(f"{path} is not written: {why}{where}")
   path.parent.mkdir(parents=True, exist_ok=True)
   draft = path.with_name(f".{path.name}.draft")
   draft.write_bytes(content)
@@ -86,16 +120,76 @@ def export(architecture, variables, path, images):
   return Exported(
     path=str(path),
     size=len(content),
+    kind=kind,
+    content=content,
+    float_content=float_content,
     ops=network.ops,
+    tensors=graph.types(content),
     partitions=network.partitions,
-    images=len(images),
-    max_difference=difference,
-    largest_logit=largest,
-    top1_agreement=float((found.argmax(1) == expected.argmax(1)).mean()),
+    agreement=agrees,
+    note=said,
   )
 
 
-def seeded(architecture, seed=0):
+def converted(architecture, variables, view=None, fused=True):
+  """The bytes of a float32 .tflite file; see export."""
+  model = Classifier(architecture, PLAIN if fused else IN_PARTS)
+  shape = (1, architecture.resolution, architecture.resolution, architecture.in_channels)
+
+  def forward(x):
+    if view:
+      scale, shift = view.scale_and_shift()
+      x = x.astype(jnp.float32) * scale - shift
+    return model.apply(variables, x)
+
+  return convert(forward, jax.ShapeDtypeStruct(shape, jnp.uint8 if view else jnp.float32))
+
+
+def _input(architecture, kind, view):
+  """What a caller has to know of the file's input."""
+  layout = [1, architecture.resolution, architecture.resolution, architecture.in_channels]
+  if view:
+    return {"shape": layout, "type": "uint8", "meaning": "pixels from 0 to 255"}
+  kinds = {"int8_integer": "int8"}
+  return {"shape": layout, "type": kinds.get(kind, "float32"), "meaning": "pixels as (pixel / 255 - mean) / std"}
+
+
+def _departs(kind, agrees, bound):
+  """Why a file is not good enough, or ""."""
+  if kind == "none":
+    if agrees.max_difference <= BOUND * max(agrees.largest_logit, 1):
+      return ""
+    return (
+      f"its logits differ from Flax's by {agrees.max_difference:.2g}, more than {BOUND:g} of the largest logit, "
+      f"{agrees.largest_logit:.2g}"
+    )
+  if agrees.snr_db >= bound:
+    return ""
+  return (
+    f"its logits have a signal of {agrees.snr_db:.1f} dB over what they differ from Flax's by, less than the {bound:g} dB that "
+    f"--quantize {kind} must have"
+  )
+
+
+def _where(content, architecture, variables, inputs, images, bound, fused):
+  """Which row departs first: the first one below the bound, or else the worst."""
+  found = agreement.by_row(content, Classifier(architecture, PLAIN), variables, inputs, images)
+  if not fused:
+    found = {row: db for row, db in found.items() if row not in _in_parts(architecture)}
+  below = [row for row, db in found.items() if not db >= bound]
+  if below:
+    return f"; {below[0]} departs first ({found[below[0]]:.1f} dB)"
+  worst = min(found, key=found.get)
+  return f"; no row before the pool departs, the worst is {worst} ({found[worst]:.1f} dB)"
+
+
+def _in_parts(architecture):
+  """Rows that give out h-swish: taken apart, they give out six times as much."""
+  rows = (("stem", architecture.stem), ("features", architecture.head))
+  return [name for name, row in rows if row.activation == "hard_swish"]
+
+
+def seeded(architecture, seed=0, images=4):
   """Variables of an untrained network that can be looked at: seeded kernels, and batch-norm statistics of random images.
 
   With statistics of 0 and 1 the signal of an untrained network dies out before the logits, and nothing could be compared.
@@ -103,7 +197,7 @@ def seeded(architecture, seed=0):
   They are those of 32 images: on a 1x1 map, statistics of a few images amplify rounding more than a trained network does.
 
   Returns:
-    (variables, four of the images (4, resolution, resolution, channels) float32).
+    (variables, the first `images` of the images (n, resolution, resolution, channels) float32).
   """
   # momentum 0: the moving statistics are those of the one batch
   model = Classifier(architecture.replace(bn_momentum=0.0))
@@ -116,4 +210,4 @@ def seeded(architecture, seed=0):
   def statistics(variables, x):
     return model.apply(variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(seed)})[1]
 
-  return {**variables, **jax.device_get(statistics(variables, x))}, x[:4]
+  return {**variables, **jax.device_get(statistics(variables, x))}, x[:images]

@@ -32,6 +32,7 @@ class Network:
     content: bytes of the file.
     threads: of the runtime.
     name: how errors call it.
+    transparent: keeps every tensor to be looked at, and runs without XNNPACK.
 
   Attributes:
     ops: number of operators by name, as the file has them.
@@ -42,11 +43,15 @@ class Network:
     WrongUse: if the runtime cannot load it.
   """
 
-  def __init__(self, content, threads=1, name="the file"):
-    from ai_edge_litert.interpreter import Interpreter
+  def __init__(self, content, threads=1, name="the file", transparent=False):
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+    how = {}
+    if transparent:
+      without = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+      how = {"experimental_preserve_all_tensors": True, "experimental_op_resolver_type": without}
     with _quiet_or(WrongUse, f"{name} cannot be loaded: it is damaged or needs operators that LiteRT does not have"):
-      self.interpreter = Interpreter(model_content=content, num_threads=threads)
+      self.interpreter = Interpreter(model_content=content, num_threads=threads, **how)
       self.ops = dict(collections.Counter(op["op_name"] for op in self.interpreter._get_ops_details()).most_common())
       self.interpreter.allocate_tensors()
     delegated = collections.Counter(op["op_name"] for op in self.interpreter._get_ops_details())
@@ -56,10 +61,25 @@ class Network:
     self.input_shape, self.output_shape = (tuple(int(n) for n in t["shape"]) for t in (self.input, self.output))
 
   def __call__(self, x):
-    """The output (a copy) for an input of input_shape."""
-    self.interpreter.set_tensor(self.input["index"], x)
+    """The output (a float copy) for an input of input_shape: numbers, which are quantized here where the file wants that."""
+    self.interpreter.set_tensor(self.input["index"], self._as_input(x))
     self.interpreter.invoke()
-    return self.interpreter.get_tensor(self.output["index"])
+    return self.tensor(self.output["index"])
+
+  def _as_input(self, x):
+    scale, zero = self.input["quantization"]
+    kind = self.input["dtype"]
+    if not scale or x.dtype == kind:
+      return x
+    limits = np.iinfo(kind)
+    return np.clip(np.round(x / scale) + zero, limits.min, limits.max).astype(kind)
+
+  def tensor(self, index):
+    """A tensor by its number (a copy), as the numbers that it means."""
+    detail = next(t for t in self.interpreter.get_tensor_details() if t["index"] == index)
+    scale, zero = detail["quantization"]
+    values = self.interpreter.get_tensor(index)
+    return (values.astype(np.float32) - zero) * np.float32(scale) if scale else values
 
   def run_all(self, images):
     """Outputs (n, classes) of images (n, height, width, channels), one after the other."""

@@ -53,6 +53,6 @@ class Classifier(nn.Module):
     # the pool and what follows are float32 whatever the maps are: 3 % of V3-Small's work, and the loss is sensitive to it
     x_bc = self.features(x_bhwc, train)["features"].astype(jnp.float32).mean((1, 2))
     if self.net.head.hidden is not None:
-      x_bc = FUNCTIONS[self.net.head.activation](self.hidden(x_bc))
+      x_bc = FUNCTIONS[self.compute.function(self.net.head.activation)](self.hidden(x_bc))
     x_bc = self.dropout(x_bc, deterministic=not train)
     return self.logits(x_bc)

@@ -29,12 +29,19 @@ class Compute:
       devices (the step must then be mapped over AXIS).
     formulation: of the convolutions, see models/convolutions.py.
     frozen: rows whose batch norm keeps its statistics in training.
+    fused: whether a converter may take h-swish for one operator; False leaves it an add, a ReLU6 and a product, for hardware
+      that has integers only, and for what the fused operator is worth (Table 3's note on optimised h-swish).
   """
 
   dtype: str = "float32"
   bn_group: int = 0
   formulation: str = "auto"
   frozen: tuple = ()
+  fused: bool = True
+
+  def function(self, activation):
+    """The key of FUNCTIONS that computes an activation."""
+    return "hard_swish_in_parts" if activation == "hard_swish" and not self.fused else activation
 
 
 def hard_sigmoid(x):
@@ -47,12 +54,18 @@ def hard_swish(x):
   return x * jax.nn.relu6(x + 3) / 6
 
 
+def hard_swish_in_parts(x):
+  """h-swish that no converter recognises; the sixth goes into the weights of what follows where that is one convolution."""
+  return lax.optimization_barrier(x * jax.nn.relu6(x + 3)) * (1 / 6)
+
+
 FUNCTIONS = {
   "linear": lambda x: x,
   "relu": jax.nn.relu,
   "relu6": jax.nn.relu6,
   "swish": jax.nn.swish,
   "hard_swish": hard_swish,
+  "hard_swish_in_parts": hard_swish_in_parts,
   "sigmoid": jax.nn.sigmoid,
   "hard_sigmoid": hard_sigmoid,
 }
@@ -158,7 +171,8 @@ class ConvNorm(nn.Module):
     else:
       x = convolutions.convolution(x_bhwc, w, stride=self.stride, padding=self.net.padding)
     net, compute = self.net, self.compute
-    norm = BatchNorm(net.bn_momentum, net.bn_epsilon, self.activation, compute.bn_group, compute.formulation, name="bn")
+    activation = compute.function(self.activation)
+    norm = BatchNorm(net.bn_momentum, net.bn_epsilon, activation, compute.bn_group, compute.formulation, name="bn")
     return norm(x, train)
 
 

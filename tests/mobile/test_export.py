@@ -6,9 +6,9 @@ import pytest
 from conftest import tiny_architecture
 
 from mnv3_jax.architectures import edits, zoo
+from mnv3_jax.data.views import View
 from mnv3_jax.errors import StoppedForGood, WrongUse
-from mnv3_jax.mobile import export as exporting, runtime
-from mnv3_jax.mobile.latency import measure
+from mnv3_jax.mobile import export as exporting, graph, runtime
 
 OPS = {
   "mobilenetv3_large": {
@@ -38,9 +38,9 @@ def test_the_graph_is_clean_and_agrees_with_flax(model, tmp_path):
   variables, images = exporting.seeded(a)
   exported = exporting.export(a, variables, tmp_path / "m.tflite", images)
   assert exported.ops == OPS[model] and exported.partitions == 1
-  assert exported.max_difference <= 1e-4 and exported.top1_agreement == 1
+  assert exported.agreement.max_difference <= 1e-4 and exported.agreement.top1_agreement == 1
   # a check on logits that are all zero would check nothing
-  assert exported.largest_logit > 0.5
+  assert exported.agreement.largest_logit > 0.5
   assert exported.size == (tmp_path / "m.tflite").stat().st_size
 
 
@@ -71,17 +71,54 @@ def test_edited_networks_agree_too(edit, tmp_path):
   a = edit(tiny_architecture())
   exported = exporting.export(a, *exporting.seeded(a)[:1], tmp_path / "m.tflite", exporting.seeded(a)[1])
   assert exported.partitions == 1 or a.padding == "symmetric"
-  assert exported.max_difference <= 1e-4 * max(exported.largest_logit, 1)
+  assert exported.agreement.max_difference <= 1e-4 * max(exported.agreement.largest_logit, 1)
 
 
 def test_a_file_that_does_not_agree_is_not_written(tiny_export, tmp_path, monkeypatch):
   a, variables, images, _ = tiny_export
-  wrong = jax.tree.map(lambda x: x * 1.01, variables)
-  monkeypatch.setattr(exporting.inference, "logits", lambda model, _, x: np.asarray(model.apply(wrong, x)))
+  wrong = {**variables, "params": {**variables["params"], "backbone": dict(variables["params"]["backbone"])}}
+  wrong["params"]["backbone"]["block_02"] = jax.tree.map(lambda x: x * 1.1, variables["params"]["backbone"]["block_02"])
+  convert = exporting.converted
+  monkeypatch.setattr(exporting, "converted", lambda a, _, *how: convert(a, wrong, *how))
   (tmp_path / "m.tflite").write_text("an earlier file")
-  with pytest.raises(StoppedForGood, match="is not written: its logits differ"):
+  with pytest.raises(StoppedForGood, match="is not written: its logits differ .*; block_02 departs first"):
     exporting.export(a, variables, tmp_path / "m.tflite", images)
   assert [p.read_text() for p in tmp_path.iterdir()] == ["an earlier file"]
+
+
+def test_pixels_go_in_as_they_are(tiny_export, tmp_path):
+  a, variables, images, plain = tiny_export
+  view = View(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+  exported = exporting.export(a, variables, tmp_path / "m.tflite", images, view=view)
+  network = runtime.Network(exported.content)
+  assert network.input["dtype"] == np.uint8 and network.partitions == 1
+  pixels = np.random.default_rng(0).integers(0, 256, network.input_shape, dtype=np.uint8)
+  outside = runtime.Network(runtime.read(plain))(view.normalised(pixels))
+  np.testing.assert_allclose(network(pixels), outside, atol=1e-4)
+  assert exported.note["input"] == {"shape": [1, 16, 16, 3], "type": "uint8", "meaning": "pixels from 0 to 255"}
+
+
+def test_the_note_is_in_the_file(tiny_export, tmp_path):
+  a, variables, images, _ = tiny_export
+  exported = exporting.export(a, variables, tmp_path / "m.tflite", images, note={"classes": ["Schnürschuh", "coat"]})
+  said = graph.note((tmp_path / "m.tflite").read_bytes())
+  assert said == exported.note and said["classes"] == ["Schnürschuh", "coat"]
+  assert graph.note(exported.float_content) is None
+
+
+def test_rows_of_operators(tiny_export):
+  operators = graph.operators(tiny_export[3].read_bytes())
+  rows = list(dict.fromkeys(op.row for op in operators))
+  assert rows == ["stem", "block_01", "block_02", "block_03", "features", "pool", "hidden", "logits"]
+  assert [op.kind for op in operators if op.row == "stem"] == ["CONV_2D", "HARD_SWISH"]
+  assert [op.channels for op in operators if op.kind == "DEPTHWISE_CONV_2D"] == [8, 24, 32]
+
+
+def test_h_swish_in_parts(tiny_export, tmp_path):
+  a, variables, images, _ = tiny_export
+  exported = exporting.export(a, variables, tmp_path / "m.tflite", images, fused=False)
+  assert "HARD_SWISH" not in exported.ops and exported.partitions == 1
+  assert exported.agreement.max_difference <= 1e-4
 
 
 def test_nan_does_not_agree(tiny_export, tmp_path):
@@ -89,13 +126,6 @@ def test_nan_does_not_agree(tiny_export, tmp_path):
   broken = jax.tree.map(lambda x: x * np.float32(np.nan), variables)
   with pytest.raises(StoppedForGood):
     exporting.export(a, broken, tmp_path / "m.tflite", images)
-
-
-def test_latency(tiny_export):
-  network = runtime.Network(runtime.read(tiny_export[3]), threads=2)
-  latency = measure(network, runs=20, threads=2)
-  assert 0 < latency.p25_ms <= latency.median_ms <= latency.p75_ms
-  assert (latency.runs, latency.threads) == (20, 2)
 
 
 def test_files_that_are_none_are_named(tiny_export, tmp_path):

@@ -1,0 +1,109 @@
+"""Latency of the exported .tflite files, by kind, beside keras.applications' files of the same networks; 1 thread, interleaved.
+
+python benchmarks/files.py [--networks mobilenetv3_large,...] [--runs 200] [--out FILE.json]
+
+Seeded weights: latency does not depend on them. Keras's files are made here by TensorFlow's converter, where it is installed.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import pathlib
+import sys
+
+from speed import several, write
+
+from mnv3_jax.architectures import zoo
+from mnv3_jax.mobile import export
+from mnv3_jax.mobile.latency import Host, ratio
+from mnv3_jax.mobile.quantize import KINDS, quantized
+from mnv3_jax.mobile.runtime import Network
+
+NETWORKS = ("mobilenetv3_large", "mobilenetv3_small", "mobilenetv2", "mobilenetv1", "mnasnet_a1")
+KERAS = {"mobilenetv3_large": "MobileNetV3Large", "mobilenetv3_small": "MobileNetV3Small"}
+UNFUSED = "float32, h-swish in parts"
+
+
+def files(name):
+  """{what: bytes of a .tflite file} of a network; "float32" comes first."""
+  a = zoo.MODELS[name]()
+  variables, images = export.seeded(a, images=8)
+  plain, parts = export.converted(a, variables), export.converted(a, variables, fused=False)
+  images = [x[None] for x in images]
+  found = {kind: quantized(parts if kind == "int8_integer" else plain, kind, images) for kind in KINDS}
+  found = {"float32": found.pop("none"), **found}
+  if Network(parts).ops != Network(plain).ops:
+    found[UNFUSED] = parts
+  if name in KERAS:
+    found["keras.applications"] = of_keras(KERAS[name])
+  return {what: content for what, content in found.items() if content}
+
+
+def of_keras(name):
+  """The bytes of Keras's own file, None where TensorFlow is not installed."""
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  try:
+    import tensorflow as tf
+  except ImportError:
+    return None
+  shape = (224, 224, 3)
+  build = getattr(tf.keras.applications, name)
+  network = build(input_shape=shape, weights=None, include_preprocessing=False, classifier_activation=None)
+  # its names of all variables
+  with contextlib.redirect_stdout(io.StringIO()):
+    return tf.lite.TFLiteConverter.from_keras_model(network).convert()
+
+
+def measured(contents, runs):
+  """{what: figures} of files that take turns; ratios are to "float32", round by round."""
+  host = Host()
+  rounds = host.rounds(contents, runs)
+  found = {}
+  for what, content in contents.items():
+    latency, beside, network = host.latency(rounds[what]), ratio(rounds[what], rounds["float32"]), Network(content)
+    found[what] = {
+      "bytes": len(content),
+      "partitions": network.partitions,
+      "operators": sum(network.ops.values()),
+      "ms": round(latency.median_ms, 3),
+      "ms_quartiles": [round(latency.p25_ms, 3), round(latency.p75_ms, 3)],
+      "ratio": round(beside.median, 3),
+      "ratio_quartiles": [round(beside.p25, 3), round(beside.p75, 3)],
+    }
+  found["float32"]["versions"] = {
+    "LiteRT": host.describe()["runtime"].removeprefix("ai-edge-litert ").removesuffix(", XNNPACK")
+  }
+  return found
+
+
+def table(results):
+  """The results in Markdown."""
+  lines = ["| network | file | MB | operators | XNNPACK partitions | ms | × float32 |", "|---|---|---|---|---|---|---|"]
+  for r in results:
+    for what, f in r["figures"].items():
+      low, high = f["ms_quartiles"]
+      beside = "1" if what == "float32" else "{:.2f} ({:.2f} to {:.2f})".format(f["ratio"], *f["ratio_quartiles"])
+      cells = [r["case"]["network"], what, f"{f['bytes'] / 1e6:.2f}", f["operators"], f["partitions"]]
+      lines.append("| " + " | ".join(map(str, [*cells, f"{f['ms']:.2f} ({low:.2f} to {high:.2f})", beside])) + " |")
+  return "\n".join(lines)
+
+
+def main():
+  """The command line."""
+  options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  options.add_argument("--networks", type=several(NETWORKS), default=NETWORKS, help="separated by commas")
+  options.add_argument("--runs", type=int, default=200, help="invocations of each file that count")
+  options.add_argument("--out", type=pathlib.Path, help="JSON to write; other networks that it has stay")
+  given = options.parse_args()
+  results = []
+  for network in given.networks:
+    print(f"{network} ...", file=sys.stderr, flush=True)
+    results.append({"case": {"network": network}, "figures": measured(files(network), given.runs)})
+    if given.out:
+      write(given.out, results)
+  print(table(results))
+
+
+if __name__ == "__main__":
+  main()

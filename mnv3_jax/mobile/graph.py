@@ -1,0 +1,124 @@
+"""What is written in a .tflite file: operators with the rows of the network that they come from, types, and our own note."""
+
+import collections
+import dataclasses
+import json
+import re
+
+# where a tensor's name, which is that of what made it, says a row of architectures/cost.py
+_ROW = re.compile(r"/(stem|block_\d+|features|hidden|logits)(?=[/;]|$)")
+# the name of our entry in the file's metadata
+NOTE = "mnv3_jax"
+# the row where no name says one: a file that others exported
+UNNAMED = "unnamed"
+WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator:
+  """One operator of a graph.
+
+  Attributes:
+    kind: e.g. "CONV_2D".
+    row: of the network: "input", "stem", "block_01", ..., "features", "pool", "hidden", "logits";
+      UNNAMED in a file whose tensors have other names.
+    scope: name of its output tensor.
+    output: index of that tensor.
+    weights: type of its weights, e.g. "INT8"; None where it has none.
+    scales: how many scales the weights have; 0 where they are not quantized.
+    channels: output channels of the weights.
+  """
+
+  kind: str
+  row: str
+  scope: str
+  output: int
+  weights: str | None = None
+  scales: int = 0
+  channels: int = 0
+
+
+def operators(content):
+  """The Operators of a file (bytes) in the order in which they run."""
+  from ai_edge_litert.tools import flatbuffer_utils as flat
+
+  model = _parsed(content)
+  graph, found, row = model.subgraphs[0], [], "input"
+  # a float kernel that is stored in another type is read through a DEQUANTIZE
+  made_by = {int(op.outputs[0]): op for op in graph.operators}
+  for op in graph.operators:
+    kind = flat.opcode_to_name(model, op.opcodeIndex)
+    output = graph.tensors[op.outputs[0]]
+    scope = output.name.decode()
+    unpacks = kind == "DEQUANTIZE" and _constant(model, graph, op.inputs[0])
+    constants = [graph.tensors[i].name.decode() for i in op.inputs if i >= 0 and _constant(model, graph, i)]
+    row = row if unpacks else _row(kind, [scope, *constants], row)
+    weights = {}
+    if kind in WITH_WEIGHTS:
+      index = int(op.inputs[1])
+      tensor = graph.tensors[made_by[index].inputs[0] if index in made_by else index]
+      scale = tensor.quantization.scale if tensor.quantization is not None else None
+      channels = tensor.shape[3 if kind == "DEPTHWISE_CONV_2D" else 0]
+      weights = {
+        "weights": flat.type_to_name(tensor.type),
+        "scales": 0 if scale is None else len(scale),
+        "channels": int(channels),
+      }
+    found.append(Operator(kind, None if unpacks else row, scope, int(op.outputs[0]), **weights))
+  # a kernel that is unpacked belongs to who reads it
+  reader = {int(i): operator.row for op, operator in zip(graph.operators, found, strict=True) for i in op.inputs}
+  found = [op if op.row else dataclasses.replace(op, row=reader[op.output]) for op in found]
+  named = any(op.row not in ("input", "pool") for op in found)
+  return found if named else [dataclasses.replace(op, row=UNNAMED) for op in found]
+
+
+def _row(kind, scopes, before):
+  """The row of an operator, given that of the one before it; further names in a scope are of what looks alike elsewhere."""
+  for scope in scopes:
+    named = _ROW.search(scope)
+    if named:
+      return named[1]
+  if kind in ("MEAN", "SUM") and before not in ("pool", "hidden", "logits"):
+    return "pool"
+  return before
+
+
+def _constant(model, graph, tensor):
+  data = model.buffers[graph.tensors[tensor].buffer].data
+  return data is not None and len(data) > 0
+
+
+def types(content):
+  """Number of tensors by type, e.g. {"INT8": 160, "INT32": 52}."""
+  from ai_edge_litert.tools import flatbuffer_utils as flat
+
+  return dict(collections.Counter(flat.type_to_name(t.type) for t in _parsed(content).subgraphs[0].tensors).most_common())
+
+
+def with_note(content, note):
+  """The file with a note (JSON) in its metadata, beside what the converter left there."""
+  from ai_edge_litert.tools import flatbuffer_utils as flat
+
+  model = _parsed(content)
+  buffer, entry = flat.schema_fb.BufferT(), flat.schema_fb.MetadataT()
+  buffer.data = json.dumps(note).encode()
+  entry.name, entry.buffer = NOTE, len(model.buffers)
+  model.buffers.append(buffer)
+  model.metadata = [*(model.metadata or []), entry]
+  return bytes(flat.convert_object_to_bytearray(model))
+
+
+def note(content):
+  """The note of with_note, or None where a file has none."""
+  model = _parsed(content)
+  for entry in model.metadata or []:
+    name = entry.name.decode() if isinstance(entry.name, bytes) else entry.name
+    if name == NOTE:
+      return json.loads(bytes(model.buffers[entry.buffer].data))
+  return None
+
+
+def _parsed(content):
+  from ai_edge_litert.tools import flatbuffer_utils as flat
+
+  return flat.read_model_from_bytearray(bytearray(content))

@@ -1,0 +1,100 @@
+"""Ways out of this package that are no .tflite file: StableHLO, which needs JAX alone, and TensorFlow's SavedModel.
+
+Both take any number of images, and hold their weights. ONNX is not here: see README.
+"""
+
+import pathlib
+import shutil
+import tempfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mnv3_jax.errors import StoppedForGood, WrongUse
+from mnv3_jax.mobile.export import BOUND, PLAIN
+from mnv3_jax.models import inference
+from mnv3_jax.models.classifier import Classifier
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def stablehlo(architecture, variables, path, images):
+  """Writes what `jax.export.deserialize(bytes).call(images)` runs, with JAX and without this package.
+
+  Args:
+    architecture, variables: the network.
+    path: of the file.
+    images: (n, resolution, resolution, channels) float32 to compare on.
+
+  Returns:
+    The largest difference of a logit to Flax's.
+
+  Raises:
+    WrongUse: if `path` is a folder.
+    StoppedForGood: if the logits differ; nothing is written then.
+  """
+  path = pathlib.Path(path)
+  if path.is_dir():
+    raise WrongUse(f"{str(path)!r} is a folder; --out takes the name of a file")
+  model = Classifier(architecture, PLAIN)
+  side, channels = architecture.resolution, architecture.in_channels
+  (batch,) = jax.export.symbolic_shape("batch")
+  shape = jax.ShapeDtypeStruct((batch, side, side, channels), jnp.float32)
+  exported = jax.export.export(jax.jit(lambda x: model.apply(variables, x)), platforms=PLATFORMS)(shape)
+  content = bytes(exported.serialize())
+  difference = _difference(architecture, variables, images, jax.export.deserialize(bytearray(content)).call, path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  draft = path.with_name(f".{path.name}.draft")
+  draft.write_bytes(content)
+  draft.replace(path)
+  return difference
+
+
+def saved_model(architecture, variables, path, images):
+  """Writes a directory that `tf.saved_model.load(path).signatures["serving_default"](input=images)` reads.
+
+  Args, Returns: as stablehlo, but `path` is of a directory that is not there yet, or empty.
+
+  Raises:
+    WrongUse: where TensorFlow is not installed, or something is at `path`.
+    StoppedForGood: if the logits differ; nothing is written then.
+  """
+  path = pathlib.Path(path)
+  if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    raise WrongUse(f"{str(path)!r} is there already; --out names a new directory for a SavedModel")
+  try:
+    import tensorflow as tf
+    from jax.experimental import jax2tf
+  except ImportError as error:
+    raise WrongUse(
+      f"--format saved_model needs TensorFlow, which the extra tfds brings: pip install '.[tfds]' ({error})"
+    ) from None
+  model = Classifier(architecture, PLAIN)
+  side, channels = architecture.resolution, architecture.in_channels
+  shape = tf.TensorSpec((None, side, side, channels), tf.float32, name="input")
+  traced = jax2tf.convert(lambda x: model.apply(variables, x), polymorphic_shapes=[f"(batch, {side}, {side}, {channels})"])
+  module = tf.Module()
+  module.serve = tf.function(lambda x: {"output": traced(x)}, input_signature=[shape], autograph=False)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  draft = tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)
+  try:
+    tf.saved_model.save(module, draft, signatures={"serving_default": module.serve})
+    run = tf.saved_model.load(draft).signatures["serving_default"]
+    difference = _difference(architecture, variables, images, lambda x: run(input=tf.constant(x))["output"].numpy(), path)
+    pathlib.Path(draft).chmod(0o755)
+    pathlib.Path(draft).replace(path)
+  except BaseException:
+    shutil.rmtree(draft, ignore_errors=True)
+    raise
+  return difference
+
+
+def _difference(architecture, variables, images, run, path):
+  expected = inference.logits(Classifier(architecture), variables, images)
+  difference, largest = float(np.abs(np.asarray(run(images)) - expected).max()), max(float(np.abs(expected).max()), 1)
+  if not difference <= BOUND * largest:
+    raise StoppedForGood(
+      f"{path} is not written: its logits differ from Flax's by {difference:.2g}, more than {BOUND:g} of them"
+    )
+  return difference

@@ -1,0 +1,131 @@
+"""A float .tflite file to a smaller one: half-precision weights, 8-bit weights, or 8-bit arithmetic.
+
+ai-edge-quantizer does it; here is which of its settings are right for these networks, measured on XNNPACK:
+
+- HARD_SWISH stays in float in "int8". XNNPACK has no 8-bit kernel for it and would leave the graph at each one (2 to 3 times the
+  float file's latency); left in float, unpacking, h-swish and packing become one table lookup.
+- The stem stays in float in "int8": three input channels fill no vector, and packing the image would cost more than it saves.
+- Activations have the least and largest value seen over the calibration images. The library's own way, a moving average of each
+  image's, cost four points of accuracy.
+"""
+
+import contextlib
+import io
+import re
+import warnings
+
+from mnv3_jax.architectures.spec import nearest
+from mnv3_jax.errors import StoppedForGood, WrongUse
+from mnv3_jax.mobile import graph
+
+# in the order of what is left in float; each with what it is good for
+KINDS = {
+  "none": "float32, as trained",
+  "float16": "half the size, the same arithmetic",
+  "int8_weights": "a quarter of the size, float arithmetic",
+  "int8": "8-bit arithmetic, but h-swish and the stem in float: the fastest on phones' and laptops' processors (XNNPACK)",
+  "int8_integer": "no float tensor at all, input and output included: for NPUs and microcontrollers",
+}
+# those whose activations have ranges
+CALIBRATED = ("int8", "int8_integer")
+
+
+def check(kind):
+  """Raises WrongUse for a kind that is none of KINDS."""
+  if kind not in KINDS:
+    raise WrongUse(f"--quantize {kind!r} is not possible; {nearest(kind, KINDS)}")
+
+
+def quantized(content, kind, images=()):
+  """A float file as another kind.
+
+  Args:
+    content: bytes of a float32 .tflite file.
+    kind: one of KINDS.
+    images: what the file takes, one (1, height, width, channels) array after the other; needed for CALIBRATED.
+
+  Returns:
+    bytes of the new file; the weights of every convolution have one scale for each output channel.
+
+  Raises:
+    WrongUse: for an unknown kind, one that needs images and has none, or where ai-edge-quantizer is not there.
+    StoppedForGood: if weights came out with one scale for all channels.
+  """
+  check(kind)
+  if kind == "none":
+    return content
+  if kind in CALIBRATED and not len(images):
+    raise WrongUse(f"--quantize {kind} needs images to find the ranges of activations; --calibration N takes N of them")
+  try:
+    from ai_edge_quantizer import quantizer
+  except ImportError as error:
+    raise WrongUse(f"--quantize {kind} needs ai-edge-quantizer: {error}") from None
+  recipe = _recipe(kind, graph.operators(content))
+  with _silent():
+    work = quantizer.Quantizer(bytearray(content), recipe.get_quantization_recipe())
+    ranges = _ranges(content, recipe, images) if kind in CALIBRATED else None
+    made = bytes(work.quantize(ranges, enable_progress_report=False).quantized_model)
+  _assert_per_channel(made, kind)
+  return made
+
+
+def _recipe(kind, operators):
+  """ai-edge-quantizer's recipe of a kind for a graph."""
+  from ai_edge_quantizer import qtyping
+  from ai_edge_quantizer.algorithm_manager import AlgorithmName
+  from ai_edge_quantizer.recipe_manager import RecipeManager
+
+  every, recipe, names = ".*", RecipeManager(), qtyping.TFLOperationName
+  if kind == "float16":
+    half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+    config = qtyping.OpQuantizationConfig(
+      weight_tensor_config=half, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
+    )
+    for operator in graph.WITH_WEIGHTS:
+      recipe.add_quantization_config(every, names(operator), config, AlgorithmName.FLOAT_CASTING)
+    return recipe
+  if kind == "int8_weights":
+    for operator in graph.WITH_WEIGHTS:
+      recipe.add_weight_only_config(every, names(operator), num_bits=8)
+    return recipe
+  recipe.add_static_config(every, names.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
+  if kind == "int8":
+
+    def keep(name, scope=every):
+      recipe.add_quantization_config(scope, name, algorithm_key=AlgorithmName.NO_QUANTIZE)
+
+    for name in (names.INPUT, names.OUTPUT, names.HARD_SWISH):
+      keep(name)
+    for operator in operators:
+      if operator.row in ("input", "stem") and operator.kind in set(names):
+        keep(names(operator.kind), f"^{re.escape(operator.scope)};?$")
+  return recipe
+
+
+def _ranges(content, recipe, images):
+  """{tensor name: {"min", "max"}} over all images."""
+  from ai_edge_quantizer.calibrator import CalibrationMode, Calibrator
+  from ai_edge_quantizer.utils import qsv_utils
+
+  # the runtime's own profiler finds the same ranges as keeping every tensor does, nine times as fast
+  mode = CalibrationMode.CALIBRATION_PROFILER_BASED
+  calibrator = Calibrator(bytearray(content), num_threads=1, mode=mode, qsv_update_func=qsv_utils.min_max_update)
+  calibrator.calibrate({"serving_default": [{"input": image} for image in images]}, recipe)
+  return calibrator.get_model_qsvs()
+
+
+def _assert_per_channel(content, kind):
+  for operator in graph.operators(content):
+    if operator.weights == "INT8" and operator.scales != operator.channels:
+      raise StoppedForGood(
+        f"--quantize {kind}: the weights of {operator.row} ({operator.kind}) have {operator.scales} scales for "
+        f"{operator.channels} channels"
+      )
+
+
+@contextlib.contextmanager
+def _silent():
+  """Without the library's progress bars and its warning about memory."""
+  with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    yield
