@@ -11,6 +11,7 @@ import io
 import os
 import pathlib
 import sys
+from importlib import metadata
 
 from speed import several, write
 
@@ -71,9 +72,7 @@ def measured(contents, runs):
       "ratio": round(beside.median, 3),
       "ratio_quartiles": [round(beside.p25, 3), round(beside.p75, 3)],
     }
-  found["float32"]["versions"] = {
-    "LiteRT": host.describe()["runtime"].removeprefix("ai-edge-litert ").removesuffix(", XNNPACK")
-  }
+  found["float32"]["versions"] = {"ai-edge-litert": metadata.version("ai-edge-litert")}
   return found
 
 

@@ -20,7 +20,7 @@ VERBS = {
   "summary": "print a network as the paper's table, with its cost",
   "import": "take weights from torchvision, timm, Keras or TF-slim",
   "export": "write a .tflite file",
-  "benchmark": "time a .tflite file on this machine",
+  "benchmark": "time .tflite files on this machine or a phone, by operator and block",
   "report": "write a page about a run: figures, learning curve, predictions",
 }
 

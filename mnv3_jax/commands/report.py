@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import os
 import pathlib
-import platform
 
 import numpy as np
 from PIL import Image
@@ -56,8 +54,7 @@ def main(arguments):
       f"the run has {ours[0]} and {ours[1]}"
     )
   images, labels = test_images(fewer(run.job.dataset))
-  figures, lite = measured(run, directory.result(), network, images, labels)
-  figures["tflite"]["bytes"] = len(content)
+  figures, lite = measured(run, directory.result(), content, images, labels)
 
   pixels = run.job.dataset.view.pixels(images)
   (out / "photos").mkdir(parents=True, exist_ok=True)
@@ -90,11 +87,13 @@ def test_images(dataset):
   return tuple(np.concatenate(part) for part in zip(*batches, strict=True))
 
 
-def measured(run, result, network, images, labels):
+def measured(run, result, content, images, labels):
   """The figures of a run and of its .tflite file, and the file's logits (n, classes) of all test images."""
-  from mnv3_jax.mobile.latency import measure
+  from mnv3_jax.mobile import runtime
+  from mnv3_jax.mobile.latency import Host
   from mnv3_jax.models import inference
 
+  network, host = runtime.Network(content), Host()
   flax, lite = inference.logits(run.job.model, run.variables, images), network.run_all(images)
   figures = {
     **{k: result[k] for k in ("model", "params", "madds", "epochs", "steps", "seconds", "seed", "versions", "devices")},
@@ -108,9 +107,10 @@ def measured(run, result, network, images, labels):
       "max_difference": float(np.abs(flax - lite).max()),
       "ops": network.ops,
       "partitions": network.partitions,
+      "bytes": len(content),
     },
-    "latency": dataclasses.asdict(measure(network, RUNS, threads=1)),
-    "processor": processor(),
+    "latency": dataclasses.asdict(host.measure({"": content}, RUNS)[""]),
+    "processor": host.describe()["device"],
   }
   return figures, lite
 
@@ -124,11 +124,3 @@ def sheet(pixels, labels, logits, classes, path):
   shown = np.concatenate([np.arange(first), wrong[wrong >= first][:WRONG]])
   title = f"The first {first} test photos through the .tflite, and {len(shown) - first} more that it gets wrong"
   plots.contact_sheet(pixels[shown], classes, labels[shown], predicted[shown], probability[shown], path, title)
-
-
-def processor():
-  """The processor's name and number of cores."""
-  info = pathlib.Path("/proc/cpuinfo")
-  lines = info.read_text().splitlines() if info.is_file() else []
-  names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-  return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"

@@ -20,8 +20,8 @@ from mnv3_jax.models.layers import Compute
 
 # largest difference of a logit, relative to the largest logit where that is above 1
 BOUND = 1e-4
-# Least signal over noise of the logits, in decibels, by kind. Networks trained on the embedded photos have 60 to 66, 28 to 39, 17
-# to 19 and 19; a layer that is wrong leaves about none.
+# Least signal over noise of the logits, in decibels, by kind. Networks trained on the embedded photos have 60 to 66, 28 to 39,
+# 17 to 19 and 19; a layer that is wrong leaves about none.
 LEAST_DB = {"float16": 40.0, "int8_weights": 20.0, "int8": 10.0, "int8_integer": 10.0}
 # Seeded weights amplify what is lost in every row: the family has at least 32, 15, 6 and 6 at 64 px.
 LEAST_DB_SEEDED = {"float16": 25.0, "int8_weights": 10.0, "int8": 3.0, "int8_integer": 3.0}
@@ -65,8 +65,8 @@ def export(
 ):
   """Converts, compares with Flax, and only then writes.
 
-  The file takes float32 images (1, resolution, resolution, channels) as the network wants them, or uint8 pixels where there is a
-  `view`, and gives logits (1, classes); all int8 for "int8_integer", with the scales that the file says.
+  The file takes float32 images (1, resolution, resolution, channels) as the network wants them, or uint8 pixels where there is
+  a `view`, and gives logits (1, classes); all int8 for "int8_integer", with the scales that the file says.
 
   Args:
     architecture: the network.
@@ -93,7 +93,7 @@ def export(
     raise WrongUse(f"{str(path)!r} is a folder; --out takes the name of a file")
   if view and kind == "int8_integer":
     raise WrongUse(
-      "--preprocess in_graph does not go with --quantize int8_integer: its input is int8 already, in the units that the file says"
+      "--preprocess in_graph does not go with --quantize int8_integer, whose input is int8 already, in units that the file says"
     )
   fused = fused and kind != "int8_integer"
   inputs = view.pixels(images) if view else images

@@ -2,8 +2,8 @@
 
 ai-edge-quantizer does it; here is which of its settings are right for these networks, measured on XNNPACK:
 
-- HARD_SWISH stays in float in "int8". XNNPACK has no 8-bit kernel for it and would leave the graph at each one (2 to 3 times the
-  float file's latency); left in float, unpacking, h-swish and packing become one table lookup.
+- HARD_SWISH stays in float in "int8". XNNPACK has no 8-bit kernel for it and would leave the graph at each one (2 to 3 times
+  the float file's latency); left in float, unpacking, h-swish and packing become one table lookup.
 - The stem stays in float in "int8": three input channels fill no vector, and packing the image would cost more than it saves.
 - Activations have the least and largest value seen over the calibration images. The library's own way, a moving average of each
   image's, cost four points of accuracy.
@@ -16,7 +16,7 @@ import warnings
 
 from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.errors import StoppedForGood, WrongUse
-from mnv3_jax.mobile import graph
+from mnv3_jax.mobile import graph, runtime
 
 # in the order of what is left in float; each with what it is good for
 KINDS = {
@@ -126,6 +126,6 @@ def _assert_per_channel(content, kind):
 @contextlib.contextmanager
 def _silent():
   """Without the library's progress bars and its warning about memory."""
-  with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+  with runtime.quiet(), contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
     warnings.simplefilter("ignore")
     yield

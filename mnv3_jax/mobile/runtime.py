@@ -50,10 +50,15 @@ class Network:
     if transparent:
       without = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
       how = {"experimental_preserve_all_tensors": True, "experimental_op_resolver_type": without}
-    with _quiet_or(WrongUse, f"{name} cannot be loaded: it is damaged or needs operators that LiteRT does not have"):
-      self.interpreter = Interpreter(model_content=content, num_threads=threads, **how)
-      self.ops = dict(collections.Counter(op["op_name"] for op in self.interpreter._get_ops_details()).most_common())
-      self.interpreter.allocate_tensors()
+    try:
+      with quiet():
+        self.interpreter = Interpreter(model_content=content, num_threads=threads, **how)
+        self.ops = dict(collections.Counter(op["op_name"] for op in self.interpreter._get_ops_details()).most_common())
+        self.interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+      raise WrongUse(
+        f"{name} cannot be loaded: it is damaged or needs operators that LiteRT does not have ({first_line(error)})"
+      ) from None
     delegated = collections.Counter(op["op_name"] for op in self.interpreter._get_ops_details())
     self.partitions = delegated["DELEGATE"]
     self.input = self.interpreter.get_input_details()[0]
@@ -87,16 +92,14 @@ class Network:
 
 
 @contextlib.contextmanager
-def _quiet_or(kind, sentence):
-  """Runs a block with C++ kept quiet; its ValueError or RuntimeError becomes `kind` with one sentence."""
+def quiet():
+  """Keeps off the terminal what C++ writes to standard error."""
   sys.stderr.flush()
   kept = os.dup(2)
   with open(os.devnull, "wb") as nothing:
     os.dup2(nothing.fileno(), 2)
     try:
       yield
-    except (ValueError, RuntimeError) as error:
-      raise kind(f"{sentence} ({first_line(error)})") from None
     finally:
       os.dup2(kept, 2)
       os.close(kept)

@@ -119,3 +119,42 @@ def rows_of_photos(rows, path, title):
       axes.imshow(photo)
   figure.suptitle(title)
   _save(figure, path)
+
+
+# what is stacked in a bar, the most first; what is left is grey
+STACK = (BLUE, ORANGE, GREEN, "#cc79a7", "#e69f00", "#56b4e9")
+
+
+def stacked_bars(rows, kinds, values, path, title, label):
+  """Horizontal bars, each stacked of kinds.
+
+  Args:
+    rows: names of the bars, from the top.
+    kinds: names of what is stacked, those that are most first; the ones for which there is no colour become "others".
+    values: (rows, kinds).
+    path: of the PNG.
+    title: what stands above.
+    label: of the axis of values.
+  """
+  values, n = np.asarray(values, float), len(STACK)
+  names = list(kinds[:n])
+  if len(kinds) > n:
+    values = np.column_stack([values[:, :n], values[:, n:].sum(1)])
+    names.append("others")
+  figure = Figure(figsize=(9, 0.32 * len(rows) + 1.9), layout="constrained")
+  axes = figure.subplots()
+  y, left = np.arange(len(rows)), np.zeros(len(rows))
+  for name, colour, column in zip(names, (*STACK, GREY), values.T, strict=False):
+    axes.barh(y, column, left=left, color=colour, label=name, height=0.75)
+    left += column
+  for i, total in enumerate(left):
+    axes.annotate(f"{total:.3f}", (total, i), (4, 0), textcoords="offset points", va="center", fontsize=8, color=GREY)
+  axes.set_yticks(y, rows)
+  axes.set_ylim(len(rows) - 0.4, -0.6)
+  axes.set_xlim(0, 1.08 * max(left.max(), 1e-9))
+  axes.set_xlabel(label)
+  _plain(axes)
+  axes.grid(axis="y", visible=False)
+  figure.legend(frameon=False, ncols=4, loc="outside lower center", fontsize=9)
+  figure.suptitle(title)
+  _save(figure, path)

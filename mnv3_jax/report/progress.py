@@ -84,3 +84,44 @@ class Bar:
       self.rich.update(self.task, completed=step, description=said)
     else:
       self.say(f"step {step}/{self.total}  {said}{left}")
+
+
+class Counter:
+  """A context that shows how far a count is: a bar on a terminal, elsewhere a line every ten seconds.
+
+  Called with (done, total), as what counts calls it.
+
+  Args:
+    what: is counted, e.g. "invocations".
+    stream: where to; standard error by default, so that standard output has the result alone.
+  """
+
+  def __init__(self, what, stream=None):
+    self.what, self.stream = what, stream or sys.stderr
+    self.said = time.monotonic()
+    self.rich = None
+    if self.stream.isatty():
+      columns = (
+        TextColumn("{task.description}"),
+        MofNCompleteColumn(),
+        BarColumn(bar_width=30),
+        TimeRemainingColumn(compact=True),
+      )
+      self.rich = Progress(*columns, console=Console(file=self.stream), transient=True)
+
+  def __enter__(self):
+    if self.rich:
+      self.rich.start()
+      self.task = self.rich.add_task(self.what, total=None)
+    return self
+
+  def __exit__(self, *_):
+    if self.rich:
+      self.rich.stop()
+
+  def __call__(self, done, total):
+    if self.rich:
+      self.rich.update(self.task, completed=done, total=total)
+    elif time.monotonic() - self.said >= 10:
+      self.said = time.monotonic()
+      print(f"{done} of {total} {self.what}", file=self.stream, flush=True)

@@ -81,7 +81,7 @@ def test_a_file_that_does_not_agree_is_not_written(tiny_export, tmp_path, monkey
   convert = exporting.converted
   monkeypatch.setattr(exporting, "converted", lambda a, _, *how: convert(a, wrong, *how))
   (tmp_path / "m.tflite").write_text("an earlier file")
-  with pytest.raises(StoppedForGood, match="is not written: its logits differ .*; block_02 departs first"):
+  with pytest.raises(StoppedForGood, match=r"is not written: its logits differ .*; block_02 departs first"):
     exporting.export(a, variables, tmp_path / "m.tflite", images)
   assert [p.read_text() for p in tmp_path.iterdir()] == ["an earlier file"]
 
