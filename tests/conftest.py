@@ -49,3 +49,25 @@ def mnv3(*words, env=None, timeout=300):
     timeout=timeout,
     env={**os.environ, **(env or {})},
   )
+
+
+def ok(*words):
+  """Standard output of a command that ends well and says nothing on standard error."""
+  done = mnv3(*words)
+  assert (done.returncode, done.stderr) == (0, ""), done.stderr
+  return done.stdout
+
+
+SMALL = ("--config", "configs/fashion_mnist.py", "--config.data.train_split=train[:640]", "--config.data.eval_split=test[:200]")
+SHORT = ("--config.train.epochs=1.0", "--config.train.batch_size=64")
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+  """A short run of the real network by the real command."""
+  workdir = tmp_path_factory.mktemp("commands") / "run"
+  done = mnv3("train", *SMALL, *SHORT, "--workdir", workdir)
+  assert done.returncode == 0, done.stderr
+  assert done.stderr == ""
+  assert "1,528,106 parameters" in done.stdout and "done in" in done.stdout
+  return workdir

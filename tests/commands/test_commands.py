@@ -5,25 +5,11 @@ import re
 
 import numpy as np
 import pytest
-from conftest import mnv3
+from conftest import SHORT, SMALL, mnv3, ok
 from PIL import Image
 
 from mnv3_jax.__main__ import VERBS
 from mnv3_jax.data import fashion_mnist
-
-SMALL = ("--config", "configs/fashion_mnist.py", "--config.data.train_split=train[:640]", "--config.data.eval_split=test[:200]")
-SHORT = ("--config.train.epochs=1.0", "--config.train.batch_size=64")
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-  """A short run of the real network by the real command."""
-  workdir = tmp_path_factory.mktemp("commands") / "run"
-  done = mnv3("train", *SMALL, *SHORT, "--workdir", workdir)
-  assert done.returncode == 0, done.stderr
-  assert done.stderr == ""
-  assert "1,528,106 parameters" in done.stdout and "done in" in done.stdout
-  return workdir
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +20,6 @@ def photos(tmp_path_factory):
   Image.fromarray(images[0]).save(folder / "grey.png")
   Image.fromarray(images[1]).convert("RGB").resize((301, 200)).save(folder / "colour.jpg")
   return folder / "grey.png", folder / "colour.jpg"
-
-
-def ok(*words):
-  """Standard output of a command that ends well and says nothing on standard error."""
-  done = mnv3(*words)
-  assert (done.returncode, done.stderr) == (0, ""), done.stderr
-  return done.stdout
 
 
 def test_the_same_command_again_does_nothing(run):
