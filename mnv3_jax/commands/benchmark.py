@@ -64,7 +64,7 @@ def main(arguments):
   else:
     show(given, contents, measured, ratios, about, device)
     for name, (timed, chart) in profiles.items():
-      show_profile(name, timed, measured[name], chart)
+      show_profile(name, timed, chart)
   warn(measured)
 
 
@@ -159,14 +159,15 @@ def show(given, contents, measured, ratios, about, device):
     print(f"  {plural}" + ("" if given.adb else f", XNNPACK partitions: {of['partitions']}"))
     print("  " + ", ".join(f"{n} {op}" for op, n in of["ops"].items()))
     return
-  head, rows = ["file", "MB", "median ms", "quartiles"], []
-  head += ["mean ms", "std"] if given.adb else ["partitions"]
-  head += ["ratio"] if given.adb else ["ratio", "quartiles"]
+  between = ["mean ms", "std"] if given.adb else ["quartiles", "partitions"]
+  head, rows = ["file", "MB", "median ms", *between, "ratio", *([] if given.adb else ["quartiles"])], []
   for name, one in measured.items():
-    row = [name, f"{len(contents[name]) / 1e6:.2f}", milliseconds(one.median_ms), between(one.p25_ms, one.p75_ms, milliseconds)]
-    row += [milliseconds(one.mean_ms), milliseconds(one.std_ms)] if given.adb else [about[name]["partitions"]]
-    row += [f"{ratios[name].median:.3f}"]
-    row += [] if given.adb else [between(ratios[name].p25, ratios[name].p75, lambda r: f"{r:.3f}")]
+    row, r = [name, f"{len(contents[name]) / 1e6:.2f}", milliseconds(one.median_ms)], ratios[name]
+    if given.adb:
+      row += [milliseconds(one.mean_ms), milliseconds(one.std_ms), f"{r.median:.3f}"]
+    else:
+      quartiles = f"{milliseconds(one.p25_ms)} - {milliseconds(one.p75_ms)}"
+      row += [quartiles, about[name]["partitions"], f"{r.median:.3f}", f"{r.p25:.3f} - {r.p75:.3f}"]
     rows.append(row)
   print(aligned(head, rows))
   one = next(iter(measured.values()))
@@ -189,12 +190,9 @@ def said(one):
   return f"{median}mean {milliseconds(one.mean_ms)}{spread} ms (no quartiles: benchmark_model does not print them)"
 
 
-def show_profile(name, timed, one, chart):
+def show_profile(name, timed, chart):
   """Prints a profile: by operator, by block, and what is neither."""
-  print(
-    f"\n{name}: {timed.sum_ms:.3f} ms in {len(timed.operators)} operators, {timed.whole_ms:.3f} ms a whole invocation "
-    f"with the profiler on, {one.median_ms:.3f} ms without"
-  )
+  print(f"\n{name}: {timed.sum_ms:.3f} ms in {len(timed.operators)} operators, {timed.whole_ms:.3f} ms in a whole invocation")
   for what, title in (("kind", "operator"), ("block", "block")):
     rows = [
       [key, n, f"{ms:.3f}", f"{ms / max(timed.sum_ms, 1e-9):.1%}".replace("%", " %")] for key, (n, ms) in timed.by(what).items()
@@ -212,11 +210,6 @@ def milliseconds(x):
   if x is None:
     return "-"
   return f"{x:.3f}" if x < 10 else f"{x:.2f}" if x < 100 else f"{x:.1f}"
-
-
-def between(low, high, text):
-  """Two quartiles, or a dash where there are none."""
-  return "-" if low is None else f"{text(low)} - {text(high)}"
 
 
 def warn(measured):
