@@ -50,7 +50,7 @@ def main(arguments):
     for name, network in loaded.items()
   }
   loaded.clear()
-  measured, ratios, device = on_device(given, contents) if given.adb else here(given, contents)
+  measured, ratios, device, waited = on_device(given, contents) if given.adb else here(given, contents)
   found = [{"file": name, **dataclasses.asdict(measured[name]), **about[name]} for name in contents]
   if len(found) > 1:
     for record in found:
@@ -65,7 +65,7 @@ def main(arguments):
     show(given, contents, measured, ratios, about, device)
     for name, (timed, chart) in profiles.items():
       show_profile(name, timed, chart)
-  warn(measured)
+  warn(measured, waited)
 
 
 def check(options, given):
@@ -99,17 +99,17 @@ def named(files):
 
 
 def here(given, contents):
-  """(latencies, ratios to the first file, a description) on this machine."""
+  """(latencies, ratios to the first file, a description, the share of time spent waiting) on this machine."""
   host = latency.Host(given.threads)
   with Counter("invocations") as heard:
     rounds = host.rounds(contents, given.runs, heard=heard)
   first = next(iter(rounds.values()))
   measured = {name: host.latency(r) for name, r in rounds.items()}
-  return measured, {name: latency.ratio(r, first) for name, r in rounds.items()}, host.describe()
+  return measured, {name: latency.ratio(r, first) for name, r in rounds.items()}, host.describe(), host.waited
 
 
 def on_device(given, contents):
-  """The same on an Android device, whose tool does not interleave."""
+  """The same on an Android device, whose tool does not interleave and does not say how long it waited."""
   serial = None if given.adb == ANY else given.adb
   phone = Phone(serial, given.cores or "f0", given.threads, given.benchmark_model)
   device = phone.describe()
@@ -117,7 +117,7 @@ def on_device(given, contents):
     measured = phone.measure(contents, given.runs, heard=heard)
   first = next(iter(measured.values())).median_ms
   ratios = {name: latency.Ratio(m.median_ms / first, None, None, m.median_ms / first) for name, m in measured.items()}
-  return measured, ratios, device
+  return measured, ratios, device, 0.0
 
 
 def profile(given, name, content, found):
@@ -212,13 +212,15 @@ def milliseconds(x):
   return f"{x:.3f}" if x < 10 else f"{x:.2f}" if x < 100 else f"{x:.1f}"
 
 
-def warn(measured):
+def warn(measured, waited):
   """One sentence on standard error if the machine is noisy."""
   spreads = {name: one.spread for name, one in measured.items() if one.spread is not None}
   worst = max(spreads, key=spreads.get, default=None)
-  if worst is not None and spreads[worst] > latency.NOISY:
-    print(
-      f"mnv3: this machine is noisy: the quartiles of {worst} are {spreads[worst]:.0%} of its median apart, more than "
-      f"{latency.NOISY:.0%}; stop what else runs and measure again, or trust no more than the ratios",
-      file=sys.stderr,
-    )
+  if waited > latency.WAITED:
+    why = f"other processes had the processor for {waited:.0%} of the time"
+  elif worst is not None and spreads[worst] > latency.SPREAD:
+    why = f"the quartiles of {worst} are {spreads[worst]:.0%} of its median apart, more than {latency.SPREAD:.0%}"
+  else:
+    return
+  remedy = "stop what else runs and measure again, or trust no more than the ratios of files that differ much"
+  print(f"mnv3: this machine is noisy: {why}; {remedy}", file=sys.stderr)

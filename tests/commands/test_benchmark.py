@@ -1,6 +1,7 @@
 """mnv3 benchmark: several files, profiles, a device, and what is refused."""
 
 import json
+import os
 import pathlib
 import re
 
@@ -11,7 +12,9 @@ from PIL import Image
 from stand_in import READY, SECOND, Adb, program
 from test_commands import timed
 
+from mnv3_jax.commands import benchmark
 from mnv3_jax.mobile import export as exporting
+from mnv3_jax.mobile.latency import Latency
 
 LITERT = "litert_benchmark_model.txt"
 
@@ -51,6 +54,26 @@ def test_the_table(files):
   ratio = rows[1].split()[7]
   assert sentence.startswith(f"{little} takes {ratio} times as long as {big}, quartiles ")
   assert "times as long" not in timed("benchmark", big, little, "--runs", 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes can be held on one core on Linux alone")
+def test_a_noisy_machine_is_called_one(files, neighbour):
+  done = mnv3("benchmark", files[0], "--runs", 1000, "--json")
+  assert done.returncode == 0 and json.loads(done.stdout)["runs"] == 1000
+  assert re.fullmatch(
+    r"mnv3: this machine is noisy: other processes had the processor for \d\d% of the time; .*\n", done.stderr
+  )
+
+
+def test_a_spread_is_called_noise(capsys):
+  quiet = Latency(median_ms=1.0, p25_ms=0.97, p75_ms=1.05, runs=9, threads=1)
+  wide = Latency(median_ms=1.0, p25_ms=0.97, p75_ms=1.25, runs=9, threads=1)
+  none = Latency(median_ms=1.0, p25_ms=None, p75_ms=None, runs=9, threads=1)
+  benchmark.warn({"a": quiet, "b": none}, waited=0.01)
+  assert capsys.readouterr() == ("", "")
+  benchmark.warn({"a": quiet, "b": wide}, waited=0.01)
+  out, err = capsys.readouterr()
+  assert out == "" and "the quartiles of b are 28% of its median apart, more than 10%; stop" in err and err.count("\n") == 1
 
 
 def test_a_profile_and_its_chart(files, tmp_path):

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -72,6 +73,14 @@ def test_a_ratio_is_of_rounds(files):
 def test_a_file_beside_itself_takes_as_long(files):
   rounds = Host().rounds({"one": files["big"], "other": files["big"]}, runs=200)
   assert latency.ratio(rounds["other"], rounds["one"]).median == pytest.approx(1, abs=0.25)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes can be held on one core on Linux alone")
+def test_a_neighbour_on_the_same_core_is_noticed(files, neighbour):
+  host = Host()
+  found = host.measure({"big": files["big"]}, runs=1000)
+  assert 0.2 < host.waited < 1
+  assert found["big"].runs == 1000
 
 
 def test_no_quartiles_no_spread():

@@ -108,8 +108,8 @@ def test_a_profile_of_the_real_network(exported, threads):
   for parts in (kinds, blocks):
     assert sum(n for n, _ in parts.values()) == 107
     assert sum(ms for _, ms in parts.values()) == pytest.approx(found.sum_ms)
-  # what is in no operator is little, even on a busy machine
-  assert 0.6 * found.whole_ms < found.sum_ms < 1.4 * found.whole_ms
+  # both are of the network; on a busy machine they may differ, for they are of different runs
+  assert found.whole_ms / 3 < found.sum_ms < 3 * found.whole_ms
   assert [ms for _, ms in kinds.values()] == sorted((ms for _, ms in kinds.values()), reverse=True)
   # most multiply-adds are in 1x1 convolutions; the pool has next to none
   assert kinds["CONV_2D"][1] > kinds["DEPTHWISE_CONV_2D"][1] > kinds["ADD"][1]
