@@ -5,8 +5,8 @@ import dataclasses
 import json
 import re
 
-# where a tensor's name, which is that of what made it, says a row of architectures/cost.py
-_ROW = re.compile(r"/(stem|block_\d+|features|hidden|logits)(?=[/;]|$)")
+# a tensor's name as JAX writes it: "jit(f)/Classifier/Classifier.features/backbone/block_01/se/reduce/conv_general_dilated"
+_SCOPED = re.compile(r"jit\([^/]*\)/(.+)")
 # the name of our entry in the file's metadata
 NOTE = "mnv3_jax"
 # the row where no name says one: a file that others exported
@@ -31,8 +31,8 @@ class Operator:
 
   kind: str
   row: str
-  scope: str
-  output: int
+  scope: str = ""
+  output: int = -1
   weights: str | None = None
   scales: int = 0
   channels: int = 0
@@ -73,14 +73,33 @@ def operators(content):
 
 
 def _row(kind, scopes, before):
-  """The row of an operator, given that of the one before it; further names in a scope are of what looks alike elsewhere."""
-  for scope in scopes:
-    named = _ROW.search(scope)
-    if named:
-      return named[1]
-  if kind in ("MEAN", "SUM") and before not in ("pool", "hidden", "logits"):
+  """The row of an operator, given that of the one before it: that of its output, or else of its constants."""
+  rows = [_module(scope) for scope in scopes]
+  named = next(filter(None, rows), None)
+  if named:
+    return named
+  # the mean outside any module is the pool
+  if kind in ("MEAN", "SUM", "AVERAGE_POOL_2D") and "" in rows and before != "input":
     return "pool"
   return before
+
+
+def _module(name):
+  """The first module under the network in a tensor's name; "" where it is the network itself; None where no name tells.
+
+  A fused operator has the names of all that it was made from, and of what looks alike elsewhere; the first that has a module
+  counts.
+  """
+  found = None
+  for part in name.split(";"):
+    match = _SCOPED.fullmatch(part)
+    if match:
+      # the last word is what was computed; capitals are the network's own classes
+      modules = [word for word in match[1].split("/")[:-1] if not word[0].isupper() and word != "backbone"]
+      if modules:
+        return modules[0]
+      found = ""
+  return found
 
 
 def _constant(model, graph, tensor):

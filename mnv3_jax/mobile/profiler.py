@@ -3,6 +3,7 @@
 import dataclasses
 
 from mnv3_jax.mobile import events as recording, graph
+from mnv3_jax.mobile.runtime import Network
 
 # what XNNPACK's names begin with, and the operators of the file that it runs so; a 1x1 convolution is fully connected to it
 XNNPACK = {
@@ -47,8 +48,8 @@ class Profile:
 
   Attributes:
     operators: tuple of Timed, in the order in which they ran.
-    whole_ms: of an invocation with the profiler on, by the same runs; more than the sum of the operators by what is between
-      them, and by the part of a microsecond that the profiler drops of each.
+    whole_ms: of an invocation, with the profiler stopped; more than the sum of the operators by what is between them, and by
+      the part of a microsecond that the profiler drops of each.
     runs, threads: as asked for.
     placed: how many of the operators are operators of the file; the others are XNNPACK's own (conversions) and count to the
       block of the next one that is.
@@ -91,6 +92,8 @@ def profile(content, runs=200, threads=1, name="the file", heard=None):
     WrongUse: if the runtime cannot load the file.
     StoppedForGood: where the profiler of libLiteRt cannot be reached.
   """
+  # says what is wrong with a file that cannot be loaded
+  Network(content, threads, name)
   operators = graph.operators(content)
   seen, whole = recording.record(content, runs, threads, heard=heard)
   placed = place(seen, operators)
