@@ -7,7 +7,7 @@ import sys
 
 from mnv3_jax.commands.options import Options, positive, print_json, threads
 from mnv3_jax.errors import WrongUse
-from mnv3_jax.mobile import latency, runtime
+from mnv3_jax.mobile import latency, record, runtime
 from mnv3_jax.mobile.android import Phone
 from mnv3_jax.report.progress import Counter
 from mnv3_jax.report.table import aligned
@@ -15,6 +15,7 @@ from mnv3_jax.report.table import aligned
 EXAMPLE = """mnv3 benchmark large.tflite --threads 1 --runs 200
   mnv3 benchmark large.tflite small.tflite --compare
   mnv3 benchmark large.tflite --profile --out large.png
+  mnv3 benchmark runs/large/export/*.tflite --keep
   mnv3 benchmark large.tflite --adb --cores f0 --benchmark_model android_aarch64_benchmark_model"""
 
 ANY = "the only one"
@@ -40,10 +41,13 @@ def main(arguments):
   options.add_argument(
     "--json", action="store_true", help="print {median_ms, p25_ms, p75_ms, runs, threads, ops, partitions}; for several a list"
   )
+  options.add_argument("--keep", action="store_true", help="add what was measured to FILE.json, where tables find it")
   given = options.parse(arguments)
   check(options, given)
 
   contents = named(given.files)
+  # what is damaged is said before anything is measured
+  records = {name: record.read(file) for name, file in zip(contents, given.files, strict=True)} if given.keep else {}
   loaded = {name: runtime.Network(content, given.threads, repr(name)) for name, content in contents.items()}
   about = {
     name: {"ops": network.ops} if given.adb else {"ops": network.ops, "partitions": network.partitions}
@@ -53,18 +57,20 @@ def main(arguments):
   measured, ratios, device, waited = on_device(given, contents) if given.adb else here(given, contents)
   found = [{"file": name, **dataclasses.asdict(measured[name]), **about[name]} for name in contents]
   if len(found) > 1:
-    for record in found:
-      record["ratio"] = dataclasses.asdict(ratios[record["file"]])
+    for one in found:
+      one["ratio"] = dataclasses.asdict(ratios[one["file"]])
   profiles = {name: profile(given, name, content, found) for name, content in contents.items()} if given.profile else {}
   if given.json:
     if given.adb:
-      found = [{**record, "device": device} for record in found]
+      found = [{**one, "device": device} for one in found]
     one = {key: value for key, value in found[0].items() if key != "file"}
     print_json(found if len(found) > 1 else one)
   else:
     show(given, contents, measured, ratios, about, device)
     for name, (timed, chart) in profiles.items():
       show_profile(name, timed, chart)
+  for (name, known), file in zip(records.items(), given.files, strict=bool(records)):
+    record.write(file, record.with_latency(known, device, dataclasses.asdict(measured[name])))
   warn(measured, waited)
 
 

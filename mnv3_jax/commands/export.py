@@ -200,7 +200,7 @@ def shown(dataset):
 
 def write_tflite(given, source):
   """Exports, measures, prints, and writes FILE.json."""
-  from mnv3_jax.mobile import export as exporting
+  from mnv3_jax.mobile import export as exporting, record
   from mnv3_jax.mobile.quantize import CALIBRATED
 
   began = time.monotonic()
@@ -238,14 +238,15 @@ def write_tflite(given, source):
     "agreement": dataclasses.asdict(e.agreement),
     "calibration": {"images": len(ranges), "of": source.calibrated_on} if len(ranges) else None,
     "accuracy": accuracy(source, given, e, *tested) if tested else None,
-    "latency": latency(e),
     "note": e.note,
   }
+  # an earlier file of this name was another one: what was measured of it goes
+  found = record.with_latency(found, *latency(e))
   found["seconds"] = round(time.monotonic() - began, 2)
-  write_atomically(out.with_name(out.name + ".json"), json.dumps(found, indent=2) + "\n")
+  record.write(out, found)
   if given.labels:
     write_atomically(out.with_name(out.name + ".labels.txt"), "".join(f"{name}\n" for name in source.classes))
-  say(out, found, given)
+  say(out, found)
 
 
 def default_name(source, given):
@@ -273,7 +274,7 @@ def accuracy(source, given, exported, images, labels):
 
 
 def latency(exported):
-  """Milliseconds on this machine, 1 thread, and the ratio to the float file, both timed in turn."""
+  """(this machine, milliseconds on it with 1 thread and the ratio to the float file, both timed in turn)."""
   from mnv3_jax.mobile.latency import Host, ratio
 
   host = Host()
@@ -281,15 +282,17 @@ def latency(exported):
   if exported.kind != "none":
     files["float"] = exported.float_content
   rounds = host.rounds(files, TIMED)
-  found = {**dataclasses.asdict(host.latency(rounds["file"])), **host.describe()}
+  found = dataclasses.asdict(host.latency(rounds["file"]))
   if "float" in rounds:
     found["ratio_to_float"] = dataclasses.asdict(ratio(rounds["file"], rounds["float"]))
-  return found
+  return host.describe(), found
 
 
-def say(out, found, given):
+def say(out, found):
   """Prints what is in FILE.json as people read it."""
-  agrees, timed = found["agreement"], found["latency"]
+  from mnv3_jax.mobile import record
+
+  agrees, (timed,) = found["agreement"], found["latencies"]
   print(
     f"{out}: {found['bytes'] / 1e6:.2f} MB, {sum(found['ops'].values())} operators, XNNPACK partitions: {found['partitions']}"
   )
@@ -304,7 +307,7 @@ def say(out, found, given):
     print(f"  top-1 on {a['examples']:,} test photos: {a['file']:.4f}, Flax {a['flax']:.4f}")
   ratio = timed.get("ratio_to_float")
   beside = f", {ratio['median']:.2f} times the float file's" if ratio else ""
-  print(f"  latency here: median {timed['median_ms']:.3f} ms, 1 thread{beside}; all of this in {out}.json")
+  print(f"  latency here: median {timed['median_ms']:.3f} ms, 1 thread{beside}; all of this in {record.place(out)}")
   if ratio and ratio["p25"] > 1:
     print(
       f"mnv3: {out} is slower than the float file here ({ratio['median']:.2f} times, quartiles {ratio['p25']:.2f} to "

@@ -1,0 +1,49 @@
+"""FILE.json: what is known of a .tflite file, beside it. Export writes it, benchmark --keep adds latencies, tables read it."""
+
+import datetime
+import json
+import pathlib
+
+from mnv3_jax.errors import WrongUse
+from mnv3_jax.report.run_directory import write_atomically
+
+
+def place(file):
+  """Where the record of a file is."""
+  file = pathlib.Path(file)
+  return file.with_name(f"{file.name}.json")
+
+
+def read(file):
+  """The record of a file, {"file": name} where there is none yet.
+
+  Raises:
+    WrongUse: if it is damaged.
+  """
+  at = place(file)
+  if not at.is_file():
+    return {"file": pathlib.Path(file).name}
+  try:
+    found = json.loads(at.read_text())
+  except ValueError as error:
+    raise WrongUse(f"{str(at)!r} is damaged: {error}") from None
+  if not isinstance(found, dict) or not isinstance(found.get("latencies", []), list):
+    raise WrongUse(f"{str(at)!r} is no record of a .tflite file; move it away")
+  return found
+
+
+def write(file, found):
+  """Writes the record of a file."""
+  write_atomically(place(file), json.dumps(found, indent=2) + "\n")
+
+
+def with_latency(found, device, latency):
+  """A record with one more latency; what was measured before on the same device, by the same runtime, gives way.
+
+  Args:
+    found: the record.
+    device: what `describe` of mobile/latency.Host or mobile/android.Phone says.
+    latency: a dict of milliseconds and runs, JSON.
+  """
+  others = [known for known in found.get("latencies", []) if any(known.get(name) != value for name, value in device.items())]
+  return {**found, "latencies": [*others, {**device, **latency, "date": str(datetime.date.today())}]}
