@@ -77,15 +77,21 @@ def measured(contents, runs):
 
 
 def table(results):
-  """The results in Markdown."""
-  lines = ["| network | file | MB | operators | XNNPACK partitions | ms | × float32 |", "|---|---|---|---|---|---|---|"]
+  """The results in Markdown: milliseconds of the float32 file, and how many times as long the others take."""
+  others = list(dict.fromkeys(what for r in results for what in r["figures"] if what != "float32"))
+  lines = ["| network | float32, ms | " + " | ".join(f"{what}, × float32" for what in others) + " | MB, float32 and int8 |"]
+  lines.append("|---" * (3 + len(others)) + "|")
   for r in results:
-    for what, f in r["figures"].items():
-      low, high = f["ms_quartiles"]
-      beside = "1" if what == "float32" else "{:.2f} ({:.2f} to {:.2f})".format(f["ratio"], *f["ratio_quartiles"])
-      cells = [r["case"]["network"], what, f"{f['bytes'] / 1e6:.2f}", f["operators"], f["partitions"]]
-      lines.append("| " + " | ".join(map(str, [*cells, f"{f['ms']:.2f} ({low:.2f} to {high:.2f})", beside])) + " |")
+    figures = r["figures"]
+    cells = [r["case"]["network"], _with_quartiles(figures["float32"]["ms"], figures["float32"]["ms_quartiles"])]
+    cells += [_with_quartiles(f["ratio"], f["ratio_quartiles"]) if (f := figures.get(what)) else "" for what in others]
+    cells.append(" and ".join(f"{figures[what]['bytes'] / 1e6:.1f}" for what in ("float32", "int8")))
+    lines.append("| " + " | ".join(cells) + " |")
   return "\n".join(lines)
+
+
+def _with_quartiles(value, quartiles):
+  return "{:.2f} ({:.2f} to {:.2f})".format(value, *quartiles)
 
 
 def main():

@@ -4,13 +4,14 @@ import json
 import pathlib
 import re
 
+import files
 import pipeline
 import speed
 import start
 
 HERE = pathlib.Path(__file__).parent
 PLACES = (HERE.parent / "README.md", HERE / "README.md")
-TABLES = {"speed": speed.table, "pipeline": pipeline.table, "start": start.table}
+TABLES = {"speed": speed.table, "pipeline": pipeline.table, "start": start.table, "files": files.table}
 
 
 def section(name):

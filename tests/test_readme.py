@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT / "experiments"))
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import demo
 import fine_tuning
+import quantization
 import tables
 
 README = (ROOT / "README.md").read_text()
@@ -110,6 +111,7 @@ def test_the_pip_lines_name_extras_that_jax_has():
 def test_the_tables_are_those_of_kept_runs():
   assert demo.rendered(README) == README, "run: python experiments/demo.py"
   assert fine_tuning.rendered(README) == README, "run: python experiments/fine_tuning.py"
+  assert quantization.rendered(README) == README, "run: python experiments/quantization.py"
 
 
 @pytest.mark.parametrize("place", tables.PLACES, ids=lambda place: place.parent.name)

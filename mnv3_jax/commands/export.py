@@ -184,7 +184,12 @@ class Learnt:
     try:
       return shown(self.own.fewer_tests(n) if self.data else self.own.tested_on_training(n))[0]
     except WrongUse as error:
-      raise WrongUse(f"{error}; --data DIR gives export photos for the ranges of activations") from None
+      if self.data:
+        raise
+      raise WrongUse(
+        f"the ranges of 8-bit activations are found on photos, and the training photos of {str(self.workdir)!r} cannot be read; "
+        f"--data DIR names others, one folder per class ({error})"
+      ) from None
 
 
 def model_fields(config):
