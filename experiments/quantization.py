@@ -1,8 +1,8 @@
-"""What 8 bits cost, after training and with quantization-aware training, on the embedded photos; and the README's table of it.
+"""What 8 bits cost on the embedded photos, after training and with quantization-aware training; and the README's table of it.
 
-python experiments/quantization.py FOLDER    runs everything in FOLDER (about forty minutes on two cores; again: what is missing)
-                                             and keeps the figures in experiments/results/quantization.json
-python experiments/quantization.py           writes the README's table anew from these
+python experiments/quantization.py FOLDER   runs everything in FOLDER (about forty minutes on two cores; again: what is missing)
+                                            and keeps the figures in experiments/results/quantization.json
+python experiments/quantization.py          writes the README's table anew from these
 
 Every row is a network trained in float, exported as it is, and exported again after a few epochs with fake quantization that
 start from it. Accuracies are of the .tflite files, on the 2,000 test photos.

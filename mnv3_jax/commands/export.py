@@ -187,8 +187,8 @@ class Learnt:
       if self.data:
         raise
       raise WrongUse(
-        f"the ranges of 8-bit activations are found on photos, and the training photos of {str(self.workdir)!r} cannot be read; "
-        f"--data DIR names others, one folder per class ({error})"
+        f"the ranges of 8-bit activations are found on photos, and those that {str(self.workdir)!r} was trained on cannot be "
+        f"read; --data DIR names others, one folder per class ({error})"
       ) from None
 
 
