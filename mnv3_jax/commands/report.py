@@ -94,7 +94,8 @@ def measured(run, result, content, images, labels):
   from mnv3_jax.models import inference
 
   network, host = runtime.Network(content), Host()
-  flax, lite = inference.logits(run.job.model, run.variables, images), network.run_all(images)
+  flax = inference.logits(run.job.model, run.variables, images)
+  lite = network.run_all(run.job.dataset.view.pixels(images) if network.takes_pixels else images)
   figures = {
     **{k: result[k] for k in ("model", "params", "madds", "epochs", "steps", "seconds", "seed", "versions", "devices")},
     "resolution": run.job.architecture.resolution,

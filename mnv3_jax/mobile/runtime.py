@@ -37,6 +37,7 @@ class Network:
   Attributes:
     ops: number of operators by name, as the file has them.
     partitions: parts of the graph that XNNPACK runs; 1 with nothing left over is best.
+    takes_pixels: whether its input is uint8 pixels, as of --preprocess in_graph.
     input_shape, output_shape: e.g. (1, 224, 224, 3) and (1, 1000).
 
   Raises:
@@ -63,6 +64,7 @@ class Network:
     self.partitions = delegated["DELEGATE"]
     self.input = self.interpreter.get_input_details()[0]
     self.output = self.interpreter.get_output_details()[0]
+    self.takes_pixels = self.input["dtype"] == np.uint8 and not self.input["quantization"][0]
     self.input_shape, self.output_shape = (tuple(int(n) for n in t["shape"]) for t in (self.input, self.output))
 
   def __call__(self, x):
