@@ -28,7 +28,8 @@ class Backbone(nn.Module):
     a, maps, strides = self.net, {}, {}
 
     def trained(row):
-      return train and row not in self.compute.frozen
+      import os
+      return train and row not in self.compute.frozen and not (self.compute.quantize and os.environ.get("QAT_BN") != "batch")
 
     def keep(name, x, stride):
       maps[name], strides[stride] = x, name
