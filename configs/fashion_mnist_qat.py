@@ -1,5 +1,4 @@
-"""Quantization-aware fine-tuning on the embedded photos.
-"""
+"""Quantization-aware fine-tuning on the embedded photos."""
 
 from mnv3_jax.config import base
 

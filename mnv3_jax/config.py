@@ -75,7 +75,7 @@ def base():
       "log_every": 100,  # steps
     }
   )
-  # fine-tune (train.init) with kernels and maps rounded to what an int8 file holds: models/fake_quantization.py
+  # fine-tune train.init's network with kernels and maps rounded to what 8 bits hold: models/fake_quantization.py
   config.quantize_aware = False
   config.evaluate = ConfigDict({"batch_size": 500, "every": 1.0})  # every: epochs
   config.checkpoint = ConfigDict({"every": 1.0, "keep": 2})  # every: epochs; keep: newest, besides the best
@@ -128,9 +128,11 @@ def check(config):
     _range(config, field, 0, 1)
   if config.train.steps == 0:
     _range(config, "train.epochs", 0, None, above=True)
-  if config.quantize_aware and (config.model.dtype or "float32") != "float32":
+  if config.quantize_aware and not config.train.init:
+    raise WrongUse("config.quantize_aware = True fine-tunes a network that was trained without; --init DIR names its run")
+  if config.quantize_aware and config.model.dtype == "bfloat16":
     raise WrongUse(
-      f"config.model.dtype = {config.model.dtype!r} does not go with config.quantize_aware = True; 8 bits are exact in float32"
+      "config.model.dtype = 'bfloat16' cannot hold all 256 values of a map; config.quantize_aware = True has float32"
     )
   for name in config.data.classes:
     if not isinstance(name, str):

@@ -28,8 +28,7 @@ class Backbone(nn.Module):
     a, maps, strides = self.net, {}, {}
 
     def trained(row):
-      import os
-      return train and row not in self.compute.frozen and not (self.compute.quantize and os.environ.get("QAT_BN") != "batch")
+      return train and row not in self.compute.frozen and not self.compute.quantize
 
     def keep(name, x, stride):
       maps[name], strides[stride] = x, name

@@ -1,29 +1,33 @@
-"""Fake quantization: what 8-bit integers would round a network to, in float32, so that training can get used to it.
+"""Fake quantization: what 8-bit integers round a network to, in float32, so that training can get used to it.
 
-It follows what mobile/ writes into a .tflite file. Kernels are symmetric with a scale for each output channel; a channel's
-scale carries any factor that batch norm puts on that channel, so a kernel before folding rounds as it does after. Maps are
-asymmetric with one scale, from the range that they have had in training; that range is kept beside the statistics of batch norm.
-Rounding has no slope: gradients go straight through, except for values beyond the range.
+Kernels are symmetric, with a scale for each output channel. Batch norm multiplies whole channels, so that a kernel rounds alike
+before and after it is folded. Maps are asymmetric with one scale; it comes from the range that a map has had in training, which
+is kept beside the statistics of batch norm. Rounding has no slope: gradients go straight through it, not from beyond a range.
+
+Google's qwix (0.1.8) was tried first. Its provider for LiteRT knows a network by its calls of jax.numpy: it rounded every
+operation inside our batch norm and not one kernel; and its kernels' scale is largest / 127.5, where a file's is largest / 127.
 """
+
+import dataclasses
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-# share of a range that a batch within it leaves: the extremes of about a hundred batches count
+# share of a range that a batch leaves as it was
 KEPT = 0.99
-# integers of a map, and the largest of a kernel
+# integers of a map; a kernel's are symmetric
 LOWEST, HIGHEST = -128, 127
 
 
 def weights(w):
-  """A kernel as int8 holds it, symmetric in [-127, 127] for each output channel.
+  """A kernel as int8 holds it.
 
   Args:
     w: (..., out) float32.
 
   Returns:
-    The same shape: whole multiples of largest / 127, where largest is that of the channel. The gradient is that of w itself.
+    The same shape: multiples, from -127 to 127, of a 127th of the largest of the channel. The gradient is that of w itself.
   """
   largest = jnp.abs(w).max(tuple(range(w.ndim - 1)), keepdims=True)
   scale = jnp.where(largest > 0, largest, 1) / HIGHEST
@@ -31,15 +35,15 @@ def weights(w):
 
 
 def activations(x, low, high):
-  """A map as int8 holds it, asymmetric, with zero among its values.
+  """A map as int8 holds it.
 
   Args:
     x: float32 of any shape.
-    low, high: scalars, the range; it is widened to have 0 in it. No gradient flows into them.
+    low, high: scalars, the range; it is widened to have 0 in it, which int8 then holds exactly. No gradient flows into them.
 
   Returns:
-    The same shape: what is beyond the range is cut off, the rest rounded to the nearest of 256 values. The gradient is that of x
-    within the range and 0 beyond.
+    The same shape: the nearest of 256 values, evenly spaced over the range. The gradient is that of x within the range and 0
+    beyond.
   """
   scale, zero = grid(low, high)
   whole = jnp.round(x / scale) + zero
@@ -48,7 +52,7 @@ def activations(x, low, high):
 
 
 def grid(low, high):
-  """(scale, zero point) of a map's 8 bits: float32 scalars; value = (integer - zero point) * scale."""
+  """(scale, zero point) of a map's range, scalars: an integer q stands for (q - zero point) * scale."""
   low, high = jnp.minimum(low, 0), jnp.maximum(high, 0)
   scale = jnp.maximum(high - low, 1e-9) / (HIGHEST - LOWEST)
   return scale, jnp.round(LOWEST - low / scale)
@@ -74,28 +78,66 @@ _straight_through.defvjp(_forward, _backward)
 
 
 class Quantized(nn.Module):
-  """activations() by the range that the maps given to it have had.
+  """activations() by a range that is kept.
 
-  The range takes in the extremes of a new batch at once and forgets old ones slowly: so it is what an exporter finds that looks
-  at some thousand photos. It moves where "batch_stats" may change, that is in training, and stays as it is elsewhere. Before
-  the first batch it is 0 to 0, and maps stay as they are.
+  The range is a moving average of the extremes of batches, as TensorFlow's quantization-aware training has it: one odd photo in
+  a thousand can have ten times the range of the others, and all the others would be rounded ten times as coarsely for it. It
+  moves where "batch_stats" may change, that is in training, whether batch norm trains or not; elsewhere it stays, so that what
+  is computed of an image does not depend on others. At 0 to 0, before the first batch, maps stay as they are.
 
   Collections: batch_stats low, high, float32 scalars.
   """
 
   @nn.compact
   def __call__(self, x, already=False):
-    """x rounded, or as it is where it is `already`, by another range (a mean of one value is that value)."""
+    """x rounded; as it is where it is rounded `already` by the range of another map, as the mean of one value is."""
     low = self.variable("batch_stats", "low", jnp.zeros, ())
     high = self.variable("batch_stats", "high", jnp.zeros, ())
     if already:
       return x
     if self.is_mutable_collection("batch_stats") and not self.is_initializing():
-      least, most = (jax.lax.stop_gradient(extreme) for extreme in (x.min(), x.max()))
-      new = low.value == high.value
-      low.value = jnp.where(new, least, jnp.minimum(least, KEPT * low.value + (1 - KEPT) * least))
-      high.value = jnp.where(new, most, jnp.maximum(most, KEPT * high.value + (1 - KEPT) * most))
+      first = low.value == high.value
+      for bound, extreme in ((low, x.min()), (high, x.max())):
+        extreme = jax.lax.stop_gradient(extreme)
+        bound.value = jnp.where(first, extreme, KEPT * bound.value + (1 - KEPT) * extreme)
     return jnp.where(low.value == high.value, x, activations(x, low.value, high.value))
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+  """A map that is rounded: its path in "batch_stats", e.g. "backbone/block_04/se/mean", its shape for one image, its range."""
+
+  path: str
+  shape: tuple
+  low: float
+  high: float
+
+
+def ranges(model, variables):
+  """The ranges that an exporter has to give to the maps of a file; without them it would have to find others.
+
+  Args:
+    model: a Classifier with Compute(quantize=True).
+    variables: its variables, trained.
+
+  Returns:
+    A list of Range in the order in which the maps are computed; those of 0 to 0 have never been seen.
+  """
+  found = []
+
+  def watch(call, args, kwargs, context):
+    y = call(*args, **kwargs)
+    if isinstance(context.module, Quantized) and context.method_name == "__call__" and not kwargs.get("already"):
+      own = context.module.variables["batch_stats"]
+      found.append(Range("/".join(context.module.path), y.shape, *(float(own[bound]) for bound in ("low", "high"))))
+    return y
+
+  a = model.net
+  with nn.intercept_methods(watch):
+    # the variables are closed over, and so stay numbers
+    x = jax.ShapeDtypeStruct((1, a.resolution, a.resolution, a.in_channels), jnp.float32)
+    jax.eval_shape(lambda x: model.apply(variables, x), x)
+  return found
 
 
 def is_range(name):

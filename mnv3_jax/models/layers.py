@@ -30,7 +30,8 @@ class Compute:
       devices (the step must then be mapped over AXIS).
     formulation: of the convolutions, see models/convolutions.py.
     frozen: rows whose batch norm keeps its statistics in training.
-    quantize: round kernels and maps to what 8 bits hold, see models/fake_quantization.py; batch norm then keeps its statistics.
+    quantize: kernels and maps are rounded to what 8 bits hold, see models/fake_quantization.py; batch norm then keeps its
+      statistics in training, since a file has them folded into its kernels.
   """
 
   dtype: str = "float32"
