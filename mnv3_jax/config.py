@@ -75,6 +75,8 @@ def base():
       "log_every": 100,  # steps
     }
   )
+  # fine-tune train.init's network with kernels and maps rounded to what 8 bits hold: models/fake_quantization.py
+  config.quantize_aware = False
   config.evaluate = ConfigDict({"batch_size": 500, "every": 1.0})  # every: epochs
   config.checkpoint = ConfigDict({"every": 1.0, "keep": 2})  # every: epochs; keep: newest, besides the best
   return config.lock()
@@ -88,16 +90,19 @@ def from_dict(sections, source):
   """
   config = base()
   for section, values in sections.items():
-    if not isinstance(values, dict):
+    inside = isinstance(values, dict)
+    if not inside and isinstance(config.get(section), ConfigDict):
       raise WrongUse(f"{source} is damaged: {section} is no section")
-    for name, value in values.items():
-      if section not in config or name not in config[section]:
-        raise WrongUse(f"{source} has the unknown field {section}.{name}; another version of this project wrote it")
+    there = (config.get(section) or {}) if inside else config
+    for name, value in values.items() if inside else [(section, values)]:
+      field = f"{section}.{name}" if inside else section
+      if name not in there:
+        raise WrongUse(f"{source} has the unknown field {field}; another version of this project wrote it")
       try:
         # JSON knows no tuples
-        config[section][name] = tuple(value) if isinstance(value, list) else value
+        there[name] = tuple(value) if isinstance(value, list) else value
       except TypeError:
-        raise WrongUse(f"{source} is damaged: {section}.{name} = {value!r}") from None
+        raise WrongUse(f"{source} is damaged: {field} = {value!r}") from None
   check(config)
   return config
 
@@ -123,6 +128,12 @@ def check(config):
     _range(config, field, 0, 1)
   if config.train.steps == 0:
     _range(config, "train.epochs", 0, None, above=True)
+  if config.quantize_aware and not config.train.init:
+    raise WrongUse("config.quantize_aware = True fine-tunes a network that was trained without; --init DIR names its run")
+  if config.quantize_aware and config.model.dtype == "bfloat16":
+    raise WrongUse(
+      "config.model.dtype = 'bfloat16' cannot hold all 256 values of a map; config.quantize_aware = True has float32"
+    )
   for name in config.data.classes:
     if not isinstance(name, str):
       raise WrongUse(f"config.data.classes has {name!r}; allowed: names")

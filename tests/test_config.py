@@ -58,11 +58,13 @@ OTHER = {
   "evaluate.every": 2.0,
   "checkpoint.every": 1.0,
   "checkpoint.keep": 1,
+  "quantize_aware": True,
 }
 
 
 def all_fields():
-  return {f"{section}.{name}" for section, values in base().items() for name in values}
+  sections = {name: values for name, values in base().items() if hasattr(values, "items")}
+  return {f"{s}.{name}" for s, values in sections.items() for name in values} | base().keys() - sections.keys()
 
 
 def test_no_field_is_forgotten():
@@ -134,11 +136,41 @@ def test_a_config_survives_json():
   config = read_config("configs/fashion_mnist.py:mobilenetv3_large", ["--config.model.minimalistic=True"])
   again = from_dict(json.loads(json.dumps(config.to_dict())), "config.json")
   assert again.to_dict() == config.to_dict() and again.model.minimalistic is True
+  # a run of before there was the field
+  older = {name: values for name, values in config.to_dict().items() if name != "quantize_aware"}
+  assert from_dict(older, "config.json").quantize_aware is False
   with pytest.raises(WrongUse, match=r"unknown field train.epoch"):
     from_dict({"train": {"epoch": 3}}, "config.json")
+  with pytest.raises(WrongUse, match=r"unknown field pruned"):
+    from_dict({"pruned": True}, "config.json")
+  with pytest.raises(WrongUse, match=r"unknown field prune.share"):
+    from_dict({"prune": {"share": 0.5}}, "config.json")
 
 
-@pytest.mark.parametrize("content", [{"train": 3}, {"optim": {"momentum": "x"}}, {"train": {"parallel": "pjit"}}])
+def test_a_field_without_a_section_is_a_flag_too():
+  config = read_config("configs/fashion_mnist.py", ["--config.quantize_aware=True"])
+  assert config.quantize_aware is True
+  with pytest.raises(WrongUse, match=r"quantize_aware = 'often' is not possible; allowed: true or false"):
+    read_config("configs/fashion_mnist.py", ["--config.quantize_aware=often"])
+  with pytest.raises(WrongUse, match=r"--init DIR"):
+    check(config)
+  config.train.init = "a run"
+  check(config)
+  config.model.dtype = "bfloat16"
+  with pytest.raises(WrongUse, match=r"bfloat16"):
+    check(config)
+
+
+@pytest.mark.parametrize(
+  "content",
+  [
+    {"train": 3},
+    {"optim": {"momentum": "x"}},
+    {"train": {"parallel": "pjit"}},
+    {"quantize_aware": {"bits": 8}},
+    {"quantize_aware": "x"},
+  ],
+)
 def test_a_damaged_config_is_named(content):
   with pytest.raises(WrongUse):
     from_dict(content, "config.json")

@@ -28,7 +28,7 @@ class Backbone(nn.Module):
     a, maps, strides = self.net, {}, {}
 
     def trained(row):
-      return train and row not in self.compute.frozen
+      return train and row not in self.compute.frozen and not self.compute.quantize
 
     def keep(name, x, stride):
       maps[name], strides[stride] = x, name

@@ -5,19 +5,22 @@ import jax.numpy as jnp
 
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.models.backbone import Backbone
-from mnv3_jax.models.layers import FUNCTIONS, Compute, param
+from mnv3_jax.models.fake_quantization import Quantized
+from mnv3_jax.models.layers import Compute, activated, kernel, param
 
 
 class Dense(nn.Module):
-  """Fully connected layer: (B, C) -> (B, features)."""
+  """Fully connected layer and activation: (B, C) -> (B, features)."""
 
+  compute: Compute
   features: int
+  activation: str = "linear"
 
   @nn.compact
   def __call__(self, x_bc):
-    kernel = param(self, "kernel", nn.initializers.truncated_normal(0.09), (x_bc.shape[-1], self.features))
+    w = kernel(self, (x_bc.shape[-1], self.features))
     bias = param(self, "bias", nn.initializers.zeros, (self.features,))
-    return x_bc @ kernel.astype(x_bc.dtype) + bias.astype(x_bc.dtype)
+    return activated(self, self.activation, x_bc @ w.astype(x_bc.dtype) + bias.astype(x_bc.dtype))
 
 
 class Classifier(nn.Module):
@@ -32,9 +35,11 @@ class Classifier(nn.Module):
   def setup(self):
     self.backbone = Backbone(self.net, self.compute)
     if self.net.head.hidden is not None:
-      self.hidden = Dense(self.net.head.hidden)
+      self.hidden = Dense(self.compute, self.net.head.hidden, self.net.head.activation)
     self.dropout = nn.Dropout(self.net.head.dropout)
-    self.logits = Dense(self.net.num_classes)
+    self.logits = Dense(self.compute, self.net.num_classes)
+    if self.compute.quantize:
+      self.pool = Quantized()
 
   def features(self, x_bhwc, train=False):
     """The backbone's maps by name; see Backbone."""
@@ -51,8 +56,11 @@ class Classifier(nn.Module):
       float32 logits (batch, num_classes).
     """
     # the pool and what follows are float32 whatever the maps are: 3 % of V3-Small's work, and the loss is sensitive to it
-    x_bc = self.features(x_bhwc, train)["features"].astype(jnp.float32).mean((1, 2))
+    features = self.features(x_bhwc, train)["features"].astype(jnp.float32)
+    x_bc = features.mean((1, 2))
+    if self.compute.quantize:
+      x_bc = self.pool(x_bc, already=features.size == x_bc.size)
     if self.net.head.hidden is not None:
-      x_bc = FUNCTIONS[self.compute.function(self.net.head.activation)](self.hidden(x_bc))
+      x_bc = self.hidden(x_bc)
     x_bc = self.dropout(x_bc, deterministic=not train)
     return self.logits(x_bc)

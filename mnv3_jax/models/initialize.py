@@ -22,7 +22,8 @@ def initialize(model, seed):
   """Variables of a Classifier.
 
   Each leaf depends on the seed and its own name only, so that editing one row leaves the others' numbers alone. Kernels are
-  normal with standard deviation 0.09 cut at two deviations, as in the authors' code; batch norm starts at the identity.
+  normal with standard deviation 0.09 cut at two deviations, as in the authors' code; batch norm starts at the identity,
+  ranges of fake quantization at 0 to 0.
 
   Args:
     model: a module with a `net` (Architecture), called with images.
@@ -40,6 +41,6 @@ def initialize(model, seed):
       edge = special.ndtr(-2)
       uniform = rng.uniform(edge, 1 - edge, shape.shape)
       return (KERNEL_STDDEV * special.ndtri(uniform)).astype(np.float32)
-    return np.full(shape.shape, {"scale": 1, "var": 1, "bias": 0, "mean": 0}[kind], np.float32)
+    return np.full(shape.shape, {"scale": 1, "var": 1, "bias": 0, "mean": 0, "low": 0, "high": 0}[kind], np.float32)
 
   return jax.tree_util.tree_map_with_path(leaf, shapes(model))

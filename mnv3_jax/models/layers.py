@@ -12,6 +12,7 @@ from jax import lax
 
 from mnv3_jax.architectures.spec import Architecture, Block
 from mnv3_jax.models import batch_norm, convolutions
+from mnv3_jax.models.fake_quantization import Quantized, weights
 
 # the name of the axis over devices, where a step is mapped over them
 AXIS = "devices"
@@ -30,7 +31,9 @@ class Compute:
     formulation: of the convolutions, see models/convolutions.py.
     frozen: rows whose batch norm keeps its statistics in training.
     fused: whether a converter may take h-swish for one operator; False leaves it an add, a ReLU6 and a product, for hardware
-      that has integers only, and for what the fused operator is worth (Table 3's note on optimised h-swish).
+      that has integers only, and for what the fused operator is worth (the last column of Table 5).
+    quantize: kernels and maps are rounded to what 8 bits hold, see models/fake_quantization.py; batch norm then keeps its
+      statistics in training, since a file has them folded into its kernels.
   """
 
   dtype: str = "float32"
@@ -38,6 +41,7 @@ class Compute:
   formulation: str = "auto"
   frozen: tuple = ()
   fused: bool = True
+  quantize: bool = False
 
   def function(self, activation):
     """The key of FUNCTIONS that computes an activation."""
@@ -69,6 +73,8 @@ FUNCTIONS = {
   "sigmoid": jax.nn.sigmoid,
   "hard_sigmoid": hard_sigmoid,
 }
+# what a runtime computes within the convolution before it: the map in between is never rounded
+FUSED = ("linear", "relu", "relu6", "hard_sigmoid")
 
 
 def param(module, name, initializer, shape):
@@ -84,6 +90,29 @@ def param(module, name, initializer, shape):
   if value.shape != tuple(shape):
     raise ValueError(f"{'/'.join(module.path)}/{name} has shape {value.shape}; the architecture asks for {tuple(shape)}")
   return value
+
+
+def kernel(module, shape, exact=False):
+  """The parameter "kernel" of a module with a `compute`, rounded where that says so; `exact` leaves it as it is."""
+  w = param(module, "kernel", nn.initializers.truncated_normal(0.09), shape)
+  return weights(w) if module.compute.quantize and not exact else w
+
+
+def activated(module, activation, x, name="output", exact=False):
+  """FUNCTIONS[activation](x), both maps rounded where module.compute says so.
+
+  Args:
+    module: one with a `compute`, within its __call__.
+    activation: a key of FUNCTIONS.
+    x: the map.
+    name: of the result's range.
+    exact: x stays as it is; so it does where a runtime never has it, because the activation is fused.
+  """
+  if not module.compute.quantize:
+    return FUNCTIONS[module.compute.function(activation)](x)
+  if activation not in FUSED and not exact:
+    x = Quantized(name=f"linear_{name}")(x)
+  return Quantized(name=name)(FUNCTIONS[activation](x))
 
 
 class BatchNorm(nn.Module):
@@ -156,7 +185,9 @@ class ConvNorm(nn.Module):
   def __call__(self, x_bhwc, train):
     channels = 1 if self.kind == "depthwise" else x_bhwc.shape[-1]
     shape = (self.kernel, self.kernel, channels, self.features)
-    w = param(self, "kernel", nn.initializers.truncated_normal(0.09), shape).astype(x_bhwc.dtype)
+    # an 8-bit stem loses more than it saves: exporters leave it in float32
+    exact = self.kind == "conv"
+    w = kernel(self, shape, exact).astype(x_bhwc.dtype)
     if self.kind == "pointwise":
       x = convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation)
     elif self.kind == "depthwise":
@@ -171,9 +202,9 @@ class ConvNorm(nn.Module):
     else:
       x = convolutions.convolution(x_bhwc, w, stride=self.stride, padding=self.net.padding)
     net, compute = self.net, self.compute
-    activation = compute.function(self.activation)
-    norm = BatchNorm(net.bn_momentum, net.bn_epsilon, activation, compute.bn_group, compute.formulation, name="bn")
-    return norm(x, train)
+    after = "linear" if compute.quantize else compute.function(self.activation)
+    x = BatchNorm(net.bn_momentum, net.bn_epsilon, after, compute.bn_group, compute.formulation, name="bn")(x, train)
+    return activated(self, self.activation, x, exact=exact) if compute.quantize else x
 
 
 class Biased(nn.Module):
@@ -184,8 +215,7 @@ class Biased(nn.Module):
 
   @nn.compact
   def __call__(self, x_bhwc):
-    shape = (1, 1, x_bhwc.shape[-1], self.features)
-    w = param(self, "kernel", nn.initializers.truncated_normal(0.09), shape).astype(x_bhwc.dtype)
+    w = kernel(self, (1, 1, x_bhwc.shape[-1], self.features)).astype(x_bhwc.dtype)
     b = param(self, "bias", nn.initializers.zeros, (self.features,)).astype(x_bhwc.dtype)
     return convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation) + b
 
@@ -200,9 +230,11 @@ class SqueezeExciteLayer(nn.Module):
   @nn.compact
   def __call__(self, x_bhwc):
     s = x_bhwc.mean((1, 2), keepdims=True)
-    s = jax.nn.relu(Biased(self.compute, self.squeeze, name="reduce")(s))
-    s = Biased(self.compute, x_bhwc.shape[-1], name="expand")(s)
-    return x_bhwc * FUNCTIONS[self.gate](s)
+    if self.compute.quantize:
+      s = Quantized(name="mean")(s, already=x_bhwc.shape == s.shape)
+    s = activated(self, "relu", Biased(self.compute, self.squeeze, name="reduce")(s), "squeezed")
+    s = activated(self, self.gate, Biased(self.compute, x_bhwc.shape[-1], name="expand")(s), "gate")
+    return activated(self, "linear", x_bhwc * s)
 
 
 class InvertedResidual(nn.Module):
@@ -231,4 +263,4 @@ class InvertedResidual(nn.Module):
     if b.se is not None:
       x = SqueezeExciteLayer(self.compute, b.se.channels(channels, b.expand), b.se.gate, name="se")(x)
     x = unit("project", "pointwise", b.out, b.project_activation)(x, train)
-    return (x_bhwc + x if b.adds_input(channels) else x), inner
+    return (activated(self, "linear", x_bhwc + x) if b.adds_input(channels) else x), inner

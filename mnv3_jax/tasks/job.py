@@ -54,6 +54,11 @@ def classification(config):
 
 
 def compute(config, architecture):
-  """How config.model is computed: its dtype, its batch-norm group, and which rows do not learn."""
+  """How config.model is computed: its dtype, its batch-norm group, which rows do not learn, and whether in 8 bits."""
   frozen = tuple(row for row, factor in rows.factors(architecture, config.optim.lr_groups).items() if factor == 0)
-  return Compute(dtype=config.model.dtype or "float32", bn_group=config.model.bn_group or 0, frozen=frozen)
+  return Compute(
+    dtype=config.model.dtype or "float32",
+    bn_group=config.model.bn_group or 0,
+    frozen=frozen,
+    quantize=config.quantize_aware,
+  )

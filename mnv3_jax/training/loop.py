@@ -393,6 +393,8 @@ class _Run:
     peak = optim.lr * (batch / optim.batch_reference if optim.batch_reference else 1)
     warm = f", {optim.warmup:g} epochs of warm-up" if optim.warmup else ""
     print(f"{optim.name}, learning rate {peak:.4g}{scaled}, {optim.schedule}{warm}")
+    if self.config.quantize_aware:
+      print("kernels and maps rounded to 8 bits; batch norm keeps its statistics")
     print(
       f"{data.dataset}: "
       + ("one random batch for ever" if data.fake else f"{self.job.dataset.fingerprint}, shown as {data.augment}")

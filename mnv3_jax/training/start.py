@@ -3,6 +3,7 @@
 from mnv3_jax.architectures import fields
 from mnv3_jax.config import from_dict
 from mnv3_jax.errors import WrongUse
+from mnv3_jax.models.fake_quantization import is_range
 from mnv3_jax.report.run_directory import RunDirectory
 from mnv3_jax.training import trained
 from mnv3_jax.training.checkpoints import flatten, unflatten
@@ -54,7 +55,8 @@ def variables(config, job, seeded, say):
   if not config.train.init:
     return seeded
   source = trained.load(config.train.init)
-  new, old = flatten(seeded), flatten(source.variables)
+  # ranges of fake quantization are found anew: a network has them or not, and they are those of other photos
+  new, old = ({name: leaf for name, leaf in flatten(tree).items() if not is_range(name)} for tree in (seeded, source.variables))
   # the same number of other classes is another head too
   same_head = source.classes == job.dataset.classes and source.classes
   kept = {name for name in new if same_head or "['logits']" not in name}
@@ -69,4 +71,4 @@ def variables(config, job, seeded, say):
     )
   head = "its head too" if same_head else f"a new head of {job.architecture.num_classes} classes"
   say(f"starts from {config.train.init} ({source.weights} weights of step {source.step:,}), {head}")
-  return unflatten(seeded, {name: old[name] if name in kept else leaf for name, leaf in new.items()})
+  return unflatten(seeded, {**flatten(seeded), **{name: old[name] for name in kept}})

@@ -1,0 +1,145 @@
+"""Fake quantization: what 8-bit integers round a network to, in float32, so that training can get used to it.
+
+Kernels are symmetric, with a scale for each output channel. Batch norm multiplies whole channels, so that a kernel rounds alike
+before and after it is folded. Maps are asymmetric with one scale; it comes from the range that a map has had in training, which
+is kept beside the statistics of batch norm. Rounding has no slope: gradients go straight through it, not from beyond a range.
+
+Google's qwix (0.1.8) was tried first. Its provider for LiteRT knows a network by its calls of jax.numpy: it rounded every
+operation inside our batch norm and not one kernel; and its kernels' scale is largest / 127.5, where a file's is largest / 127.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+# share of a range that a batch leaves as it was
+KEPT = 0.99
+# integers of a map; a kernel's are symmetric
+LOWEST, HIGHEST = -128, 127
+
+
+def weights(w):
+  """A kernel as int8 holds it.
+
+  Args:
+    w: (..., out) float32.
+
+  Returns:
+    The same shape: multiples, from -127 to 127, of a 127th of the largest of the channel. The gradient is that of w itself.
+  """
+  largest = jnp.abs(w).max(tuple(range(w.ndim - 1)), keepdims=True)
+  scale = jnp.where(largest > 0, largest, 1) / HIGHEST
+  return _straight_through(w, jax.lax.stop_gradient(jnp.round(w / scale) * scale), True)
+
+
+def activations(x, low, high):
+  """A map as int8 holds it.
+
+  Args:
+    x: float32 of any shape.
+    low, high: scalars, the range; it is widened to have 0 in it, which int8 then holds exactly. No gradient flows into them.
+
+  Returns:
+    The same shape: the nearest of 256 values, evenly spaced over the range. The gradient is that of x within the range and 0
+    beyond.
+  """
+  scale, zero = grid(low, high)
+  whole = jnp.round(x / scale) + zero
+  rounded = (jnp.clip(whole, LOWEST, HIGHEST) - zero) * scale
+  return _straight_through(x, jax.lax.stop_gradient(rounded), (whole >= LOWEST) & (whole <= HIGHEST))
+
+
+def grid(low, high):
+  """(scale, zero point) of a map's range, scalars: an integer q stands for (q - zero point) * scale."""
+  low, high = jnp.minimum(low, 0), jnp.maximum(high, 0)
+  scale = jnp.maximum(high - low, 1e-9) / (HIGHEST - LOWEST)
+  return scale, jnp.round(LOWEST - low / scale)
+
+
+@jax.custom_vjp
+def _straight_through(x, rounded, inside):
+  """`rounded`, with the gradient of x where `inside`."""
+  del x, inside
+  return rounded
+
+
+def _forward(x, rounded, inside):
+  del x
+  return rounded, inside
+
+
+def _backward(inside, g):
+  return jnp.where(inside, g, 0), None, None
+
+
+_straight_through.defvjp(_forward, _backward)
+
+
+class Quantized(nn.Module):
+  """activations() by a range that is kept.
+
+  The range is a moving average of the extremes of batches, as TensorFlow's quantization-aware training has it: one odd photo in
+  a thousand can have ten times the range of the others, and all the others would be rounded ten times as coarsely for it. It
+  moves where "batch_stats" may change, that is in training, whether batch norm trains or not; elsewhere it stays, so that what
+  is computed of an image does not depend on others. At 0 to 0, before the first batch, maps stay as they are.
+
+  Collections: batch_stats low, high, float32 scalars.
+  """
+
+  @nn.compact
+  def __call__(self, x, already=False):
+    """x rounded; as it is where it is rounded `already` by the range of another map, as the mean of one value is."""
+    low = self.variable("batch_stats", "low", jnp.zeros, ())
+    high = self.variable("batch_stats", "high", jnp.zeros, ())
+    if already:
+      return x
+    if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+      first = low.value == high.value
+      for bound, extreme in ((low, x.min()), (high, x.max())):
+        extreme = jax.lax.stop_gradient(extreme)
+        bound.value = jnp.where(first, extreme, KEPT * bound.value + (1 - KEPT) * extreme)
+    return jnp.where(low.value == high.value, x, activations(x, low.value, high.value))
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+  """A map that is rounded: its path in "batch_stats", e.g. "backbone/block_04/se/mean", its shape for one image, its range."""
+
+  path: str
+  shape: tuple
+  low: float
+  high: float
+
+
+def ranges(model, variables):
+  """The ranges that an exporter has to give to the maps of a file; without them it would have to find others.
+
+  Args:
+    model: a Classifier with Compute(quantize=True).
+    variables: its variables, trained.
+
+  Returns:
+    A list of Range in the order in which the maps are computed; those of 0 to 0 have never been seen.
+  """
+  found = []
+
+  def watch(call, args, kwargs, context):
+    y = call(*args, **kwargs)
+    if isinstance(context.module, Quantized) and context.method_name == "__call__" and not kwargs.get("already"):
+      own = context.module.variables["batch_stats"]
+      found.append(Range("/".join(context.module.path), y.shape, *(float(own[bound]) for bound in ("low", "high"))))
+    return y
+
+  a = model.net
+  with nn.intercept_methods(watch):
+    # the variables are closed over, and so stay numbers
+    x = jax.ShapeDtypeStruct((1, a.resolution, a.resolution, a.in_channels), jnp.float32)
+    jax.eval_shape(lambda x: model.apply(variables, x), x)
+  return found
+
+
+def is_range(name):
+  """Whether a leaf is one of a range's two numbers; `name` as jax.tree_util.keystr has it."""
+  return name.endswith(("['low']", "['high']"))
