@@ -20,6 +20,8 @@ import numpy as np
 from mnv3_jax.architectures import units
 from mnv3_jax.architectures.fields import architecture
 from mnv3_jax.report import plots
+from mnv3_jax.report.progress import Counter
+from mnv3_jax.report.run_directory import write_atomically
 
 ROOT = pathlib.Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results" / "latency_prediction"
@@ -39,9 +41,9 @@ NAMES = {
   "mnasnet_a1": "MnasNet-A1",
   "others": "V1 0.5, minimalistic, MnasNet-small",
 }
-RUNS = 30
-# units between two rounds of the whole networks; rounds, at least
-CHUNK, ROUNDS = 24, 8
+RUNS = 20
+# times that each unit is timed, that each of the grid is, and rounds of the whole networks before each of the former
+ROUNDS, GRID_ROUNDS, WHOLE = 5, 3, 2
 
 
 def whole(a):
@@ -66,31 +68,22 @@ def run(folder):
 
   networks = {(m, w): architecture(m, width=w) for m, w in [*itertools.product(MODELS, WIDTHS), *OTHERS]}
   host = Host()
-  table = LatencyTable.open(folder / "table.json", host, RUNS)
+  table = LatencyTable.open(folder / "table.json", host)
   files = {f"{m} {w:g}": whole(a) for (m, w), a in networks.items()}
-  loads = []
-
-  def a_round():
-    loads.append(host.measure(files, RUNS, warmup=3))
-    print(f"round {len(loads)} of the whole networks", flush=True)
-
   own = units.distinct(*networks.values())
-  a_round()
-  for i in range(0, len(own), CHUNK):
-    missing = table.missing(own[i : i + CHUNK])
-    table.fill(missing)
-    print(f"{min(i + CHUNK, len(own))} of {len(own)} units", flush=True)
-    if missing:
-      a_round()
-  while len(loads) < ROUNDS:
-    a_round()
-  measured = {name: steady([load[name] for load in loads]) for name in files}
-
   widest = units.distinct(*(networks[m, 1.0] for m in MODELS))
   grid = units.grid(widest)
-  for i in range(0, len(grid), CHUNK):
-    table.fill(grid[i : i + CHUNK])
-    print(f"{min(i + CHUNK, len(grid))} of {len(grid)} units of the grid", flush=True)
+  rounds_file = folder / "whole.json"
+  loads = json.loads(rounds_file.read_text()) if rounds_file.exists() else []
+  with Counter("timings of units and of the grid") as heard:
+    for rounds in range(1, ROUNDS + 1):
+      while len(loads) < WHOLE * rounds:
+        loads.append({name: steady(one) for name, one in host.measure(files, RUNS, warmup=3).items()})
+        write_atomically(rounds_file, json.dumps(loads))
+      table.fill(own, heard=heard, rounds=rounds)
+    table.fill(grid, heard=heard, rounds=GRID_ROUNDS)
+  measured = {name: statistics.median(load[name] for load in loads) for name in files}
+
   kept = {unit.key for unit in (*widest, *grid)}
   held_out = [unit for unit in own if unit.key not in kept]
   coarse = table.without(held_out)
@@ -109,9 +102,7 @@ def run(folder):
     "grid": len(grid),
     "rounds": len(loads),
     "runs": RUNS,
-    "spread": statistics.median(
-      max(steady([load[n]]) for load in loads) / min(steady([load[n]]) for load in loads) for n in files
-    ),
+    "spread": statistics.median(max(load[n] for load in loads) / min(load[n] for load in loads) for n in files),
     "interpolated_units": {
       "n": len(errors),
       "median_error": statistics.median(errors),

@@ -1,8 +1,13 @@
 """What a network is timed by: its stem, its blocks, and everything after the last block, each a value with a name."""
 
 import dataclasses
+import itertools
 
+from mnv3_jax.architectures import cost
 from mnv3_jax.architectures.spec import Block, Head, Stem
+
+# of a weight or an activation in float32
+BYTES = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,6 +66,42 @@ class Unit:
     """
     return family(self.key)[1]
 
+  @property
+  def weights(self):
+    """Bytes of its weights, batch norm folded, in float32."""
+    r, c = self.row, self.channels
+    if isinstance(r, Stem):
+      n = (r.kernel**2 * c + 1) * r.filters
+    elif isinstance(r, Block):
+      squeeze = r.se.channels(c, r.expand) if r.se else 0
+      n = (r.kernel**2 + 1) * r.expand + (r.expand + 1) * r.out
+      n += (c + 1) * r.expand if r.expand != c else 0
+      n += (r.expand + 1) * squeeze + (squeeze + 1) * r.expand if squeeze else 0
+    else:
+      layers = [c, *(n for n in (r.features, r.hidden) if n is not None), self.classes]
+      n = sum((a + 1) * b for a, b in itertools.pairwise(layers))
+    return BYTES * n
+
+  @property
+  def output(self):
+    """Bytes of its output in float32."""
+    r = self.row
+    if isinstance(r, Head):
+      return BYTES * self.classes
+    size = -(-self.size // r.stride)
+    return BYTES * size**2 * (r.filters if isinstance(r, Stem) else r.out)
+
+  @property
+  def maps(self):
+    """Bytes of its input, the maps inside it and its output in float32."""
+    r, n = self.row, self.size**2 * self.channels
+    if isinstance(r, Block):
+      size = -(-self.size // r.stride)
+      n += size**2 * r.expand + (self.size**2 * r.expand if r.expand != self.channels else 0)
+    elif isinstance(r, Head):
+      n += self.size**2 * (r.features or 0)
+    return BYTES * n + self.output
+
   def at(self, **axes):
     """The unit with other numbers of channels.
 
@@ -108,6 +149,11 @@ def units(architecture):
     found.append(Unit(row=block, size=size, channels=channels_in, padding=a.padding))
     size, channels = -(-size // block.stride), block.out
   return [*found, Unit(row=a.head, size=size, channels=channels, classes=a.num_classes, padding=a.padding)]
+
+
+def footprint(architecture):
+  """Bytes that a network goes through for one image in float32: all weights, and the maps of the unit that has most."""
+  return BYTES * cost.params(architecture) + max(unit.maps for unit in units(architecture))
 
 
 def distinct(*architectures):

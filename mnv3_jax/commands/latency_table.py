@@ -25,7 +25,7 @@ def main(arguments):
   options.add_argument("models", nargs="+", metavar="MODEL", help=", ".join(zoo.MODELS))
   options.add_argument("--out", required=True, metavar="FILE", help="the table, a .json file; one that is there goes on")
   options.add_argument("--minutes", type=float, default=math.inf, metavar="M", help="stop after so long (never)")
-  options.add_argument("--runs", type=positive, default=30, metavar="N", help="invocations of each file that count (30)")
+  options.add_argument("--runs", type=positive, default=10, metavar="N", help="invocations of a file, three times over (10)")
   options.add_argument("--grid", type=points, default=3, metavar="N", help="points along each number of channels (3); 0: none")
   options.add_argument("--json", action="store_true", help="print {table, device, runtime, threads, date, units, networks}")
   add_device(options)
@@ -38,18 +38,18 @@ def main(arguments):
   wanted += units.grid(wanted, given.grid) if given.grid else []
 
   start_jax()
-  from mnv3_jax.mobile.latency_table import LatencyTable, predict_latency
+  from mnv3_jax.mobile.latency_table import ROUNDS, LatencyTable, predict_latency
 
   table = LatencyTable.open(given.out, device(given), given.runs)
-  begun = len(wanted) - len(table.missing(wanted))
+  begun = sum(table.rounds(unit) >= ROUNDS for unit in wanted)
   if not given.json:
     print(f"{table.about['device']}; {table.about['runtime']}, {table.about['threads']} thread{'s' * (given.threads > 1)}")
     print(f"{len(wanted)} units, {begun} of them in {given.out}", flush=True)
-  with Counter("units") as heard:
+  with Counter("timings") as heard:
     missing = table.fill(wanted, 60 * given.minutes, heard)
   if missing:
     raise StartAgain(
-      f"{duration(60 * given.minutes)} are over: {given.out} has {len(wanted) - len(missing)} of {len(wanted)} units; "
+      f"{duration(60 * given.minutes)} are over: {len(missing)} of {len(wanted)} units are not timed {ROUNDS} times yet; "
       "the same command goes on"
     )
   # what is printed is what the table says, without a device to ask

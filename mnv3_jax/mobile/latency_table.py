@@ -7,20 +7,26 @@ import pathlib
 import statistics
 import time
 
-from mnv3_jax.architectures.units import family, units
+from mnv3_jax.architectures.units import family, footprint, units
 from mnv3_jax.errors import WrongUse
 from mnv3_jax.mobile.interpolation import between
+from mnv3_jax.mobile.unit_files import TOUCHED, copies, empty_file, unit_file
 from mnv3_jax.report.run_directory import write_atomically
 
 # of the file's format and of the way in which units are timed: times of another version cannot be mixed
 VERSION = 1
 # the entry of an invocation that does next to nothing
 EMPTY = "empty"
-# files that are made and timed together; the table is written after them
+# units that are timed together; the table is written after them
 BATCH = 8
-# times that a file is loaded: where its weights happen to lie in memory makes up to 8 % of its time
-LOADS = 3
-RUNS = 30
+# times that each unit is timed, other units in between: a machine has its slow minutes, and where a file's weights happen to
+# lie in memory makes up to 8 % of its time
+ROUNDS = 3
+# bytes of files that are kept from one round to the next; the others are made again
+KEPT = 500_000_000
+# invocations of a file in a round
+RUNS = 10
+WARMUP = 3
 
 
 class LatencyTable:
@@ -28,11 +34,12 @@ class LatencyTable:
 
   Args:
     about: what a device's describe() gives.
-    entries: {unit's key: {"ms", "copies", "runs", "date"}}, "ms" of one copy without the invocation itself.
+    entries: {unit's key: {"alone_ms", "copies_ms", "copies", "runs", "date"}}: milliseconds by round, of one copy without the
+      invocation itself, from the unit's two files (mobile/unit_files.py).
     date: when the table was begun, ISO 8601.
     path: of the file that it is kept in; None keeps none.
     device: times what is asked for and not known (mobile/latency.Host, mobile/android.Phone); None: nothing is timed.
-    runs: invocations of each file that count.
+    runs: invocations of each file that count, in a round.
 
   Raises:
     WrongUse: if the device is not the one that the table is of.
@@ -65,8 +72,7 @@ class LatencyTable:
         raise WrongUse(f"{str(path)!r} is a table of version {version!r}, not {VERSION}; choose another file")
       entries, date = content.pop("units"), content.pop("date")
       for key, entry in entries.items():
-        if not 0 <= entry["ms"] < math.inf or (key != EMPTY and not family(key)):
-          raise ValueError(f"{key} has {entry['ms']!r} ms")
+        _check(key, entry)
       return cls(content, entries, date, path, device, runs)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
       if isinstance(error, WrongUse):
@@ -90,17 +96,21 @@ class LatencyTable:
         f"this is {name} {about.get(name)!r}; choose another file"
       )
 
-  def latency(self, unit):
+  def latency(self, unit, touched=TOUCHED):
     """Milliseconds that a unit adds to a network.
 
     As it was timed; or else between units of its family that were; or else timed now, where the table has a device, and kept.
+
+    Args:
+      unit: a Unit.
+      touched: bytes that the network goes through for one image (architectures/units.footprint).
 
     Raises:
       WrongUse: if none of the three is possible.
     """
     if unit.key in self.entries:
-      return self.entries[unit.key]["ms"]
-    found = self._interpolated(unit)
+      return self._timed(unit.key, touched)
+    found = self._interpolated(unit, touched)
     if found is not None:
       return found
     if self.device is None:
@@ -108,76 +118,82 @@ class LatencyTable:
         f"the table has no latency of {unit.key!r}; time it: mnv3 latency_table MODEL --resolution R --out "
         f"{self.path or 'table.json'}"
       )
-    self.time([unit])
-    return self.entries[unit.key]["ms"]
+    self.fill([unit])
+    return self._timed(unit.key, touched)
 
   @property
   def empty(self):
     """Milliseconds of an invocation that does next to nothing: each network has one."""
     if EMPTY not in self.entries:
-      if self.device is None:
-        raise WrongUse("the table is empty; mnv3 latency_table MODEL --out table.json fills one")
-      self.time([])
-    return self.entries[EMPTY]["ms"]
+      raise WrongUse("the table is empty; mnv3 latency_table MODEL --out table.json fills one")
+    return statistics.median(self.entries[EMPTY]["alone_ms"])
 
-  def missing(self, wanted):
-    """Those of a list of units that were not timed."""
-    return [unit for unit in wanted if unit.key not in self.entries]
+  def rounds(self, unit):
+    """How often a unit was timed."""
+    return len(self.entries.get(unit.key, {"alone_ms": ()})["alone_ms"])
 
   def without(self, unwanted):
     """A table that does not know these units, has no device and is kept in no file."""
     keys = {unit.key for unit in unwanted}
     return LatencyTable(self.about, {key: entry for key, entry in self.entries.items() if key not in keys}, self.date)
 
-  def fill(self, wanted, seconds=math.inf, heard=None):
-    """Times units, in their order, those that were timed before left out; the file is written as the table grows.
+  def fill(self, wanted, seconds=math.inf, heard=None, rounds=ROUNDS):
+    """Times units, all of them once, then all of them once more, and so on; the file is written as the table grows.
 
     Args:
-      wanted: a list of Unit.
+      wanted: a list of Unit; what was timed before is left out.
       seconds: no batch is begun that would not be done by then, as far as the slowest so far tells.
-      heard: called with (done, total) units after each batch.
+      heard: called with (done, total) timings after each batch.
+      rounds: how often each is timed.
 
     Returns:
-      the units that there was no time for.
+      the units that there was no time for, or not as often.
     """
-    began, slowest, left = time.monotonic(), 0.0, self.missing(wanted)
-    while left and time.monotonic() - began + slowest <= seconds:
-      started = time.monotonic()
-      self.time(left[:BATCH])
-      slowest, left = max(slowest, time.monotonic() - started), left[BATCH:]
-      if heard:
-        heard(len(wanted) - len(left), len(wanted))
-    return left
+    began, slowest, total, made = time.monotonic(), 0.0, rounds * len(wanted), {}
+    for count in range(1, rounds + 1):
+      while left := [unit for unit in wanted if self.rounds(unit) < count]:
+        started = time.monotonic()
+        if started - began + slowest > seconds:
+          return [unit for unit in wanted if self.rounds(unit) < rounds]
+        self._time(left[:BATCH], made)
+        slowest = max(slowest, time.monotonic() - started)
+        if heard:
+          heard(sum(min(self.rounds(unit), rounds) for unit in wanted), total)
+    return []
 
-  def time(self, wanted):
-    """Times units together, keeps their latencies and writes the file; needs a device."""
-    from mnv3_jax.mobile.unit_files import empty_file, unit_file
-
-    made = {unit.key: unit_file(unit) for unit in wanted}
-    files = {key: content for key, (content, _) in made.items()}
-    if EMPTY not in self.entries:
-      files[EMPTY] = empty_file()
-    runs = -(-self.runs // LOADS)
-    loads = [self.device.measure(files, runs, warmup=3) for _ in range(LOADS)]
-    ms = {key: steady([load[key] for load in loads]) for key in files}
-    same = {"runs": runs * LOADS, "date": _now()}
-    if EMPTY in files:
-      self.entries[EMPTY] = {"ms": ms[EMPTY], "copies": 1, **same}
-    for key, (_, copies) in made.items():
-      self.entries[key] = {"ms": max(0.0, ms[key] - self.empty) / copies, "copies": copies, **same}
+  def _time(self, some, made):
+    """Times units together, once, and writes the file; `made` keeps .tflite files by name."""
+    files = {EMPTY: empty_file()}
+    for unit in some:
+      for name, n in ((f"{unit.key} alone", 1), (f"{unit.key} copies", copies(unit))):
+        files[name] = made.get(name) or unit_file(unit, n)
+        if sum(map(len, made.values())) + len(files[name]) < KEPT:
+          made[name] = files[name]
+    ms = {name: steady(one) for name, one in self.device.measure(files, self.runs, warmup=WARMUP).items()}
+    same = {"runs": self.runs, "date": _now()}
+    entry = self.entries.setdefault(EMPTY, {"alone_ms": []})
+    entry |= {"alone_ms": [*entry["alone_ms"], ms[EMPTY]], **same}
+    for unit in some:
+      entry = self.entries.setdefault(unit.key, {"alone_ms": [], "copies_ms": []})
+      entry["alone_ms"].append(max(0.0, ms[f"{unit.key} alone"] - ms[EMPTY]))
+      entry["copies_ms"].append(max(0.0, ms[f"{unit.key} copies"] - ms[EMPTY]) / copies(unit))
+      entry |= {"copies": copies(unit), **same}
     self._families.clear()
     self._between.clear()
-    self.save()
-
-  def save(self):
-    """Writes the file, if the table has one."""
     if self.path is not None:
       content = {"version": VERSION, **self.about, "date": self.date, "units": self.entries}
       write_atomically(self.path, json.dumps(content, indent=1) + "\n")
 
-  def _interpolated(self, unit):
+  def _timed(self, key, touched):
+    """Milliseconds of a unit that was timed, by its two files; None for another."""
+    if key not in self.entries:
+      return None
+    alone, among = (statistics.median(self.entries[key][name]) for name in ("alone_ms", "copies_ms"))
+    return max(0.0, alone + (among - alone) * touched / TOUCHED)
+
+  def _interpolated(self, unit, touched):
     """Milliseconds between timed units of the same family, or None."""
-    if unit not in self._between:
+    if (unit, touched) not in self._between:
       if not self._families:
         for key in self.entries.keys() - {EMPTY}:
           name, axes = family(key)
@@ -186,18 +202,27 @@ class LatencyTable:
 
       def timed(corner):
         # the squeeze follows this unit's own rule: one of another ratio is no corner
-        return self.entries.get(unit.at(**dict(zip(axes, corner, strict=True))).key, {}).get("ms")
+        return self._timed(unit.at(**dict(zip(axes, corner, strict=True))).key, touched)
 
-      self._between[unit] = between(tuple(axes.values()), self._families.get(name, []), timed)
-    return self._between[unit]
+      self._between[unit, touched] = between(tuple(axes.values()), self._families.get(name, []), timed)
+    return self._between[unit, touched]
 
 
-def steady(latencies):
-  """One number of milliseconds for a file that was timed several times: the median of the lower quartiles.
+def _check(key, entry):
+  """Raises ValueError or KeyError for an entry that a table cannot have."""
+  alone, among = entry["alone_ms"], entry["alone_ms"] if key == EMPTY else entry["copies_ms"]
+  if not alone or len(alone) != len(among) or not all(0 <= ms < math.inf for ms in (*alone, *among)):
+    raise ValueError(f"{key}: {alone}, {among} ms")
+  if key != EMPTY:
+    family(key)
 
-  The lower quartile is what a machine takes that does little else; where a device's tool prints none it is the median.
+
+def steady(latency):
+  """The milliseconds of a Latency that count here: the lower quartile, or the median where a device's tool prints no quartiles.
+
+  It is what a machine takes that does little else at the time.
   """
-  return statistics.median(one.median_ms if one.p25_ms is None else one.p25_ms for one in latencies)
+  return latency.median_ms if latency.p25_ms is None else latency.p25_ms
 
 
 def predict_latency(architecture, table):
@@ -210,7 +235,9 @@ def predict_latency(architecture, table):
   Raises:
     WrongUse: for a unit that the table does not know and cannot time.
   """
-  return table.empty + sum(table.latency(unit) for unit in units(architecture))
+  touched = footprint(architecture)
+  # a table with a device may time its first units here
+  return sum(table.latency(unit, touched) for unit in units(architecture)) + table.empty
 
 
 def _now():

@@ -1,11 +1,12 @@
-"""A .tflite file that times one unit of a network as it runs within one.
+"""The .tflite files that time one unit of a network as it runs within one.
 
-A file with the unit alone, run again and again, finds its weights in the processor's cache. In a network, whose weights are
-larger than the cache, they have been driven out since the last image: on a server core with 2 MB of second-level cache the sum
-over single units is 15 to 25 % below the network. So the file holds copies of the unit with weights of their own, side by side
-on one input: as many as it takes to fill the cache several times over. One copy's share of the file's time is the unit's: its
-weights come from memory, while its input was just written, as by the row before it, and its inner maps lie where those of the
-copy before it lay. What an invocation costs by itself is timed with a file that does next to nothing, and taken off.
+What a unit takes depends on what has passed through the processor's caches since it ran last. In a file by itself, run again
+and again, it finds its weights and maps where it has left them, and the sum over a network's units is 10 to 20 % below the
+network's time (on a server core with 2 MB of second-level cache). So there are two files: one with the unit alone, and one with
+copies of it side by side, on one input but with weights of their own, as many as it takes to go through TOUCHED bytes; of that,
+one copy's share counts. Between the two, and on from there, the time is taken as linear in the bytes that the whole network
+goes through (architectures/units.footprint): nothing in it is fitted to a network. With copies alone small networks were
+predicted up to 8 % too slow and large ones up to 12 % too fast.
 """
 
 import math
@@ -23,18 +24,14 @@ from mnv3_jax.mobile.export import PLAIN
 from mnv3_jax.models.classifier import Dense
 from mnv3_jax.models.layers import FUNCTIONS, ConvNorm, InvertedResidual
 
-# bytes that one invocation of a file goes through, at least: more than the caches that a core has for itself
-TOUCHED = 8_000_000
-# copies in a file, at most: those of small units differ little from one alone
+# bytes that an invocation of the file with copies goes through, about: as a network of 4 million parameters
+TOUCHED = 16_000_000
+# copies, at most: units that are smaller than it takes differ little from one alone
 MOST = 32
 
 
 class UnitModule(nn.Module):
-  """What a unit computes, on maps (1, size, size, channels); parameters are named as in a Classifier's rows.
-
-  Returns:
-    (the unit's output, the maps inside it).
-  """
+  """What a unit computes, on maps (1, size, size, channels); parameters are named as in a Classifier's rows."""
 
   unit: Unit
 
@@ -43,19 +40,16 @@ class UnitModule(nn.Module):
     unit, row = self.unit, self.unit.row
     net = _net(unit)
     if isinstance(row, Block):
-      output, inner = InvertedResidual(net, PLAIN, row, name="block")(x_bhwc, False)
-      return output, list(inner.values())
+      return InvertedResidual(net, PLAIN, row, name="block")(x_bhwc, False)[0]
     if isinstance(row, Stem):
-      stem = ConvNorm(net, PLAIN, "conv", row.filters, row.activation, row.kernel, row.stride, name="stem")
-      return stem(x_bhwc, False), []
-    x, inner = x_bhwc, []
+      return ConvNorm(net, PLAIN, "conv", row.filters, row.activation, row.kernel, row.stride, name="stem")(x_bhwc, False)
+    x = x_bhwc
     if row.features is not None:
       x = ConvNorm(net, PLAIN, "pointwise", row.features, row.activation, name="features")(x, False)
-      inner = [x]
     x = x.mean((1, 2))
     if row.hidden is not None:
       x = FUNCTIONS[row.activation](Dense(row.hidden, name="hidden")(x))
-    return Dense(unit.classes, name="logits")(x), inner
+    return Dense(unit.classes, name="logits")(x)
 
 
 def _net(unit):
@@ -70,29 +64,28 @@ def _net(unit):
   )
 
 
-def unit_file(unit):
-  """The file that a unit is timed with.
+def copies(unit):
+  """How many copies of a unit its second file holds: 2 to MOST."""
+  shared = unit.maps - unit.output
+  return min(MOST, max(2, math.ceil((TOUCHED - shared) / (unit.weights + unit.output))))
 
-  Returns:
-    (bytes of the .tflite file, the number of copies in it). Its weights are seeded by the unit's key.
-  """
+
+def unit_file(unit, copies=1):
+  """Bytes of a file with copies of a unit, one output for each; the weights are random, seeded by the unit's key."""
   module = UnitModule(unit)
   x = jax.ShapeDtypeStruct((1, unit.size, unit.size, unit.channels), jnp.float32)
   shapes = jax.eval_shape(lambda x: module.init({}, x), x)
-  output, inner = jax.eval_shape(module.apply, shapes, x)
-  shared, own = _bytes([x, inner]), _bytes([shapes["params"], output])
-  copies = min(MOST, max(1, math.ceil((TOUCHED - shared) / own)))
   rng = np.random.default_rng(zlib.crc32(unit.key.encode()))
   weights = [jax.tree_util.tree_map_with_path(lambda path, leaf: _random(rng, path, leaf), shapes) for _ in range(copies)]
 
   # traced once, however many copies there are
-  one = jax.jit(lambda variables, x: module.apply(variables, x)[0])
+  one = jax.jit(module.apply)
 
   def side_by_side(x):
     outputs = [one(variables, x) for variables in weights]
     return outputs[0] if copies == 1 else outputs
 
-  return convert(side_by_side, x), copies
+  return convert(side_by_side, x)
 
 
 def empty_file():
@@ -103,7 +96,3 @@ def empty_file():
 def _random(rng, path, leaf):
   variance = path[-1].key == "var"
   return rng.uniform(0.5 if variance else -0.1, 1.5 if variance else 0.1, leaf.shape).astype(np.float32)
-
-
-def _bytes(tree):
-  return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
