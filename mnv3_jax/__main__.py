@@ -21,6 +21,7 @@ VERBS = {
   "import": "take weights from torchvision, timm, Keras or TF-slim",
   "export": "write a .tflite file",
   "benchmark": "time .tflite files on this machine or a phone, by operator and block",
+  "latency_table": "time the blocks of networks, so that the latency of others can be predicted",
   "report": "write a page about a run: figures, learning curve, predictions",
 }
 
@@ -40,7 +41,7 @@ PLACES = (
 
 def usage():
   """What `mnv3 --help` prints."""
-  verbs = "\n".join(f"  {verb:<10} {what}" for verb, what in VERBS.items())
+  verbs = "\n".join(f"  {verb:<13} {what}" for verb, what in VERBS.items())
   return f"usage: mnv3 VERB [options]\n\n{verbs}\n\nmnv3 VERB --help has the options of each and an example."
 
 

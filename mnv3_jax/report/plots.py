@@ -158,3 +158,42 @@ def stacked_bars(rows, kinds, values, path, title, label):
   figure.legend(frameon=False, ncols=4, loc="outside lower center", fontsize=9)
   figure.suptitle(title)
   _save(figure, path)
+
+
+# one for each group of points, with the colours of STACK
+MARKERS = "osD^vPX*"
+
+
+def predicted_against_measured(groups, path, title, label, band=0.1):
+  """Predictions over what was measured, with the diagonal and a band around it.
+
+  Args:
+    groups: {name: (measured, predicted)}, sequences above 0.
+    path: of the PNG.
+    title: what stands above.
+    label: the quantity and its unit.
+    band: relative width of the band on either side.
+  """
+  figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+  axes = figure.subplots()
+  values = np.concatenate([np.concatenate([measured, predicted]) for measured, predicted in groups.values()])
+  ends = np.array([0.8 * values.min(), 1.25 * values.max()])
+  axes.fill_between(ends, (1 - band) * ends, (1 + band) * ends, color=GREY, alpha=0.15, linewidth=0, label=f"within {band:.0%}")
+  axes.plot(ends, ends, color=GREY, linewidth=1)
+  colours = (*STACK, RED, GREY)
+  for i, (name, (measured, predicted)) in enumerate(groups.items()):
+    axes.plot(measured, predicted, MARKERS[i % len(MARKERS)], color=colours[i % len(colours)], label=name, alpha=0.9)
+  for side in (axes.set_xlim, axes.set_ylim):
+    side(*ends)
+  axes.set_xscale("log")
+  axes.set_yscale("log")
+  ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10, 20, 50, 100, 200, 500) if ends[0] <= t <= ends[1]]
+  for axis in (axes.xaxis, axes.yaxis):
+    axis.set_ticks(ticks, [f"{t:g}" for t in ticks])
+    axis.set_ticks([], minor=True)
+  axes.set_xlabel(f"measured {label}")
+  axes.set_ylabel(f"predicted {label}")
+  _plain(axes)
+  axes.legend(frameon=False, loc="upper left", fontsize=9)
+  figure.suptitle(title)
+  _save(figure, path)
