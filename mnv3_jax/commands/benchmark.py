@@ -5,10 +5,10 @@ import dataclasses
 import pathlib
 import sys
 
-from mnv3_jax.commands.options import Options, positive, print_json, threads
+from mnv3_jax.commands import device as devices
+from mnv3_jax.commands.options import Options, positive, print_json
 from mnv3_jax.errors import WrongUse
 from mnv3_jax.mobile import latency, record, runtime
-from mnv3_jax.mobile.android import Phone
 from mnv3_jax.report.progress import Counter
 from mnv3_jax.report.table import aligned
 
@@ -18,8 +18,6 @@ EXAMPLE = """mnv3 benchmark large.tflite --threads 1 --runs 200
   mnv3 benchmark runs/large/export/*.tflite --keep
   mnv3 benchmark large.tflite --adb --cores f0 --benchmark_model android_aarch64_benchmark_model"""
 
-ANY = "the only one"
-
 
 def main(arguments):
   """Runs the verb; see mnv3 benchmark --help."""
@@ -28,16 +26,11 @@ def main(arguments):
   )
   options = Options("benchmark", what, EXAMPLE)
   options.add_argument("files", nargs="*", metavar="FILE", help="a .tflite file; ratios are to the first")
-  options.add_argument("--threads", type=threads, default=1, metavar="N", help="threads of the runtime (1, as in the paper)")
   options.add_argument("--runs", type=positive, default=200, metavar="N", help="invocations of each file that count (200)")
   options.add_argument("--compare", action="store_true", help="say how much longer each file takes than the first")
   options.add_argument("--profile", action="store_true", help="time by operator and by block of the network, and a bar chart")
   options.add_argument("--out", metavar="PNG", help="where --profile draws its chart (FILE.profile.png)")
-  options.add_argument(
-    "--adb", nargs="?", const=ANY, metavar="SERIAL", help="time on the Android device of this serial number, or the only one"
-  )
-  options.add_argument("--cores", metavar="MASK", help="with --adb: the cores to run on, in hexadecimal (f0, cores 4 to 7)")
-  options.add_argument("--benchmark_model", metavar="PATH", help="with --adb: the program for the device (benchmark_model)")
+  devices.add_device(options)
   options.add_argument(
     "--json", action="store_true", help="print {median_ms, p25_ms, p75_ms, runs, threads, ops, partitions}; for several a list"
   )
@@ -76,13 +69,11 @@ def main(arguments):
 
 def check(options, given):
   """Raises WrongUse for options that do not go together."""
-  if given.adb and given.adb != ANY and pathlib.Path(given.adb).suffix == ".tflite":
+  if given.adb and given.adb != devices.ANY and pathlib.Path(given.adb).suffix == ".tflite":
     raise WrongUse(f"--adb takes the serial number of a device, not the file {given.adb!r}; write --adb after the files")
   if not given.files:
     options.error("the following arguments are required: FILE")
-  for name, words in (("--cores", given.cores), ("--benchmark_model", given.benchmark_model)):
-    if words and not given.adb:
-      raise WrongUse(f"{name} goes with --adb")
+  devices.check(given)
   if given.profile and given.adb:
     raise WrongUse("--profile goes with this machine, not with --adb")
   if given.out and not given.profile:
@@ -106,7 +97,7 @@ def named(files):
 
 def here(given, contents):
   """(latencies, ratios to the first file, a description, the share of time spent waiting) on this machine."""
-  host = latency.Host(given.threads)
+  host = devices.device(given)
   with Counter("invocations") as heard:
     rounds = host.rounds(contents, given.runs, heard=heard)
   first = next(iter(rounds.values()))
@@ -116,8 +107,7 @@ def here(given, contents):
 
 def on_device(given, contents):
   """The same on an Android device, whose tool does not interleave and does not say how long it waited."""
-  serial = None if given.adb == ANY else given.adb
-  phone = Phone(serial, given.cores or "f0", given.threads, given.benchmark_model)
+  phone = devices.device(given)
   device = phone.describe()
   with Counter("invocations") as heard:
     measured = phone.measure(contents, given.runs, heard=heard)

@@ -25,9 +25,14 @@ def device(given):
   from mnv3_jax.mobile.android import Phone
   from mnv3_jax.mobile.latency import Host
 
-  for name, words in (("--cores", given.cores), ("--benchmark_model", given.benchmark_model)):
-    if words and not given.adb:
-      raise WrongUse(f"{name} goes with --adb")
+  check(given)
   if given.adb:
     return Phone(None if given.adb == ANY else given.adb, given.cores or "f0", given.threads, given.benchmark_model)
   return Host(given.threads)
+
+
+def check(given):
+  """Raises WrongUse for options that go with --adb alone."""
+  for name, words in (("--cores", given.cores), ("--benchmark_model", given.benchmark_model)):
+    if words and not given.adb:
+      raise WrongUse(f"{name} goes with --adb")

@@ -22,7 +22,7 @@ from mnv3_jax.architectures.units import Unit
 from mnv3_jax.mobile.converter import convert
 from mnv3_jax.mobile.export import PLAIN
 from mnv3_jax.models.classifier import Dense
-from mnv3_jax.models.layers import FUNCTIONS, ConvNorm, InvertedResidual
+from mnv3_jax.models.layers import ConvNorm, InvertedResidual
 
 # bytes that an invocation of the file with copies goes through, about: as a network of 4 million parameters
 TOUCHED = 16_000_000
@@ -48,8 +48,8 @@ class UnitModule(nn.Module):
       x = ConvNorm(net, PLAIN, "pointwise", row.features, row.activation, name="features")(x, False)
     x = x.mean((1, 2))
     if row.hidden is not None:
-      x = FUNCTIONS[row.activation](Dense(row.hidden, name="hidden")(x))
-    return Dense(unit.classes, name="logits")(x)
+      x = Dense(PLAIN, row.hidden, row.activation, name="hidden")(x)
+    return Dense(PLAIN, unit.classes, name="logits")(x)
 
 
 def _net(unit):
