@@ -166,8 +166,8 @@ def _departs(kind, agrees, least):
   if agrees.snr_db >= least[kind]:
     return ""
   return (
-    f"its logits have a signal of {agrees.snr_db:.1f} dB over what they differ from Flax's by, less than the {least[kind]:g} dB "
-    f"that --quantize {kind} must have"
+    f"its logits have a signal of {agrees.snr_db:.1f} dB over what they differ from Flax's by, less than the "
+    f"{least[kind]:g} dB that --quantize {kind} must have"
   )
 
 
