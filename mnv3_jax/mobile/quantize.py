@@ -23,7 +23,7 @@ KINDS = {
   "none": "float32, as trained",
   "float16": "half the size, the same arithmetic",
   "int8_weights": "a quarter of the size, float arithmetic",
-  "int8": "8-bit arithmetic, but h-swish and the stem in float: the fastest on phones' and laptops' processors (XNNPACK)",
+  "int8": "8-bit arithmetic, but h-swish and the stem in float: the fastest with XNNPACK (measured on x86)",
   "int8_integer": "no float tensor at all, input and output included: for NPUs and microcontrollers",
 }
 # those whose activations have ranges
