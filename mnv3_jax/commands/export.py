@@ -116,7 +116,7 @@ def refuse_for_others(given):
 class Seeded:
   """A network with seeded weights, which no photo was shown to."""
 
-  labels, classes, config_hash, workdir, trained = None, (), None, None, False
+  classes, config_hash, workdir, trained, aware = (), None, None, False, False
 
   def __init__(self, architecture):
     from mnv3_jax.data.views import View
@@ -151,6 +151,7 @@ class Learnt:
     run = trained.load(given.workdir, given.weights)
     self.workdir, self.variables, self.classes = given.workdir, run.variables, run.classes
     self.architecture, dataset = run.job.architecture, run.job.dataset
+    self.aware = run.config.quantize_aware
     if given.resolution:
       self.architecture = fields.architecture(
         run.config.model.name, **{**model_fields(run.config), "resolution": given.resolution}
@@ -230,12 +231,14 @@ def write_tflite(given, source):
     view=source.view if given.preprocess == "in_graph" else None,
     fused=not given.unfused,
     note=note,
+    aware=source.aware,
     least=exporting.LEAST_DB if source.trained else exporting.LEAST_DB_SEEDED,
   )
   found = {
     "file": out.name,
     "kind": kind,
     "fused": not given.unfused and kind != "int8_integer",
+    "quantize_aware": source.aware,
     "bytes": e.size,
     "ops": e.ops,
     "tensors": e.tensors,
@@ -264,16 +267,20 @@ def default_name(source, given):
 
 
 def accuracy(source, given, exported, images, labels):
-  """Top-1 of Flax and of the file on the same photos."""
+  """Top-1 of Flax and of the file on the same photos; of a run that is aware of 8 bits, Flax rounds as it was trained to."""
   import os
 
+  from mnv3_jax.mobile.export import ROUNDING
+  from mnv3_jax.mobile.quantize import CALIBRATED
   from mnv3_jax.mobile.runtime import Network
   from mnv3_jax.models import inference
   from mnv3_jax.models.classifier import Classifier
+  from mnv3_jax.models.layers import Compute
 
+  compute = ROUNDING if source.aware and exported.kind in CALIBRATED else Compute()
   inputs = source.view.pixels(images) if given.preprocess == "in_graph" else images
   lite = Network(exported.content, threads=os.cpu_count() or 1).run_all(inputs)
-  flax = inference.logits(Classifier(source.architecture), source.variables, images)
+  flax = inference.logits(Classifier(source.architecture, compute), source.variables, images)
   top1 = {name: float((logits.argmax(1) == labels).mean()) for name, logits in (("flax", flax), ("file", lite))}
   return {"examples": len(labels), **top1}
 

@@ -11,9 +11,9 @@ from mnv3_jax.errors import StoppedForGood, WrongUse
 from mnv3_jax.mobile import agreement, graph
 from mnv3_jax.mobile.agreement import Agreement
 from mnv3_jax.mobile.converter import convert
-from mnv3_jax.mobile.quantize import check, quantized
+from mnv3_jax.mobile.quantize import CALIBRATED, check, quantized
 from mnv3_jax.mobile.runtime import Network
-from mnv3_jax.models import inference
+from mnv3_jax.models import fake_quantization, inference
 from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.layers import Compute
@@ -63,7 +63,18 @@ class Exported:
 
 
 def export(
-  architecture, variables, path, images, *, kind="none", calibration=(), view=None, fused=True, note=None, least=LEAST_DB
+  architecture,
+  variables,
+  path,
+  images,
+  *,
+  kind="none",
+  calibration=(),
+  view=None,
+  fused=True,
+  note=None,
+  least=LEAST_DB,
+  aware=False,
 ):
   """Converts, compares with Flax, and only then writes.
 
@@ -80,6 +91,8 @@ def export(
     view: data/views.View: puts it into the graph, which then takes pixels from 0 to 255.
     fused: whether h-swish may be one operator; "int8_integer" never has it.
     note: what is to be said in the file's metadata, JSON.
+    aware: the variables have ranges that maps have had in training (config.quantize_aware): an 8-bit file has those, and what
+      it is compared with is the network that rounds to 8 bits itself.
     least: LEAST_DB, or LEAST_DB_SEEDED for weights that were never trained.
 
   Returns:
@@ -102,11 +115,14 @@ def export(
   if view:
     images, calibration = view.normalised(inputs), [view.pixels(x) for x in calibration]
   float_content = converted(architecture, variables, view, fused)
-  content = quantized(float_content, kind, [x[None] for x in calibration])
+  aware = aware and kind in CALIBRATED
+  rounding = Classifier(architecture, ROUNDING)
+  kept = fake_quantization.ranges(rounding, variables) if aware else ()
+  content = quantized(float_content, kind, [x[None] for x in calibration], kept)
   said = {"kind": kind, "input": _input(architecture, kind, view), **(note or {})}
   content = graph.with_note(content, said)
   network = Network(content)
-  model = Classifier(architecture)
+  model = rounding if aware else Classifier(architecture)
   found = network.run_all(inputs)
   agrees = agreement.compare(inference.logits(model, variables, images), found)
   why = _departs(kind, agrees, least)
@@ -129,6 +145,10 @@ def export(
     agreement=agrees,
     note=said,
   )
+
+
+# what training rounds to
+ROUNDING = Compute(quantize=True)
 
 
 def converted(architecture, variables, view=None, fused=True):

@@ -23,7 +23,9 @@ class Operator:
     row: of the network: "input", "stem", "block_01", ..., "features", "pool", "hidden", "logits";
       UNNAMED in a file whose tensors have other names.
     scope: name of its output tensor.
-    output: index of that tensor.
+    output, shape: index and shape of that tensor.
+    inputs: indices of the tensors that it reads and other operators make, or the caller.
+    fused: the activation that it does as well: "NONE", "RELU", "RELU6".
     weights: type of its weights, e.g. "INT8"; None where it has none.
     scales: how many scales the weights have; 0 where they are not quantized.
     channels: output channels of the weights.
@@ -33,6 +35,9 @@ class Operator:
   row: str
   scope: str = ""
   output: int = -1
+  shape: tuple = ()
+  inputs: tuple = ()
+  fused: str = "NONE"
   weights: str | None = None
   scales: int = 0
   channels: int = 0
@@ -44,6 +49,7 @@ def operators(content):
 
   model = _parsed(content)
   graph, found, row = model.subgraphs[0], [], "input"
+  activations = {code: name for name, code in vars(flat.ActivationFunctionType).items() if not name.startswith("_")}
   # a float kernel that is stored in another type is read through a DEQUANTIZE
   made_by = {int(op.outputs[0]): op for op in graph.operators}
   for op in graph.operators:
@@ -51,8 +57,8 @@ def operators(content):
     output = graph.tensors[op.outputs[0]]
     scope = output.name.decode()
     unpacks = kind == "DEQUANTIZE" and _constant(model, graph, op.inputs[0])
-    constants = [graph.tensors[i].name.decode() for i in op.inputs if i >= 0 and _constant(model, graph, i)]
-    row = row if unpacks else _row(kind, [scope, *constants], row)
+    constants = [int(i) for i in op.inputs if i >= 0 and _constant(model, graph, i)]
+    row = row if unpacks else _row(kind, [scope, *(graph.tensors[i].name.decode() for i in constants)], row)
     weights = {}
     if kind in WITH_WEIGHTS:
       index = int(op.inputs[1])
@@ -64,7 +70,18 @@ def operators(content):
         "scales": 0 if scale is None else len(scale),
         "channels": int(channels),
       }
-    found.append(Operator(kind, None if unpacks else row, scope, int(op.outputs[0]), **weights))
+    found.append(
+      Operator(
+        kind,
+        None if unpacks else row,
+        scope,
+        int(op.outputs[0]),
+        shape=tuple(int(n) for n in output.shape),
+        inputs=tuple(int(i) for i in op.inputs if i >= 0 and i not in constants),
+        fused=activations[getattr(op.builtinOptions, "fusedActivationFunction", 0)],
+        **weights,
+      )
+    )
   # a kernel that is unpacked belongs to who reads it
   reader = {int(i): operator.row for op, operator in zip(graph.operators, found, strict=True) for i in op.inputs}
   found = [op if op.row else dataclasses.replace(op, row=reader[op.output]) for op in found]

@@ -14,9 +14,12 @@ import io
 import re
 import warnings
 
+import numpy as np
+
 from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.errors import StoppedForGood, WrongUse
 from mnv3_jax.mobile import graph, runtime
+from mnv3_jax.mobile.kept_ranges import place
 
 # in the order of what is left in float; each with what it is good for
 KINDS = {
@@ -36,13 +39,14 @@ def check(kind):
     raise WrongUse(f"--quantize {kind!r} is not possible; {nearest(kind, KINDS)}")
 
 
-def quantized(content, kind, images=()):
+def quantized(content, kind, images=(), kept=()):
   """A float file as another kind.
 
   Args:
     content: bytes of a float32 .tflite file.
     kind: one of KINDS.
     images: what the file takes, one (1, height, width, channels) array after the other; needed for CALIBRATED.
+    kept: ranges that maps have had in training, models/fake_quantization.ranges; other maps have those of the images.
 
   Returns:
     bytes of the new file; the weights of every convolution have one scale for each output channel.
@@ -64,6 +68,10 @@ def quantized(content, kind, images=()):
   with _silent():
     work = quantizer.Quantizer(bytearray(content), recipe.get_quantization_recipe())
     ranges = _ranges(content, recipe, images) if kind in CALIBRATED else None
+    for name, (low, high) in place(graph.operators(content), kept).items() if kept and ranges else ():
+      if ranges.get(name):
+        of_images = ranges[name]
+        ranges[name] = {**of_images, "min": np.full_like(of_images["min"], low), "max": np.full_like(of_images["max"], high)}
     made = bytes(work.quantize(ranges, enable_progress_report=False).quantized_model)
   _assert_per_channel(made, kind)
   return made
