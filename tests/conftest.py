@@ -34,6 +34,20 @@ def tiny_architecture(**changes):
 
 
 @pytest.fixture
+def neighbour():
+  """Another process that is always busy, on the one core that this process and what it starts may use meanwhile."""
+  mine = os.sched_getaffinity(0)
+  os.sched_setaffinity(0, {min(mine)})
+  other = subprocess.Popen([sys.executable, "-IS", "-c", "while True: pass"])
+  try:
+    yield
+  finally:
+    other.kill()
+    other.wait()
+    os.sched_setaffinity(0, mine)
+
+
+@pytest.fixture
 def tiny():
   """The small network of this test suite."""
   return tiny_architecture()

@@ -50,7 +50,7 @@ def main(arguments):
     for name, network in loaded.items()
   }
   loaded.clear()
-  measured, ratios, device = on_device(given, contents) if given.adb else here(given, contents)
+  measured, ratios, device, waited = on_device(given, contents) if given.adb else here(given, contents)
   found = [{"file": name, **dataclasses.asdict(measured[name]), **about[name]} for name in contents]
   if len(found) > 1:
     for record in found:
@@ -64,8 +64,8 @@ def main(arguments):
   else:
     show(given, contents, measured, ratios, about, device)
     for name, (timed, chart) in profiles.items():
-      show_profile(name, timed, measured[name], chart)
-  warn(measured)
+      show_profile(name, timed, chart)
+  warn(measured, waited)
 
 
 def check(options, given):
@@ -99,17 +99,17 @@ def named(files):
 
 
 def here(given, contents):
-  """(latencies, ratios to the first file, a description) on this machine."""
+  """(latencies, ratios to the first file, a description, the share of time spent waiting) on this machine."""
   host = latency.Host(given.threads)
   with Counter("invocations") as heard:
     rounds = host.rounds(contents, given.runs, heard=heard)
   first = next(iter(rounds.values()))
   measured = {name: host.latency(r) for name, r in rounds.items()}
-  return measured, {name: latency.ratio(r, first) for name, r in rounds.items()}, host.describe()
+  return measured, {name: latency.ratio(r, first) for name, r in rounds.items()}, host.describe(), host.waited
 
 
 def on_device(given, contents):
-  """The same on an Android device, whose tool does not interleave."""
+  """The same on an Android device, whose tool does not interleave and does not say how long it waited."""
   serial = None if given.adb == ANY else given.adb
   phone = Phone(serial, given.cores or "f0", given.threads, given.benchmark_model)
   device = phone.describe()
@@ -117,7 +117,7 @@ def on_device(given, contents):
     measured = phone.measure(contents, given.runs, heard=heard)
   first = next(iter(measured.values())).median_ms
   ratios = {name: latency.Ratio(m.median_ms / first, None, None, m.median_ms / first) for name, m in measured.items()}
-  return measured, ratios, device
+  return measured, ratios, device, 0.0
 
 
 def profile(given, name, content, found):
@@ -159,14 +159,15 @@ def show(given, contents, measured, ratios, about, device):
     print(f"  {plural}" + ("" if given.adb else f", XNNPACK partitions: {of['partitions']}"))
     print("  " + ", ".join(f"{n} {op}" for op, n in of["ops"].items()))
     return
-  head, rows = ["file", "MB", "median ms", "quartiles"], []
-  head += ["mean ms", "std"] if given.adb else ["partitions"]
-  head += ["ratio"] if given.adb else ["ratio", "quartiles"]
+  between = ["mean ms", "std"] if given.adb else ["quartiles", "partitions"]
+  head, rows = ["file", "MB", "median ms", *between, "ratio", *([] if given.adb else ["quartiles"])], []
   for name, one in measured.items():
-    row = [name, f"{len(contents[name]) / 1e6:.2f}", milliseconds(one.median_ms), between(one.p25_ms, one.p75_ms, milliseconds)]
-    row += [milliseconds(one.mean_ms), milliseconds(one.std_ms)] if given.adb else [about[name]["partitions"]]
-    row += [f"{ratios[name].median:.3f}"]
-    row += [] if given.adb else [between(ratios[name].p25, ratios[name].p75, lambda r: f"{r:.3f}")]
+    row, r = [name, f"{len(contents[name]) / 1e6:.2f}", milliseconds(one.median_ms)], ratios[name]
+    if given.adb:
+      row += [milliseconds(one.mean_ms), milliseconds(one.std_ms), f"{r.median:.3f}"]
+    else:
+      quartiles = f"{milliseconds(one.p25_ms)} - {milliseconds(one.p75_ms)}"
+      row += [quartiles, about[name]["partitions"], f"{r.median:.3f}", f"{r.p25:.3f} - {r.p75:.3f}"]
     rows.append(row)
   print(aligned(head, rows))
   one = next(iter(measured.values()))
@@ -189,12 +190,9 @@ def said(one):
   return f"{median}mean {milliseconds(one.mean_ms)}{spread} ms (no quartiles: benchmark_model does not print them)"
 
 
-def show_profile(name, timed, one, chart):
+def show_profile(name, timed, chart):
   """Prints a profile: by operator, by block, and what is neither."""
-  print(
-    f"\n{name}: {timed.sum_ms:.3f} ms in {len(timed.operators)} operators, {timed.whole_ms:.3f} ms a whole invocation "
-    f"with the profiler on, {one.median_ms:.3f} ms without"
-  )
+  print(f"\n{name}: {timed.sum_ms:.3f} ms in {len(timed.operators)} operators, {timed.whole_ms:.3f} ms in a whole invocation")
   for what, title in (("kind", "operator"), ("block", "block")):
     rows = [
       [key, n, f"{ms:.3f}", f"{ms / max(timed.sum_ms, 1e-9):.1%}".replace("%", " %")] for key, (n, ms) in timed.by(what).items()
@@ -214,18 +212,15 @@ def milliseconds(x):
   return f"{x:.3f}" if x < 10 else f"{x:.2f}" if x < 100 else f"{x:.1f}"
 
 
-def between(low, high, text):
-  """Two quartiles, or a dash where there are none."""
-  return "-" if low is None else f"{text(low)} - {text(high)}"
-
-
-def warn(measured):
+def warn(measured, waited):
   """One sentence on standard error if the machine is noisy."""
   spreads = {name: one.spread for name, one in measured.items() if one.spread is not None}
   worst = max(spreads, key=spreads.get, default=None)
-  if worst is not None and spreads[worst] > latency.NOISY:
-    print(
-      f"mnv3: this machine is noisy: the quartiles of {worst} are {spreads[worst]:.0%} of its median apart, more than "
-      f"{latency.NOISY:.0%}; stop what else runs and measure again, or trust no more than the ratios",
-      file=sys.stderr,
-    )
+  if waited > latency.WAITED:
+    why = f"other processes had the processor for {waited:.0%} of the time"
+  elif worst is not None and spreads[worst] > latency.SPREAD:
+    why = f"the quartiles of {worst} are {spreads[worst]:.0%} of its median apart, more than {latency.SPREAD:.0%}"
+  else:
+    return
+  remedy = "stop what else runs and measure again, or trust no more than the ratios of files that differ much"
+  print(f"mnv3: this machine is noisy: {why}; {remedy}", file=sys.stderr)

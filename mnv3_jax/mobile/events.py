@@ -21,13 +21,19 @@ WRITE = 1  # kLiteRtTensorBufferLockModeWrite
 # kinds of events: an operator that the interpreter ran by itself, one that XNNPACK ran
 INTERPRETER, DELEGATE = 2, 8
 
+# what else the library calls a kind; anything more says that events are not laid out as here
+KINDS = {1 << i for i in range(9)}
+
+# bytes for an event, more than any layout needs
+ROOM = 256
+
 # runs after which the profiler is emptied: its buffer is finite
 EMPTIED = 50
 
 
 class _Event(ctypes.Structure):
   _fields_ = (
-    ("tag", ctypes.c_char_p),
+    ("tag", ctypes.c_void_p),
     ("kind", ctypes.c_int),
     ("start_us", ctypes.c_uint64),
     ("elapsed_us", ctypes.c_uint64),
@@ -45,7 +51,7 @@ class Event:
   Attributes:
     tag: what the one that ran it calls it: "CONV_2D", or XNNPACK's "Convolution (NHWC, F32) IGEMM".
     node: its number in the graph where the interpreter ran it, None where XNNPACK did.
-    ms: mean over the quicker half of the runs, those that nothing else on the machine disturbed; the profiler counts whole
+    ms: mean over the quicker half of the runs, those that the rest of the machine disturbed least; the profiler counts whole
       microseconds, rounded down.
   """
 
@@ -65,7 +71,8 @@ def record(content, runs, threads=1, warmup=20, heard=None):
     heard: called with (done, total) invocations now and then.
 
   Returns:
-    (list of Event, milliseconds of a whole invocation with the profiler on: the mean over the same runs).
+    (list of Event, milliseconds of a whole invocation). The latter are the mean of the quicker half of as many runs in between
+    with the profiler stopped: what it does beside the operators takes longer the more memory the process has.
 
   Raises:
     StoppedForGood: where the library is not that of ai-edge-litert 2.3, or does not run the file.
@@ -78,23 +85,25 @@ def record(content, runs, threads=1, warmup=20, heard=None):
     for part in np.array_split(np.arange(runs), -(-runs // EMPTIED)):
       session.call("LiteRtStartProfiler", session.profiler)
       for _ in part:
-        began = time.perf_counter()
         session.run()
-        whole.append(1e3 * (time.perf_counter() - began))
       session.call("LiteRtStopProfiler", session.profiler)
       events += _by_run(session.events(), len(part))
       session.call("LiteRtResetProfiler", session.profiler)
+      for _ in part:
+        began = time.perf_counter()
+        session.run()
+        whole.append(1e3 * (time.perf_counter() - began))
       if heard:
         heard(len(whole), runs)
   if any([e[:3] for e in run] != [e[:3] for e in events[0]] for run in events):
     raise StoppedForGood("no profile: LiteRT's profiler did not see the same operators in every run")
-  quicker = np.argsort(whole)[: -(-runs // 2)]
-  means = np.mean([[us for *_, us in events[i]] for i in quicker], axis=0) / 1e3
+  half, us = -(-runs // 2), np.array([[us for *_, us in run] for run in events])
+  means = us[np.argsort(us.sum(1))[:half]].mean(0) / 1e3
   seen = [
     Event(tag=tag, node=node if kind == INTERPRETER else None, ms=float(ms))
     for (tag, kind, node, _), ms in zip(events[0], means, strict=True)
   ]
-  return seen, float(np.mean([whole[i] for i in quicker]))
+  return seen, float(np.mean(sorted(whole)[:half]))
 
 
 def _by_run(events, runs):
@@ -199,6 +208,9 @@ class _Session:
     """All events: (tag, kind, node, microseconds)."""
     n = ctypes.c_int()
     self.call("LiteRtGetNumProfilerEvents", self.profiler, ctypes.byref(n))
-    events = (_Event * n.value)()
-    self.call("LiteRtGetProfilerEvents", self.profiler, n, events)
-    return [(e.tag.decode(), e.kind, e.node, e.elapsed_us) for e in events]
+    room = ctypes.create_string_buffer(max(n.value, 1) * ROOM)
+    self.call("LiteRtGetProfilerEvents", self.profiler, n, room)
+    events = (_Event * n.value).from_buffer(room)
+    if not all(e.tag and e.kind in KINDS for e in events):
+      raise StoppedForGood("no profile: events of libLiteRt are not laid out as those of ai-edge-litert 2.3, which works")
+    return [(ctypes.string_at(e.tag).decode(), e.kind, e.node, e.elapsed_us) for e in events]

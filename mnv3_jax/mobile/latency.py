@@ -19,8 +19,10 @@ from mnv3_jax.mobile.runtime import Network
 # first one takes up to 2.4 times as long as the tenth)
 BLOCK, LEAD = 10, 3
 
-# a spread (Latency.spread) above which the machine is called noisy
-NOISY = 0.2
+# above these the machine is called noisy. On two idle cores MobileNetV3 has a spread of 3 to 9 % and medians repeat to 3 %;
+# beside other processes medians of the same file are up to 8 times as long, mostly with a spread of 12 to 300 %, but also of
+# 1 % where every invocation waits once for its turn, which only the time off the processor shows.
+SPREAD, WAITED = 0.1, 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +73,14 @@ class Host:
 
   Args:
     threads: of the runtime.
+
+  Attributes:
+    waited: share of the last measurement's time in which other processes had the processor of the calling thread; None before.
   """
 
   def __init__(self, threads=1):
     self.threads = threads
+    self.waited = None
 
   def describe(self):
     """What was measured on: {"device", "runtime", "threads", "kind"}."""
@@ -85,7 +91,7 @@ class Host:
     """Times files, interleaved.
 
     Args:
-      files: {name: bytes of a .tflite file}. All are loaded at once: about three times their size in memory.
+      files: {name: bytes of a .tflite file}. All are loaded at once: two to three times their size in memory.
       runs: invocations of each that count.
       warmup: invocations of each, before the first round, that do not.
       heard: called with (done, total) invocations after each block.
@@ -105,14 +111,17 @@ class Host:
       _fill(network.interpreter)
       for _ in range(warmup):
         network.interpreter.invoke()
-    rng, times, done = np.random.default_rng(0), {name: [] for name in files}, 0
+    rng, times, done, busy, passed = np.random.default_rng(0), {name: [] for name in files}, 0, 0.0, 0.0
     # as equal as can be: a last round of one invocation would weigh as much as the others in a ratio
     for part in np.array_split(np.arange(runs), -(-runs // BLOCK)):
       for name in rng.permutation(list(files)):
+        began = time.thread_time(), time.perf_counter()
         times[name].append(_block(networks[name].interpreter.invoke, len(part)))
+        busy, passed = busy + time.thread_time() - began[0], passed + time.perf_counter() - began[1]
         done += len(part)
         if heard:
           heard(done, runs * len(files))
+    self.waited = max(0.0, 1 - busy / passed)
     return times
 
   def latency(self, rounds):

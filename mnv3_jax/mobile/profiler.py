@@ -47,8 +47,8 @@ class Profile:
 
   Attributes:
     operators: tuple of Timed, in the order in which they ran.
-    whole_ms: of an invocation with the profiler on, by the same runs; more than the sum of the operators by what is between
-      them, and by the part of a microsecond that the profiler drops of each.
+    whole_ms: of an invocation, with the profiler stopped; more than the sum of the operators by what is between them, and by
+      the part of a microsecond that the profiler drops of each.
     runs, threads: as asked for.
     placed: how many of the operators are operators of the file; the others are XNNPACK's own (conversions) and count to the
       block of the next one that is.

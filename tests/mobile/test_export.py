@@ -8,7 +8,6 @@ from conftest import tiny_architecture
 from mnv3_jax.architectures import edits, zoo
 from mnv3_jax.errors import StoppedForGood, WrongUse
 from mnv3_jax.mobile import export as exporting, runtime
-from mnv3_jax.mobile.latency import measure
 
 OPS = {
   "mobilenetv3_large": {
@@ -89,13 +88,6 @@ def test_nan_does_not_agree(tiny_export, tmp_path):
   broken = jax.tree.map(lambda x: x * np.float32(np.nan), variables)
   with pytest.raises(StoppedForGood):
     exporting.export(a, broken, tmp_path / "m.tflite", images)
-
-
-def test_latency(tiny_export):
-  network = runtime.Network(runtime.read(tiny_export[3]), threads=2)
-  latency = measure(network, runs=20, threads=2)
-  assert 0 < latency.p25_ms <= latency.median_ms <= latency.p75_ms
-  assert (latency.runs, latency.threads) == (20, 2)
 
 
 def test_files_that_are_none_are_named(tiny_export, tmp_path):

@@ -54,3 +54,16 @@ def test_predictions_lie_where_they_were_measured(tmp_path):
   # the legend is in the upper left: the rest of the colour is to the lower right
   height, width, _ = image.shape
   assert len(below) > 60 and ((below[:, 0] > height / 2) & (below[:, 1] > width / 2)).mean() > 0.5
+
+
+def test_bars_are_stacked_and_what_has_no_colour_is_grey(tmp_path):
+  kinds = [f"kind {i}" for i in range(8)]
+  for name, values in (("all", np.ones((3, 8))), ("some", np.array([[1.0, 0, 0, 0, 0, 0, 0, 0]] * 3))):
+    plots.stacked_bars(["a", "b", "c"], kinds, values, tmp_path / f"{name}.png", "title", "ms")
+  every, one = (pixels(tmp_path / f"{name}.png") for name in ("all", "some"))
+  shares = [has(every, colour) for colour in plots.STACK]
+  assert min(shares) > 0.02 and max(shares) < 1.3 * min(shares)
+  # the two last kinds together are as wide as two
+  assert has(every, plots.GREY) > 1.5 * max(shares)
+  # colours that are not in a bar are in the legend alone
+  assert has(one, plots.STACK[0]) > 6 * shares[0] > 0.1 > has(one, plots.STACK[1])

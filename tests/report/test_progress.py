@@ -49,3 +49,25 @@ def test_a_bar_on_a_terminal(monkeypatch):
   shown = shown.decode()
   assert "20/100" in shown and "loss 1.250" in shown and "images/s" in shown and "left" in shown
   assert "epoch 1: [good]" in shown
+
+
+def test_a_counter_says_now_and_then_where_there_is_no_terminal(monkeypatch):
+  stream, now = io.StringIO(), [0.0]
+  monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+  with progress.Counter("invocations", stream) as heard:
+    for done in range(1, 6):
+      now[0] += 4
+      heard(done, 5)
+  assert stream.getvalue() == "3 of 5 invocations\n"
+
+
+def test_a_counter_is_a_bar_on_a_terminal(monkeypatch):
+  monkeypatch.setenv("TERM", "xterm")
+  monkeypatch.setenv("COLUMNS", "120")
+  ours, theirs = pty.openpty()
+  with os.fdopen(theirs, "w") as stream, progress.Counter("invocations", stream) as heard:
+    heard(3, 5)
+    heard(5, 5)
+  text = os.read(ours, 100_000).decode()
+  os.close(ours)
+  assert "invocations" in text and "5/5" in text

@@ -1,0 +1,189 @@
+"""mnv3 benchmark: several files, profiles, a device, and what is refused."""
+
+import json
+import os
+import pathlib
+import re
+
+import numpy as np
+import pytest
+from conftest import mnv3, tiny_architecture
+from PIL import Image
+from stand_in import READY, SECOND, Adb, program
+from test_commands import timed
+
+from mnv3_jax.commands import benchmark
+from mnv3_jax.mobile import export as exporting
+from mnv3_jax.mobile.latency import Latency
+
+LITERT = "litert_benchmark_model.txt"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+  """Paths of the tiny network at two resolutions, the big one first."""
+  folder = tmp_path_factory.mktemp("files")
+  for name, resolution in (("big", 96), ("little", 16)):
+    a = tiny_architecture(resolution=resolution)
+    exporting.export(a, *exporting.seeded(a)[:1], folder / f"{name}.tflite", exporting.seeded(a)[1])
+  return folder / "big.tflite", folder / "little.tflite"
+
+
+def test_several_files(files):
+  big, little = files
+  found = json.loads(timed("benchmark", big, little, big, "--runs", 40, "--json"))
+  assert [one["file"] for one in found] == [str(big), str(little), f"{big} (2)"]
+  for one in found:
+    assert {"median_ms", "p25_ms", "p75_ms", "runs", "threads", "ops", "partitions", "ratio"} < one.keys()
+    assert (one["runs"], one["threads"], one["partitions"], one["ops"]["FULLY_CONNECTED"]) == (40, 1, 1, 2)
+    assert one["ratio"]["p25"] <= one["ratio"]["median"] <= one["ratio"]["p75"]
+  first, second, again = (one["ratio"] for one in found)
+  assert first == {"median": 1, "p25": 1, "p75": 1, "of_medians": 1}
+  assert second["median"] < 0.5 < again["median"] < 2
+  assert second["of_medians"] == pytest.approx(found[1]["median_ms"] / found[0]["median_ms"])
+
+
+def test_the_table(files):
+  big, little = files
+  text = timed("benchmark", big, little, "--runs", 20, "--compare")
+  device, empty, head, *rows, runs, sentence = text.splitlines()
+  assert "ai-edge-litert 2." in device and empty == ""
+  assert head.split() == ["file", "MB", "median", "ms", "quartiles", "partitions", "ratio", "quartiles"]
+  assert [row.split()[0] for row in rows] == [str(big), str(little)] and runs == "20 runs, 1 thread"
+  assert float(rows[0].split()[1]) == round(big.stat().st_size / 1e6, 2)
+  ratio = rows[1].split()[7]
+  assert sentence.startswith(f"{little} takes {ratio} times as long as {big}, quartiles ")
+  assert "times as long" not in timed("benchmark", big, little, "--runs", 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes can be held on one core on Linux alone")
+def test_a_noisy_machine_is_called_one(files, neighbour):
+  done = mnv3("benchmark", files[0], "--runs", 1000, "--json")
+  assert done.returncode == 0 and json.loads(done.stdout)["runs"] == 1000
+  assert re.fullmatch(
+    r"mnv3: this machine is noisy: other processes had the processor for \d\d% of the time; .*\n", done.stderr
+  )
+
+
+def test_a_spread_is_called_noise(capsys):
+  quiet = Latency(median_ms=1.0, p25_ms=0.97, p75_ms=1.05, runs=9, threads=1)
+  wide = Latency(median_ms=1.0, p25_ms=0.97, p75_ms=1.25, runs=9, threads=1)
+  none = Latency(median_ms=1.0, p25_ms=None, p75_ms=None, runs=9, threads=1)
+  benchmark.warn({"a": quiet, "b": none}, waited=0.01)
+  assert capsys.readouterr() == ("", "")
+  benchmark.warn({"a": quiet, "b": wide}, waited=0.01)
+  out, err = capsys.readouterr()
+  assert out == "" and "the quartiles of b are 28% of its median apart, more than 10%; stop" in err and err.count("\n") == 1
+
+
+def test_a_profile_and_its_chart(files, tmp_path):
+  text = timed("benchmark", files[0], "--runs", 20, "--profile", "--out", tmp_path / "new" / "chart.png")
+  operators, blocks = re.findall(r"\n((?:operator|block) .*?)\n(?=\n)", text, re.S)
+  assert [table.splitlines()[0].split() for table in (operators, blocks)] == [
+    ["operator", "n", "ms", "share"],
+    ["block", "n", "ms", "share"],
+  ]
+  assert [line.split()[0] for line in blocks.splitlines()[1:]] == [
+    "stem",
+    "block_01",
+    "block_02",
+    "block_03",
+    "features",
+    "pool",
+    "hidden",
+    "logits",
+  ]
+  for table in (operators, blocks):
+    shares = [float(line.split()[-2]) for line in table.splitlines()[1:]]
+    assert sum(shares) == pytest.approx(100, abs=0.6)
+  assert f"chart: {tmp_path / 'new' / 'chart.png'}" in text
+  with Image.open(tmp_path / "new" / "chart.png") as image:
+    assert min(image.size) > 300 and np.asarray(image.convert("L")).std() > 10
+  assert [p.name for p in (tmp_path / "new").iterdir()] == ["chart.png"]
+
+
+def test_profiles_of_several_files_as_json(files, tmp_path):
+  copies = [tmp_path / file.name for file in files]
+  for file, copy in zip(files, copies, strict=True):
+    copy.write_bytes(file.read_bytes())
+  found = json.loads(timed("benchmark", *copies, "--runs", 10, "--profile", "--json"))
+  for one, copy in zip(found, copies, strict=True):
+    profile = one["profile"]
+    assert profile["chart"] == f"{copy}.profile.png" and pathlib.Path(profile["chart"]).is_file()
+    assert profile["sum_ms"] == pytest.approx(sum(o["ms"] for o in profile["operators"]))
+    assert profile["placed"] == len(profile["operators"]) == sum(one["ops"].values())
+    assert {kind: of["operators"] for kind, of in profile["by_kind"].items()} == one["ops"]
+
+
+def test_on_a_device(files, tmp_path):
+  adb, tool = Adb(tmp_path / "bin"), program(tmp_path / "benchmark_model")
+  device = ("--benchmark_model", tool, "--runs", 50)
+
+  def run(*words):
+    done = mnv3("benchmark", *words, *device, env=adb.environment)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+  found = json.loads(run(files[0], "--adb", "--json"))
+  assert (found["median_ms"], found["p25_ms"], found["p75_ms"], found["runs"]) == (pytest.approx(1239.807), None, None, 50)
+  assert found["device"]["device"] == "Google Pixel 6 (oriole, Tensor), Android 14" and found["ops"]["CONV_2D"] > 3
+  text = run(files[0], files[1], "--compare", "--adb", "ebe3968d", "--cores", "30")
+  assert text.startswith("Google Pixel 6 (oriole, Tensor), Android 14; benchmark_model ")
+  assert "XNNPACK, cores 30\n" in text and re.search(r"little.tflite +\d\.\d\d +1239\.8 +1240\.3 +2\.565 +1\.000\n", text)
+  assert "little.tflite takes 1.000 times as long as" in text
+  assert [words[3].split()[1] for words in adb.calls() if words[-1].startswith("taskset")] == ["f0", "30", "30"]
+  text = run(files[0], "--adb")
+  assert "median 1239.8 ms, mean 1240.3 ± 2.565 ms (no quartiles: benchmark_model does not print them)" in text
+  assert "partitions" not in text
+
+
+def test_a_device_whose_tool_prints_no_median(files, tmp_path):
+  adb, tool = Adb(tmp_path / "bin", benchmark="tflite_benchmark_model.txt"), program(tmp_path / "benchmark_model")
+  words = ("--adb", "--benchmark_model", tool)
+  done = mnv3("benchmark", files[0], *words, env=adb.environment)
+  assert "big.tflite: mean 602.9 ± 27.69 ms" in done.stdout and "median" not in done.stdout
+  done = mnv3("benchmark", *files, *words, env=adb.environment)
+  assert "this benchmark_model prints no median: the mean stands in its place" in done.stdout
+
+
+@pytest.mark.parametrize(
+  ("words", "sentence"),
+  [
+    ((), "the following arguments are required: FILE"),
+    (("--adb", "{big}"), "--adb takes the serial number of a device, not the file '{big}'; write --adb after the files"),
+    (("{big}", "--cores", "f0"), "--cores goes with --adb"),
+    (("{big}", "--benchmark_model", "x"), "--benchmark_model goes with --adb"),
+    (("{big}", "--profile", "--adb"), "--profile goes with this machine, not with --adb"),
+    (("{big}", "--out", "x.png"), "--out goes with --profile"),
+    (("{big}", "--compare"), "--compare takes two files or more"),
+    (("{big}", "{little}", "--profile", "--out", "x.png"), "--out names one chart, there are several files"),
+    (("{big}", "--profile", "--out", "{big}"), "it takes the name of a .png file"),
+    (("{big}", "{new}.tflite"), "no file '{new}.tflite'"),
+    (("{big}", "README.md"), "'README.md' is not a .tflite file"),
+    (("{big}", "--profil"), "did you mean '--profile'?"),
+    (("{big}", "--adb"), "2 devices are connected: ebe3968d (CPH2641), emulator-5554"),
+    (("{big}", "--adb", "ebe3968"), "did you mean 'ebe3968d'?"),
+    (("{big}", "--adb", "ebe3968d"), "no benchmark_model is in the current directory; --benchmark_model=PATH"),
+    (("{big}", "--adb", "ebe3968d", "--cores", "four"), "a mask of cores in hexadecimal, such as f0"),
+  ],
+)
+def test_wrong_use_is_one_sentence(words, sentence, files, tmp_path):
+  names = {"big": files[0], "little": files[1], "new": tmp_path / "new"}
+  adb = Adb(tmp_path / "bin", devices=(READY, SECOND))
+  done = mnv3("benchmark", *(word.format(**names) for word in words), env=adb.environment)
+  assert (done.returncode, done.stdout) == (2, ""), done.stderr
+  assert done.stderr.startswith("mnv3: ") and done.stderr.count("\n") == 1
+  assert sentence.format(**names) in done.stderr
+  assert [p.name for p in tmp_path.iterdir()] == ["bin"] and not list(files[0].parent.glob("*.png"))
+
+
+def test_without_adb(files, tmp_path):
+  done = mnv3("benchmark", files[0], "--adb", env={"PATH": str(tmp_path)})
+  assert done.returncode == 2 and "no program 'adb'; the Android platform-tools have it: https://" in done.stderr
+
+
+def test_a_device_that_fails(files, tmp_path):
+  adb, tool = Adb(tmp_path / "bin", benchmark="Segmentation fault\n"), program(tmp_path / "benchmark_model")
+  done = mnv3("benchmark", files[0], "--adb", "--benchmark_model", tool, env=adb.environment)
+  assert (done.returncode, done.stdout) == (1, "")
+  assert done.stderr == "mnv3: benchmark_model did not say how long it took: Segmentation fault\n"
