@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from conftest import ROOT, mnv3, tiny_architecture
 from hypothesis import given, settings, strategies as st
+from stand_in import RECORDED, Adb, program
 
 from mnv3_jax.__main__ import run
 from mnv3_jax.architectures import edits, units, zoo
 from mnv3_jax.architectures.spec import ArchitectureError, Head
 from mnv3_jax.errors import StartAgain, WrongUse
 from mnv3_jax.mobile import latency_table, unit_files
+from mnv3_jax.mobile.android import read
 from mnv3_jax.mobile.interpolation import between
 from mnv3_jax.mobile.latency import Host, Latency
 from mnv3_jax.mobile.latency_table import LatencyTable, predict_latency
@@ -367,6 +369,24 @@ def test_on_this_host(tmp_path, capsys):
   measured = np.median([latency_table.steady(Host().measure({"whole": whole}, 30)["whole"]) for _ in range(3)])
   # other processes may run; how close it is on an idle machine is experiments/latency_prediction.py's to show
   assert 0.4 < predicted / measured < 2.5
+
+
+def test_on_an_android_device(few, tmp_path, monkeypatch, capsys):
+  """By a stand-in adb, which says the same of every file: what is left of a unit without the invocation is nothing."""
+  adb = Adb(tmp_path / "adb")
+  monkeypatch.setenv("PATH", adb.environment["PATH"])
+  out, tool = tmp_path / "phone.json", program(tmp_path / "benchmark_model")
+  words = ["latency_table", "mobilenetv3_small", "--resolution=32", "--width=0.35", "--grid", "0", "--out", str(out), "--json"]
+  assert run([*words, "--benchmark_model", str(tool), "--cores", "80", "--adb"]) == 0
+  said = json.loads(capsys.readouterr().out)
+  assert (said["kind"], said["cores"], said["units"]) == ("android", "80", 10) and "Pixel 6" in said["device"]
+  median = read((RECORDED / "tflite_benchmark_model_percentiles.txt").read_text(), 1).median_ms
+  assert said["networks"][0]["predicted_ms"] == pytest.approx(median)
+  assert len(LatencyTable.read(out).entries) == 11
+  before = out.read_bytes()
+  with pytest.raises(WrongUse, match=r"has times of device 'Google Pixel 6.*'"):
+    run(words)
+  assert out.read_bytes() == before
 
 
 @pytest.mark.parametrize(
