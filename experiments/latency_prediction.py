@@ -1,6 +1,6 @@
 """How well a latency table predicts whole networks on this machine: a scatter plot and the error of each network.
 
-python experiments/latency_prediction.py FOLDER     times everything (about 15 minutes on an idle core; FOLDER/table.json goes
+python experiments/latency_prediction.py FOLDER     times everything (about 20 minutes on an idle core; FOLDER/table.json goes
                                                     on where it stopped) and keeps the figures and the picture
 python experiments/latency_prediction.py            draws and prints anew from the kept figures
 

@@ -5,8 +5,9 @@ and again, it finds its weights and maps where it has left them, and the sum ove
 network's time (on a server core with 2 MB of second-level cache). So there are two files: one with the unit alone, and one with
 copies of it side by side, on one input but with weights of their own, as many as it takes to go through TOUCHED bytes; of that,
 one copy's share counts. Between the two, and on from there, the time is taken as linear in the bytes that the whole network
-goes through (architectures/units.footprint): nothing in it is fitted to a network. With copies alone small networks were
-predicted up to 8 % too slow and large ones up to 12 % too fast.
+goes through (architectures/units.footprint): with copies alone small networks were predicted up to 8 % too slow and large ones
+up to 12 % too fast. No number is fitted to networks, but the line and TOUCHED were chosen looking at V3, V2 and MnasNet-A1 of
+widths 0.5 and 1.0 on such a core; experiments/latency_prediction.py has other networks too.
 """
 
 import math

@@ -7,13 +7,16 @@ import json
 import jax
 import numpy as np
 import pytest
-from conftest import mnv3, tiny_architecture
+from conftest import ROOT, mnv3, tiny_architecture
 from hypothesis import given, settings, strategies as st
+from stand_in import RECORDED, Adb, program
 
+from mnv3_jax.__main__ import run
 from mnv3_jax.architectures import edits, units, zoo
-from mnv3_jax.architectures.spec import Head
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.architectures.spec import ArchitectureError, Head
+from mnv3_jax.errors import StartAgain, WrongUse
 from mnv3_jax.mobile import latency_table, unit_files
+from mnv3_jax.mobile.android import read
 from mnv3_jax.mobile.interpolation import between
 from mnv3_jax.mobile.latency import Host, Latency
 from mnv3_jax.mobile.latency_table import LatencyTable, predict_latency
@@ -338,25 +341,23 @@ def test_places_that_hold_no_table(tmp_path):
     LatencyTable.open(tmp_path, Clockwork())
 
 
-def test_on_this_host(tmp_path):
-  """The command, from a network to what it takes; and again, stopped, refused."""
+def test_on_this_host(tmp_path, capsys):
+  """The command, from a network to what it takes; stopped before, and again, and refused."""
   out = tmp_path / "table.json"
-  words = ("latency_table", "mobilenetv3_small", "--resolution=32", "--width=0.5", "--grid", 0, "--out", out)
-  stopped = mnv3(*words, "--minutes", 1e-9)
-  assert (
-    stopped.returncode == 42
-    and "10 of 10 units are not timed 3 times yet; the same command goes on" in stopped.stderr
-    and not out.exists()
-  )
+  words = ["latency_table", "mobilenetv3_small", "--resolution=32", "--width=0.5", "--grid", "0", "--out", str(out)]
+  with pytest.raises(StartAgain, match="10 of 10 units are not timed 3 times yet; the same command goes on"):
+    run([*words, "--minutes", "1e-9"])
+  assert not out.exists()
   done = mnv3(*words, "--json")
   assert done.returncode == 0, done.stderr
   said = json.loads(done.stdout)
   assert said["units"] == 10 and said["kind"] == "host" and said["threads"] == 1
   before = out.read_bytes()
-  again = mnv3(*words)
-  assert again.returncode == 0 and "10 units, 10 of them in" in again.stdout and out.read_bytes() == before
-  refused = mnv3(*words, "--threads", 2)
-  assert refused.returncode == 2 and "has times of threads 1, this is threads 2" in refused.stderr
+  capsys.readouterr()
+  assert run(words) == 0
+  assert "10 units, 10 of them in" in capsys.readouterr().out and out.read_bytes() == before
+  with pytest.raises(WrongUse, match="has times of threads 1, this is threads 2"):
+    run([*words, "--threads", "2"])
   assert out.read_bytes() == before
   a = edits.with_width(zoo.mobilenetv3_small(), 0.5).replace(resolution=32)
   predicted = predict_latency(a, LatencyTable.read(out))
@@ -368,6 +369,24 @@ def test_on_this_host(tmp_path):
   measured = np.median([latency_table.steady(Host().measure({"whole": whole}, 30)["whole"]) for _ in range(3)])
   # other processes may run; how close it is on an idle machine is experiments/latency_prediction.py's to show
   assert 0.4 < predicted / measured < 2.5
+
+
+def test_on_an_android_device(few, tmp_path, monkeypatch, capsys):
+  """By a stand-in adb, which says the same of every file: what is left of a unit without the invocation is nothing."""
+  adb = Adb(tmp_path / "adb")
+  monkeypatch.setenv("PATH", adb.environment["PATH"])
+  out, tool = tmp_path / "phone.json", program(tmp_path / "benchmark_model")
+  words = ["latency_table", "mobilenetv3_small", "--resolution=32", "--width=0.35", "--grid", "0", "--out", str(out), "--json"]
+  assert run([*words, "--benchmark_model", str(tool), "--cores", "80", "--adb"]) == 0
+  said = json.loads(capsys.readouterr().out)
+  assert (said["kind"], said["cores"], said["units"]) == ("android", "80", 10) and "Pixel 6" in said["device"]
+  median = read((RECORDED / "tflite_benchmark_model_percentiles.txt").read_text(), 1).median_ms
+  assert said["networks"][0]["predicted_ms"] == pytest.approx(median)
+  assert len(LatencyTable.read(out).entries) == 11
+  before = out.read_bytes()
+  with pytest.raises(WrongUse, match=r"has times of device 'Google Pixel 6.*'"):
+    run(words)
+  assert out.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -383,7 +402,16 @@ def test_on_this_host(tmp_path):
   ],
 )
 def test_wrong_use_is_one_sentence(words, sentence, tmp_path):
-  done = mnv3("latency_table", *(w.format(tmp=tmp_path) for w in words))
-  assert done.returncode == 2 and done.stdout == ""
-  assert done.stderr.startswith("mnv3: ") and done.stderr.count("\n") == 1 and sentence in done.stderr
+  with pytest.raises((WrongUse, ArchitectureError)) as error:
+    run(["latency_table", *(w.format(tmp=tmp_path) for w in words)])
+  assert sentence in str(error.value) and "\n" not in str(error.value)
   assert not list(tmp_path.iterdir())
+
+
+def test_the_kept_figures_are_those_that_are_claimed():
+  """Networks within 10 % and r of at least 0.98, over twelve networks and more, from experiments/latency_prediction.py."""
+  found = json.loads((ROOT / "experiments" / "results" / "latency_prediction" / "figures.json").read_text())
+  asked = {(m, w) for m in ("mobilenetv3_large", "mobilenetv3_small", "mobilenetv2", "mnasnet_a1") for w in (0.5, 0.75, 1.0)}
+  assert asked <= {(r["model"], r["width"]) for r in found["networks"]}
+  measured, predicted = (np.array([r[name] for r in found["networks"]]) for name in ("measured_ms", "predicted_ms"))
+  assert np.abs(predicted / measured - 1).max() <= 0.1 and np.corrcoef(measured, predicted)[0, 1] >= 0.98

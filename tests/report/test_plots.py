@@ -44,6 +44,18 @@ def test_a_run_without_an_average_or_an_evaluation_has_a_curve_too(tmp_path):
   assert has(pixels(tmp_path / "curve.png"), plots.GREY) > 0.0005
 
 
+def test_predictions_lie_where_they_were_measured(tmp_path):
+  """Points on the diagonal, above it and below it: those above are in the upper left half."""
+  groups = {"above": ([1.0, 2.0], [4.0, 8.0]), "below": ([4.0, 8.0], [1.0, 2.0])}
+  plots.predicted_against_measured(groups, tmp_path / "scatter.png", "title", "latency, ms")
+  image = pixels(tmp_path / "scatter.png")
+  # the points let some of the grid through
+  below = np.argwhere((image[..., 0] > 200) & (image[..., 2] < 80))
+  # the legend is in the upper left: the rest of the colour is to the lower right
+  height, width, _ = image.shape
+  assert len(below) > 60 and ((below[:, 0] > height / 2) & (below[:, 1] > width / 2)).mean() > 0.5
+
+
 def test_bars_are_stacked_and_what_has_no_colour_is_grey(tmp_path):
   kinds = [f"kind {i}" for i in range(8)]
   for name, values in (("all", np.ones((3, 8))), ("some", np.array([[1.0, 0, 0, 0, 0, 0, 0, 0]] * 3))):
