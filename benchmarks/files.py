@@ -1,6 +1,6 @@
 """Latency of the exported .tflite files, by kind, beside keras.applications' files of the same networks; 1 thread, interleaved.
 
-python benchmarks/files.py [--networks mobilenetv3_large,...] [--runs 200] [--out FILE.json]
+python benchmarks/files.py [--networks mobilenetv3_large,...] [--runs 400] [--out FILE.json]
 
 Seeded weights: latency does not depend on them. Keras's files are made here by TensorFlow's converter, where it is installed.
 """
@@ -23,6 +23,7 @@ from mnv3_jax.mobile.runtime import Network
 
 NETWORKS = ("mobilenetv3_large", "mobilenetv3_small", "mobilenetv2", "mobilenetv1", "mnasnet_a1")
 KERAS = {"mobilenetv3_large": "MobileNetV3Large", "mobilenetv3_small": "MobileNetV3Small"}
+LOADS = 8
 UNFUSED = "float32, h-swish in parts"
 
 
@@ -57,10 +58,16 @@ def of_keras(name):
 
 
 def measured(contents, runs):
-  """{what: figures} of files that take turns; ratios are to "float32", round by round."""
-  host = Host()
-  rounds = host.rounds(contents, runs)
-  found = {}
+  """{what: figures} of files that take turns; ratios are to "float32", round by round.
+
+  They are loaded anew several times, in either order: where weights happen to lie makes up to 4 % of a file's time.
+  """
+  host, found = Host(), {}
+  rounds = {what: [] for what in contents}
+  for load in range(LOADS):
+    order = list(contents)[:: 1 if load % 2 else -1]
+    for what, times in host.rounds({what: contents[what] for what in order}, -(-runs // LOADS)).items():
+      rounds[what] += times
   for what, content in contents.items():
     latency, beside, network = host.latency(rounds[what]), ratio(rounds[what], rounds["float32"]), Network(content)
     found[what] = {
@@ -98,7 +105,7 @@ def main():
   """The command line."""
   options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   options.add_argument("--networks", type=several(NETWORKS), default=NETWORKS, help="separated by commas")
-  options.add_argument("--runs", type=int, default=200, help="invocations of each file that count")
+  options.add_argument("--runs", type=int, default=400, help="invocations of each file that count")
   options.add_argument("--out", type=pathlib.Path, help="JSON to write; other networks that it has stay")
   given = options.parse_args()
   results = []

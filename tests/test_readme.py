@@ -120,6 +120,25 @@ def test_the_tables_of_speed_are_those_of_kept_measurements(place):
   assert "<!-- from benchmarks/" in text and tables.rendered(text) == text, "run: python benchmarks/tables.py"
 
 
+def test_the_kept_figures_are_what_is_claimed():
+  """Points of top-1 that 8 bits cost, and latencies: the README's tables are made from these."""
+  import json
+
+  for network in json.loads(quantization.KEPT.read_text()).values():
+    trained, aware = network["trained"], network["aware"]
+    assert all(abs(trained[kind] - trained["none"]) <= 0.001 for kind in ("float16", "int8_weights"))
+    assert all(trained[kind] >= trained["none"] - 0.01 for kind in quantization.AWARE_KINDS)
+    assert all(aware[kind] >= trained["none"] - 0.005 for kind in quantization.AWARE_KINDS)
+  kept = json.loads((ROOT / "benchmarks" / "results" / "files_cpu.json").read_text())["results"]
+  found = {r["case"]["network"]: r["figures"] for r in kept}
+  most = {"mobilenetv3_large": 0.75, "mobilenetv3_small": 0.85}
+  for network, figures in found.items():
+    assert figures["int8"]["ratio"] <= most.get(network, 1) and figures["int8_integer"]["ratio"] <= 1
+    assert all(f["partitions"] == 1 for what, f in figures.items() if what != "keras.applications")
+  for network in most:
+    assert 1 / found[network]["keras.applications"]["ratio"] <= 1.02
+
+
 def test_the_counts_are_the_values():
   from mnv3_jax.architectures import cost, zoo
 

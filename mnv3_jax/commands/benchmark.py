@@ -63,7 +63,10 @@ def main(arguments):
     for name, (timed, chart) in profiles.items():
       show_profile(name, timed, chart)
   for (name, known), file in zip(records.items(), given.files, strict=bool(records)):
-    record.write(file, record.with_latency(known, device, dataclasses.asdict(measured[name])))
+    kept = dataclasses.asdict(measured[name])
+    if len(contents) > 1:
+      kept["ratio"] = {"to": pathlib.Path(given.files[0]).name, **dataclasses.asdict(ratios[name])}
+    record.write(file, record.with_latency(known, device, kept))
   warn(measured, waited)
 
 

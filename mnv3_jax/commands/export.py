@@ -44,9 +44,9 @@ def main(arguments):
     raise WrongUse(f"--{others[0]} goes with --model; a run of --workdir has its network in its config")
   if given.model and not given.out:
     raise WrongUse("--model goes with --out FILE; only a run has a place for its files")
-  for name in ("data", "labels"):
+  for name in ("data", "labels", "examples", "calibration"):
     if given.model and getattr(given, name):
-      raise WrongUse(f"--{name} goes with --workdir; seeded weights have learnt no classes")
+      raise WrongUse(f"--{name} goes with --workdir; seeded weights have learnt no classes and seen no photo")
   if given.format != "tflite":
     refuse_for_others(given)
   architecture = fields.architecture(given.model, **asked) if given.model else None
@@ -74,7 +74,9 @@ def options():
     "--calibration", type=positive, metavar="N", help="training photos that 8-bit ranges of activations are found on (200)"
   )
   options.add_argument(
-    "--data", metavar="DIR", help="photos, one folder per class, for ranges and accuracy; instead of the run's own"
+    "--data",
+    metavar="DIR",
+    help="photos to evaluate on, one folder per class, instead of the run's own; ranges too where its training photos are gone",
   )
   options.add_argument(
     "--examples", type=positive, metavar="N", help="test photos to evaluate the file on (500; embedded: all)"
@@ -117,6 +119,7 @@ class Seeded:
   """A network with seeded weights, which no photo was shown to."""
 
   classes, config_hash, workdir, trained, aware = (), None, None, False, False
+  weights = {"weights": "seeded", "step": 0}  # noqa: RUF012
 
   def __init__(self, architecture):
     from mnv3_jax.data.views import View
@@ -153,23 +156,21 @@ class Learnt:
     self.architecture, dataset = run.job.architecture, run.job.dataset
     self.aware = run.config.quantize_aware
     if given.resolution:
-      self.architecture = fields.architecture(
-        run.config.model.name, **{**model_fields(run.config), "resolution": given.resolution}
-      )
-      self.architecture = self.architecture.replace(num_classes=run.job.architecture.num_classes)
+      self.architecture = self.architecture.replace(resolution=given.resolution)
       dataset = datasets.open_dataset(run.config, given.resolution)
-    self.own = datasets.photos(given.data, dataset) if given.data else dataset
+    self.own, self.data = dataset, given.data
+    self.others = datasets.photos(given.data, dataset) if given.data else dataset
     self.view = dataset.view
-    self.data = given.data
-    self.calibrated_on = f"photos of {given.data}" if given.data else "training photos"
+    self.weights = {"weights": run.weights, "step": run.step}
+    self.calibrated_on = "training photos"
     config = json.dumps(RunDirectory(given.workdir).config(), sort_keys=True)
     self.config_hash = hashlib.sha256(config.encode()).hexdigest()[:16]
 
   def tested(self, examples):
     """(images (n, r, r, c), labels (n,)) of the test photos; None where there are none."""
-    n = examples or (EVALUATED if hasattr(self.own, "open_test") else None)
+    n = examples or (EVALUATED if hasattr(self.others, "open_test") else None)
     try:
-      return shown(self.own.fewer_tests(n) if n else self.own)
+      return shown(self.others.fewer_tests(n) if n else self.others)
     except WrongUse:
       if self.data:
         raise
@@ -183,19 +184,15 @@ class Learnt:
   def calibration(self, n):
     """Images to find ranges on, shown as test photos are."""
     try:
-      return shown(self.own.fewer_tests(n) if self.data else self.own.tested_on_training(n))[0]
+      return shown(self.own.tested_on_training(n))[0]
     except WrongUse as error:
       if self.data:
-        raise
+        self.calibrated_on = f"photos of {self.data}, on some of which it is evaluated too"
+        return shown(self.others.fewer_tests(n))[0]
       raise WrongUse(
         f"the ranges of 8-bit activations are found on photos, and those that {str(self.workdir)!r} was trained on cannot be "
         f"read; --data DIR names others, one folder per class ({error})"
       ) from None
-
-
-def model_fields(config):
-  """config.model without its name."""
-  return {name: config.model[name] for name in fields.FIELDS}
 
 
 def shown(dataset):
@@ -219,7 +216,9 @@ def write_tflite(given, source):
   tested = source.tested(given.examples)
   images = tested[0][:COMPARED] if tested else source.compared()
   ranges = source.calibration(given.calibration or COMPARED) if kind in CALIBRATED else ()
-  note = {"model": a.name, "config": source.config_hash, "classes": list(source.classes)}
+  if given.labels and not source.classes:
+    raise WrongUse(f"--labels: {str(source.workdir)!r} has no names of classes; import --classes FILE gives them")
+  note = {"model": a.name, "config": source.config_hash, **source.weights, "classes": list(source.classes)}
   note |= {"mean": list(source.view.mean), "std": list(source.view.std)}
   e = exporting.export(
     a,
@@ -260,6 +259,7 @@ def write_tflite(given, source):
 def default_name(source, given):
   """Where a run keeps such a file."""
   parts = [source.architecture.name, given.quantize if given.quantize != "none" else "float32"]
+  parts += [given.weights] if given.weights != "ema" else []
   parts += [f"{given.resolution}px"] if given.resolution else []
   parts += ["unfused"] if given.unfused else []
   parts += ["pixels"] if given.preprocess == "in_graph" else []
@@ -286,23 +286,25 @@ def accuracy(source, given, exported, images, labels):
 
 
 def latency(exported):
-  """(this machine, milliseconds on it with 1 thread and the ratio to the float file, both timed in turn)."""
+  """(this machine, milliseconds on it with 1 thread, the ratio to the float file, both timed in turn, and noise)."""
   from mnv3_jax.mobile.latency import Host, ratio
 
   host = Host()
   files = {"file": exported.content}
-  if exported.kind != "none":
+  if exported.kind != "none" or "HARD_SWISH" not in exported.ops:
     files["float"] = exported.float_content
   rounds = host.rounds(files, TIMED)
   found = dataclasses.asdict(host.latency(rounds["file"]))
   if "float" in rounds:
     found["ratio_to_float"] = dataclasses.asdict(ratio(rounds["file"], rounds["float"]))
+  found["waited"] = round(host.waited, 3)
   return host.describe(), found
 
 
 def say(out, found):
   """Prints what is in FILE.json as people read it."""
   from mnv3_jax.mobile import record
+  from mnv3_jax.mobile.latency import WAITED
 
   agrees, (timed,) = found["agreement"], found["latencies"]
   print(
@@ -318,9 +320,11 @@ def say(out, found):
     a = found["accuracy"]
     print(f"  top-1 on {a['examples']:,} test photos: {a['file']:.4f}, Flax {a['flax']:.4f}")
   ratio = timed.get("ratio_to_float")
+  noisy = timed["waited"] > WAITED
   beside = f", {ratio['median']:.2f} times the float file's" if ratio else ""
-  print(f"  latency here: median {timed['median_ms']:.3f} ms, 1 thread{beside}; all of this in {record.place(out)}")
-  if ratio and ratio["p25"] > 1:
+  busy = f" (noisy: other processes had the processor for {timed['waited']:.0%} of the time)" if noisy else ""
+  print(f"  latency here: median {timed['median_ms']:.3f} ms, 1 thread{beside}{busy}; all of this in {record.place(out)}")
+  if ratio and ratio["median"] > 1:
     print(
       f"mnv3: {out} is slower than the float file here ({ratio['median']:.2f} times, quartiles {ratio['p25']:.2f} to "
       f"{ratio['p75']:.2f}); benchmark it where it is to run",

@@ -215,7 +215,7 @@ def devices(text):
   found = {}
   for line in text.splitlines():
     match = re.match(r"(\S+)\s+(no permissions|[a-z]+)\b(.*)", line)
-    if match and not line.startswith(("*", "List of", "adb")):
+    if match and not line.startswith(("* ", "List of ", "adb: ", "adb server")):
       model = re.search(r"model:(\S+)", match[3])
       found[match[1]] = match[2], model[1].replace("_", " ") if model else ""
   return found

@@ -77,10 +77,11 @@ def record(content, runs, threads=1, warmup=20, heard=None):
   Raises:
     StoppedForGood: where the library is not that of ai-edge-litert 2.3, or does not run the file.
   """
-  with quiet(), contextlib.ExitStack() as stack:
-    session = _Session(content, threads, stack)
-    for _ in range(warmup):
-      session.run()
+  with contextlib.ExitStack() as stack:
+    with quiet():
+      session = _Session(content, threads, stack)
+      for _ in range(warmup):
+        session.run()
     events, whole = [], []
     for part in np.array_split(np.arange(runs), -(-runs // EMPTIED)):
       session.call("LiteRtStartProfiler", session.profiler)

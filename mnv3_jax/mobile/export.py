@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mnv3_jax.errors import StoppedForGood, WrongUse
-from mnv3_jax.mobile import agreement, graph
+from mnv3_jax.mobile import agreement, graph, record
 from mnv3_jax.mobile.agreement import Agreement
 from mnv3_jax.mobile.converter import convert
 from mnv3_jax.mobile.quantize import CALIBRATED, check, quantized
@@ -17,6 +17,7 @@ from mnv3_jax.models import fake_quantization, inference
 from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.layers import Compute
+from mnv3_jax.report.run_directory import write_atomically
 
 # largest difference of a logit, relative to the largest logit where that is above 1
 BOUND = 1e-4
@@ -42,7 +43,7 @@ class Exported:
     path, size: the file and its bytes.
     kind: one of quantize.KINDS.
     content: the file.
-    float_content: the float file that it was made from.
+    float_content: the float32 file of the same network, with h-swish as one operator: what latencies are compared with.
     ops: number of operators by name.
     tensors: number of tensors by type.
     partitions: parts of the graph that XNNPACK runs.
@@ -129,16 +130,15 @@ def export(
   if why:
     where = _where(content, architecture, variables, inputs[:4], images[:4], kind, fused)
     raise StoppedForGood(f"{path} is not written: {why}{where}")
-  path.parent.mkdir(parents=True, exist_ok=True)
-  draft = path.with_name(f".{path.name}.draft")
-  draft.write_bytes(content)
-  draft.replace(path)
+  # what is known of an earlier file of this name is not known of this one
+  record.place(path).unlink(missing_ok=True)
+  write_atomically(path, content)
   return Exported(
     path=str(path),
     size=len(content),
     kind=kind,
     content=content,
-    float_content=float_content,
+    float_content=float_content if fused else converted(architecture, variables, view),
     ops=network.ops,
     tensors=graph.types(content),
     partitions=network.partitions,

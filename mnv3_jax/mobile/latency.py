@@ -75,7 +75,8 @@ class Host:
     threads: of the runtime.
 
   Attributes:
-    waited: share of the last measurement's time in which other processes had the processor of the calling thread; None before.
+    waited: share of the last measurement's time in which other processes had the processor of the calling thread; None before,
+      and 0 with several threads, where that cannot be told.
   """
 
   def __init__(self, threads=1):
@@ -121,7 +122,8 @@ class Host:
         done += len(part)
         if heard:
           heard(done, runs * len(files))
-    self.waited = max(0.0, 1 - busy / passed)
+    # a thread that waits for others of its own runtime is not kept from the processor
+    self.waited = max(0.0, 1 - busy / passed) if self.threads == 1 else 0.0
     return times
 
   def latency(self, rounds):

@@ -15,6 +15,7 @@ from mnv3_jax.errors import StoppedForGood, WrongUse
 from mnv3_jax.mobile.export import BOUND, PLAIN
 from mnv3_jax.models import inference
 from mnv3_jax.models.classifier import Classifier
+from mnv3_jax.report.run_directory import write_atomically
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -44,10 +45,7 @@ def stablehlo(architecture, variables, path, images):
   exported = jax.export.export(jax.jit(lambda x: model.apply(variables, x)), platforms=PLATFORMS)(shape)
   content = bytes(exported.serialize())
   difference = _difference(architecture, variables, images, jax.export.deserialize(bytearray(content)).call, path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  draft = path.with_name(f".{path.name}.draft")
-  draft.write_bytes(content)
-  draft.replace(path)
+  write_atomically(path, content)
   return difference
 
 

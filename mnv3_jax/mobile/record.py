@@ -27,7 +27,8 @@ def read(file):
     found = json.loads(at.read_text())
   except ValueError as error:
     raise WrongUse(f"{str(at)!r} is damaged: {error}") from None
-  if not isinstance(found, dict) or not isinstance(found.get("latencies", []), list):
+  latencies = found.get("latencies", []) if isinstance(found, dict) else None
+  if not isinstance(latencies, list) or not all(isinstance(known, dict) for known in latencies):
     raise WrongUse(f"{str(at)!r} is no record of a .tflite file; move it away")
   return found
 
@@ -38,12 +39,17 @@ def write(file, found):
 
 
 def with_latency(found, device, latency):
-  """A record with one more latency; what was measured before on the same device, by the same runtime, gives way.
+  """A record with one more latency; figures of the same name, on the same device by the same runtime, give way to it.
 
   Args:
     found: the record.
     device: what `describe` of mobile/latency.Host or mobile/android.Phone says.
     latency: a dict of milliseconds and runs, JSON.
   """
-  others = [known for known in found.get("latencies", []) if any(known.get(name) != value for name, value in device.items())]
-  return {**found, "latencies": [*others, {**device, **latency, "date": str(datetime.date.today())}]}
+  others, before = [], {}
+  for known in found.get("latencies", []):
+    if all(known.get(name) == value for name, value in device.items()):
+      before = known
+    else:
+      others.append(known)
+  return {**found, "latencies": [*others, {**before, **device, **latency, "date": str(datetime.date.today())}]}

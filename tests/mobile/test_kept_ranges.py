@@ -36,7 +36,10 @@ EDITS = {
 }
 
 
-@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+@pytest.mark.parametrize(
+  "edit",
+  [pytest.param(edit, id=name, marks=[pytest.mark.slow] if name != "h-swish" else []) for name, edit in EDITS.items()],
+)
 @pytest.mark.parametrize("kind", ["int8", "int8_integer"])
 def test_the_file_rounds_as_training_did(edit, kind, tmp_path):
   a = edit(tiny_architecture())

@@ -72,7 +72,7 @@ def test_a_ratio_is_of_rounds(files):
 
 def test_a_file_beside_itself_takes_as_long(files):
   rounds = Host().rounds({"one": files["big"], "other": files["big"]}, runs=200)
-  assert latency.ratio(rounds["other"], rounds["one"]).median == pytest.approx(1, abs=0.25)
+  assert 0.5 < latency.ratio(rounds["other"], rounds["one"]).median < 2
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes can be held on one core on Linux alone")

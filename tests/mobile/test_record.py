@@ -14,12 +14,14 @@ HERE = {"device": "a laptop", "runtime": "LiteRT 2", "threads": 1, "kind": "host
 def test_one_latency_for_each_device():
   found = record.with_latency({"file": "m", "kind": "int8"}, HERE, {"median_ms": 3.0})
   found = record.with_latency(found, {**HERE, "threads": 2}, {"median_ms": 2.0})
+  found = record.with_latency(found, HERE, {"median_ms": 2.7, "ratio_to_float": 0.5})
   found = record.with_latency(found, HERE, {"median_ms": 2.5})
+  assert found["latencies"][-1]["ratio_to_float"] == 0.5
   assert [(known["threads"], known["median_ms"]) for known in found["latencies"]] == [(2, 2.0), (1, 2.5)]
   assert found["kind"] == "int8"
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"latencies": 3}'])
+@pytest.mark.parametrize("text", ["{", "[]", '{"latencies": 3}', '{"latencies": [3]}'])
 def test_what_is_no_record_is_left_alone(text, tmp_path):
   (tmp_path / "m.tflite.json").write_text(text)
   with pytest.raises(WrongUse, match=r"m\.tflite\.json"):

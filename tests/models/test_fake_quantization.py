@@ -297,6 +297,7 @@ def test_evaluation_is_of_the_rounded_network(runs):
   assert abs(float(sums["loss"]) / 50 - recorded["loss"]) > 1e-5
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_as_if_it_had_not_stopped(runs, tmp_path):
   config = trained.load(runs[1]).config
   job = tiny_job(config)
@@ -323,6 +324,7 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(runs, tmp_path):
     np.testing.assert_array_equal(found[name], leaf, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_float_run_starts_from_a_rounded_one(runs, tmp_path):
   config = tiny_config(**{"train.epochs": 1.0, "train.init": str(runs[1])})
   train(config, tmp_path / "run", tiny_job(config))
