@@ -9,6 +9,8 @@ import pathlib
 import shutil
 import sys
 
+import section
+
 from mnv3_jax.report.page import as_rows
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -24,8 +26,7 @@ def table():
 
 def rendered(readme):
   """A README's text with the table as it should be."""
-  before, rest = readme.split(BEGIN)
-  return before + BEGIN + table() + END + rest.split(END, 1)[1]
+  return section.put(readme, BEGIN, END, table())
 
 
 def main(arguments):

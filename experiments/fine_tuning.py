@@ -13,6 +13,8 @@ import statistics
 import subprocess
 import sys
 
+import section
+
 ROOT = pathlib.Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results" / "fine_tuning.json"
 BEGIN, END = "<!-- from experiments/fine_tuning.py -->\n", "<!-- end of fine_tuning -->\n"
@@ -70,8 +72,7 @@ def table():
 
 def rendered(readme):
   """A README's text with the table as it should be."""
-  before, rest = readme.split(BEGIN)
-  return before + BEGIN + table() + END + rest.split(END, 1)[1]
+  return section.put(readme, BEGIN, END, table())
 
 
 def main(arguments):

@@ -18,18 +18,21 @@ def between(point, known, value):
   Returns:
     a float, or None if there is no such box: nothing is said of what lies outside.
   """
-  sides = []
-  for i, n in enumerate(point):
-    numbers = sorted({other[i] for other in known})
-    sides.append([(low, high) for low in numbers for high in numbers if low <= n <= high])
-  for box in sorted(itertools.product(*sides), key=_size):
+  known = set(known)
+  # the lowest and the highest corner of a complete box are known themselves
+  lows = [corner for corner in known if all(a <= n for a, n in zip(corner, point, strict=True))]
+  highs = [corner for corner in known if all(a >= n for a, n in zip(corner, point, strict=True))]
+  for box in sorted((tuple(zip(low, high, strict=True)) for low in lows for high in highs), key=_size):
     # a side without length has one corner and is no axis
-    corners = [tuple(sorted(set(side))) for side in box]
-    values = {corner: value(corner) for corner in itertools.product(*corners)}
-    if None not in values.values():
-      axes = [side for side in corners if len(side) == 2]
-      at = [n for n, side in zip(point, corners, strict=True) if len(side) == 2]
-      values = np.reshape(list(values.values()), [2] * len(axes))
+    sides = [tuple(sorted(set(side))) for side in box]
+    corners = list(itertools.product(*sides))
+    if not known.issuperset(corners):
+      continue
+    values = [value(corner) for corner in corners]
+    if None not in values:
+      axes = [side for side in sides if len(side) == 2]
+      at = [n for n, side in zip(point, sides, strict=True) if len(side) == 2]
+      values = np.reshape(values, [2] * len(axes))
       return float(RegularGridInterpolator(axes, values)(at)[0]) if axes else float(values)
   return None
 

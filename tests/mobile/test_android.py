@@ -150,3 +150,12 @@ def test_a_tool_that_fails_leaves_nothing_behind(tmp_path):
     phone(tmp_path, adb).measure({"a": b"", "b": b""}, runs=10)
   assert adb.calls()[-1][-1].startswith("rm -rf /data/local/tmp/mnv3_jax_")
   assert len([words for words in adb.calls() if "push" in words]) == 2
+
+
+def test_a_phone_over_wifi_is_seen():
+  said = """* daemon started successfully
+List of devices attached
+adb-939AX05XBZ-vWgJpq._adb-tls-connect._tcp device product:panther model:Pixel_7 device:panther transport_id:3
+adb: unknown line
+"""
+  assert android.devices(said) == {"adb-939AX05XBZ-vWgJpq._adb-tls-connect._tcp": ("device", "Pixel 7")}
