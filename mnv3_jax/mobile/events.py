@@ -77,7 +77,9 @@ def record(content, runs, threads=1, warmup=20, heard=None):
   Raises:
     StoppedForGood: where the library is not that of ai-edge-litert 2.3, or does not run the file.
   """
-  with contextlib.ExitStack() as stack:
+  stack = contextlib.ExitStack()
+  try:
+    # the library talks when it is set up and when it is taken down, not in between
     with quiet():
       session = _Session(content, threads, stack)
       for _ in range(warmup):
@@ -96,6 +98,9 @@ def record(content, runs, threads=1, warmup=20, heard=None):
         whole.append(1e3 * (time.perf_counter() - began))
       if heard:
         heard(len(whole), runs)
+  finally:
+    with quiet():
+      stack.close()
   if any([e[:3] for e in run] != [e[:3] for e in events[0]] for run in events):
     raise StoppedForGood("no profile: LiteRT's profiler did not see the same operators in every run")
   half, us = -(-runs // 2), np.array([[us for *_, us in run] for run in events])

@@ -46,6 +46,7 @@ def accuracy(file, images, labels):
   return (network.run_all(x).argmax(1) == labels).mean()
 
 
+@pytest.mark.slow
 def test_pixels_and_another_resolution(run, tmp_path):
   out = tmp_path / "m.tflite"
   said = ok("export", "--workdir", run, "--out", out, "--preprocess", "in_graph", "--resolution", 40, "--examples", 50)
@@ -63,6 +64,7 @@ def test_h_swish_in_parts_has_a_name_of_its_own(run):
   assert not found["fused"] and "HARD_SWISH" not in found["ops"]
 
 
+@pytest.mark.slow
 def test_photos_of_ones_own(run, tmp_path):
   images, labels = fashion_mnist.load("test[:60]")
   for i, (image, label) in enumerate(zip(images, labels, strict=True)):
@@ -89,6 +91,7 @@ assert not [name for name in sys.modules if name.startswith(("mnv3", "flax"))]
 """
 
 
+@pytest.mark.slow
 def test_stablehlo_in_a_fresh_process(run, tmp_path):
   from mnv3_jax.training import trained
 

@@ -87,6 +87,7 @@ def test_predict_has_imagenets_names_and_the_sources_view(imported, photos):
   assert found["top"][0]["label"] == imagenet.classes()[int(logits.argmax())]
 
 
+@pytest.mark.slow
 def test_evaluate_on_a_folder_of_photos(imported, photos):
   figures = json.loads(ok("evaluate", "--workdir", imported, "--data", photos, "--json"))
   assert figures["count"] == 2 and figures["model"] == "mobilenetv3_small"
@@ -94,6 +95,7 @@ def test_evaluate_on_a_folder_of_photos(imported, photos):
   assert "no folder" in refused("evaluate", "--workdir", imported, "--data", photos / "nowhere")
 
 
+@pytest.mark.slow
 def test_a_start_that_does_not_fit_leaves_nothing(imported, tmp_path):
   words = ("train", "--config", "configs/fashion_mnist.py", "--workdir", tmp_path / "run")
   assert "tensors differ" in refused(*words, "--init", imported, "--config.model.width=1.0")

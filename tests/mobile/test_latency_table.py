@@ -372,6 +372,7 @@ def test_on_this_host(tmp_path, capsys):
   assert 0.2 < predicted / measured < 5
 
 
+@pytest.mark.slow
 def test_on_an_android_device(few, tmp_path, monkeypatch, capsys):
   """By a stand-in adb, which says the same of every file: what is left of a unit without the invocation is nothing."""
   adb = Adb(tmp_path / "adb")

@@ -271,6 +271,7 @@ def runs(tmp_path_factory):
   patch.undo()
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_a_float_run(runs):
   start, end = (trained.load(run) for run in runs)
   assert end.model.compute.quantize and not start.model.compute.quantize
@@ -284,6 +285,7 @@ def test_a_run_starts_from_a_float_run(runs):
   assert all(r.low < r.high for r in fake_quantization.ranges(end.model, end.variables))
 
 
+@pytest.mark.slow
 def test_evaluation_is_of_the_rounded_network(runs):
   run = trained.load(runs[1])
   (batch,) = run.job.dataset.eval_batches(50)

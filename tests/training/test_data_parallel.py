@@ -57,6 +57,7 @@ def assert_close(found, expected, rtol, atol):
     np.testing.assert_allclose(found[name], expected[name], rtol=rtol, atol=atol, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["shard_map", "pmap"])
 def test_eight_devices_are_one_device_with_groups(runs, mode):
   assert runs[mode]["figure count"] == 50
