@@ -72,6 +72,20 @@ def ok(*words):
   return done.stdout
 
 
+def ended(*words):
+  """(status, standard output, standard error) of a command in this process: what needs no process of its own is soon done."""
+  import contextlib
+  import io
+
+  from mnv3_jax.__main__ import end, run
+
+  out, err = io.StringIO(), io.StringIO()
+  with contextlib.chdir(ROOT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with pytest.raises(SystemExit) as left:
+      end(lambda: run([str(word) for word in words]))
+  return left.value.code, out.getvalue(), err.getvalue()
+
+
 SMALL = ("--config", "configs/fashion_mnist.py", "--config.data.train_split=train[:640]", "--config.data.eval_split=test[:200]")
 SHORT = ("--config.train.epochs=1.0", "--config.train.batch_size=64")
 

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import SHORT, SMALL, mnv3, ok
+from conftest import SHORT, SMALL, ended, mnv3, ok
 from PIL import Image
 
 from mnv3_jax.__main__ import VERBS
@@ -116,6 +116,12 @@ def test_help_without_a_verb():
 TRAIN = ("train", "--config", "configs/fashion_mnist.py", "--workdir", "{new}")
 
 
+def test_wrong_use_in_a_process_of_its_own():
+  done = mnv3("evaluate", "--workdir", "tests")
+  assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1
+  assert done.stderr.startswith("mnv3: 'tests' is not the directory of a run")
+
+
 @pytest.mark.parametrize(
   ("words", "sentence"),
   [
@@ -170,9 +176,8 @@ def test_wrong_use_is_one_sentence_and_changes_nothing(words, sentence, run, tmp
   Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)).save(cut)
   cut.write_bytes(cut.read_bytes()[:500])
   before = {p: (p.stat().st_size, p.stat().st_mtime_ns) for p in run.rglob("*") if p.is_file() and p.name != ".lock"}
-  done = mnv3(*(w.format(new=tmp_path / "new", run=run, cut=cut) for w in words))
-  assert done.returncode == 2
-  assert done.stdout == "" and done.stderr.startswith("mnv3: ") and done.stderr.count("\n") == 1
-  assert sentence in done.stderr
+  status, out, err = ended(*(w.format(new=tmp_path / "new", run=run, cut=cut) for w in words))
+  assert (status, out) == (2, "") and err.startswith("mnv3: ") and err.count("\n") == 1
+  assert sentence in err
   assert [p.name for p in tmp_path.iterdir()] == ["cut.png"]
   assert before == {p: (p.stat().st_size, p.stat().st_mtime_ns) for p in run.rglob("*") if p.is_file() and p.name != ".lock"}

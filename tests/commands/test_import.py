@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import seeds
-from conftest import mnv3
+from conftest import ended, mnv3
 from matplotlib import cbook
 from PIL import Image
 from safetensors.numpy import save_file
@@ -28,10 +28,10 @@ def ok(*words):
 
 def refused(*words, status=2):
   """The one sentence of a command that is refused."""
-  done = mnv3(*words)
-  assert done.returncode == status and done.stdout == "", done.stdout + done.stderr
-  assert done.stderr.startswith("mnv3: ") and done.stderr.count("\n") == 1, done.stderr
-  return done.stderr
+  found, out, err = ended(*words)
+  assert (found, out) == (status, ""), out + err
+  assert err.startswith("mnv3: ") and err.count("\n") == 1, err
+  return err
 
 
 @pytest.fixture(scope="module")

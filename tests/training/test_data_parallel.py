@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+# eight devices are another process and compile anew
+pytestmark = pytest.mark.slow
+
 SCRIPT = ROOT / "tests" / "training" / "data_parallel.py"
 
 
@@ -57,7 +60,6 @@ def assert_close(found, expected, rtol, atol):
     np.testing.assert_allclose(found[name], expected[name], rtol=rtol, atol=atol, err_msg=name)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["shard_map", "pmap"])
 def test_eight_devices_are_one_device_with_groups(runs, mode):
   assert runs[mode]["figure count"] == 50
