@@ -23,8 +23,12 @@ EXAMPLE = """mnv3 export --workdir /tmp/run --out small.tflite
   mnv3 export --workdir /tmp/run --format stablehlo --out small.stablehlo"""
 
 FORMATS = ("tflite", "stablehlo", "saved_model")
-# test photos that a network is compared on, and evaluated on where these are more than the embedded ones
-COMPARED, EVALUATED = 200, 500
+# test photos that a network is compared and evaluated on, where these are more than the embedded ones
+EVALUATED = 500
+# training photos that ranges are found on
+CALIBRATION = 200
+# photos that are read at a time
+READ = 200
 # where photos are not to be had: embedded ones, in another network's size
 BORROWED = 20
 # images of a network that has seen none: seeded weights go with random ones
@@ -197,7 +201,7 @@ class Learnt:
 
 def shown(dataset):
   """Every test photo (n, r, r, c) of a data set that can be read, and its label (n,)."""
-  parts = [(b["image"][b["mask"] > 0], b["label"][b["mask"] > 0]) for b in dataset.eval_batches(COMPARED)]
+  parts = [(b["image"][b["mask"] > 0], b["label"][b["mask"] > 0]) for b in dataset.eval_batches(READ)]
   return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
 
@@ -214,8 +218,8 @@ def write_tflite(given, source):
   if kind == "int8_integer" and given.unfused:
     raise WrongUse("--unfused goes with the other kinds; int8_integer never has h-swish as one operator")
   tested = source.tested(given.examples)
-  images = tested[0][:COMPARED] if tested else source.compared()
-  ranges = source.calibration(given.calibration or COMPARED) if kind in CALIBRATED else ()
+  images = tested[0] if tested else source.compared()
+  ranges = source.calibration(given.calibration or CALIBRATION) if kind in CALIBRATED else ()
   if given.labels and not source.classes:
     raise WrongUse(f"--labels: {str(source.workdir)!r} has no names of classes; import --classes FILE gives them")
   note = {"model": a.name, "config": source.config_hash, **source.weights, "classes": list(source.classes)}
@@ -244,7 +248,7 @@ def write_tflite(given, source):
     "partitions": e.partitions,
     "agreement": dataclasses.asdict(e.agreement),
     "calibration": {"images": len(ranges), "of": source.calibrated_on} if len(ranges) else None,
-    "accuracy": accuracy(source, given, e, *tested) if tested else None,
+    "accuracy": accuracy(e, tested[1]) if tested else None,
     "note": e.note,
   }
   # an earlier file of this name was another one: what was measured of it goes
@@ -266,23 +270,10 @@ def default_name(source, given):
   return pathlib.Path(source.workdir) / "export" / f"{'_'.join(parts)}.tflite"
 
 
-def accuracy(source, given, exported, images, labels):
+def accuracy(exported, labels):
   """Top-1 of Flax and of the file on the same photos; of a run that is aware of 8 bits, Flax rounds as it was trained to."""
-  import os
-
-  from mnv3_jax.mobile.export import ROUNDING
-  from mnv3_jax.mobile.quantize import CALIBRATED
-  from mnv3_jax.mobile.runtime import Network
-  from mnv3_jax.models import inference
-  from mnv3_jax.models.classifier import Classifier
-  from mnv3_jax.models.layers import Compute
-
-  compute = ROUNDING if source.aware and exported.kind in CALIBRATED else Compute()
-  inputs = source.view.pixels(images) if given.preprocess == "in_graph" else images
-  lite = Network(exported.content, threads=os.cpu_count() or 1).run_all(inputs)
-  flax = inference.logits(Classifier(source.architecture, compute), source.variables, images)
-  top1 = {name: float((logits.argmax(1) == labels).mean()) for name, logits in (("flax", flax), ("file", lite))}
-  return {"examples": len(labels), **top1}
+  logits = {"flax": exported.expected, "file": exported.found}
+  return {"examples": len(labels), **{name: float((found.argmax(1) == labels).mean()) for name, found in logits.items()}}
 
 
 def latency(exported):

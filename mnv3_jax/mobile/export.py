@@ -1,6 +1,7 @@
 """A network and its variables to a .tflite file that is known to agree with Flax before it is written."""
 
 import dataclasses
+import os
 import pathlib
 
 import jax
@@ -48,6 +49,7 @@ class Exported:
     tensors: number of tensors by type.
     partitions: parts of the graph that XNNPACK runs.
     agreement: with Flax.
+    expected, found: logits of Flax and of the file, (n, classes) float32.
     note: what stands in the file's metadata.
   """
 
@@ -60,6 +62,8 @@ class Exported:
   tensors: dict
   partitions: int
   agreement: Agreement
+  expected: np.ndarray = dataclasses.field(repr=False)
+  found: np.ndarray = dataclasses.field(repr=False)
   note: dict
 
 
@@ -122,10 +126,11 @@ def export(
   content = quantized(float_content, kind, [x[None] for x in calibration], kept)
   said = {"kind": kind, "input": _input(architecture, kind, view), **(note or {})}
   content = graph.with_note(content, said)
-  network = Network(content)
+  network = Network(content, threads=os.cpu_count() or 1)
   model = rounding if aware else Classifier(architecture)
   found = network.run_all(inputs)
-  agrees = agreement.compare(inference.logits(model, variables, images), found)
+  expected = inference.logits(model, variables, images)
+  agrees = agreement.compare(expected, found)
   why = _departs(kind, agrees, least)
   if why:
     where = _where(content, architecture, variables, inputs[:4], images[:4], kind, fused)
@@ -143,6 +148,8 @@ def export(
     tensors=graph.types(content),
     partitions=network.partitions,
     agreement=agrees,
+    expected=expected,
+    found=found,
     note=said,
   )
 
