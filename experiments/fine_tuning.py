@@ -75,13 +75,5 @@ def rendered(readme):
   return section.put(readme, BEGIN, END, table())
 
 
-def main(arguments):
-  """The command line."""
-  if arguments:
-    KEPT.write_text(json.dumps(run(pathlib.Path(arguments[0])), indent=2) + "\n")
-  readme = ROOT / "README.md"
-  readme.write_text(rendered(readme.read_text()))
-
-
 if __name__ == "__main__":
-  main(sys.argv[1:])
+  section.command_line(sys.argv[1:], run, KEPT, rendered)

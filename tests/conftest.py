@@ -35,16 +35,24 @@ def tiny_architecture(**changes):
 
 @pytest.fixture
 def neighbour():
-  """Another process that is always busy, on the one core that this process and what it starts may use meanwhile."""
-  mine = os.sched_getaffinity(0)
-  os.sched_setaffinity(0, {min(mine)})
-  other = subprocess.Popen([sys.executable, "-IS", "-c", "while True: pass"])
+  """Other processes that are always busy: one on the one core that this process and what it starts may use meanwhile.
+
+  Where processes cannot be held on a core (macOS) there are three for each core.
+  """
+  held = hasattr(os, "sched_setaffinity")
+  if held:
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(mine)})
+  busy = [sys.executable, "-IS", "-c", "while True: pass"]
+  others = [subprocess.Popen(busy) for _ in range(1 if held else 3 * os.cpu_count())]
   try:
     yield
   finally:
-    other.kill()
-    other.wait()
-    os.sched_setaffinity(0, mine)
+    for other in others:
+      other.kill()
+      other.wait()
+    if held:
+      os.sched_setaffinity(0, mine)
 
 
 @pytest.fixture

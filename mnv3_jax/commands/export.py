@@ -125,13 +125,12 @@ class Seeded:
   """A network with seeded weights, which no photo was shown to."""
 
   classes, config_hash, workdir, trained, aware = (), None, None, False, False
-  weights = {"weights": "seeded", "step": 0}  # noqa: RUF012
 
   def __init__(self, architecture):
     from mnv3_jax.data.views import View
     from mnv3_jax.mobile.export import seeded
 
-    self.architecture, self.view = architecture, View()
+    self.architecture, self.view, self.weights = architecture, View(), {"weights": "seeded", "step": 0}
     self.variables, self.images = seeded(architecture, images=RANDOM)
     self.calibrated_on = "random images"
 

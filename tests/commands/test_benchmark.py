@@ -1,7 +1,6 @@
 """mnv3 benchmark: several files, profiles, a device, and what is refused."""
 
 import json
-import os
 import pathlib
 import re
 
@@ -57,7 +56,6 @@ def test_the_table(files):
   assert "times as long" not in timed("benchmark", big, little, "--runs", 2)
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes can be held on one core on Linux alone")
 def test_a_noisy_machine_is_called_one(files, neighbour):
   done = mnv3("benchmark", files[0], "--runs", 1000, "--json")
   assert done.returncode == 0 and json.loads(done.stdout)["runs"] == 1000

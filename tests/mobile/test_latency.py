@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import json
-import os
 
 import numpy as np
 import pytest
@@ -75,7 +74,6 @@ def test_a_file_beside_itself_takes_as_long(files):
   assert 0.5 < latency.ratio(rounds["other"], rounds["one"]).median < 2
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes can be held on one core on Linux alone")
 def test_a_neighbour_on_the_same_core_is_noticed(files, neighbour):
   host = Host()
   found = host.measure({"big": files["big"]}, runs=1000)
