@@ -3,14 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= demo
 SOURCES ?= .sources
+# tests at a time, those of one file on one process: most of them compile, which keeps one core busy
+JOBS ?= 2
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow sources lint clean help
+.PHONY: demo test test-slow engines sources lint clean help
 
 help:
 	@echo "make demo   train, export, time and look at MobileNetV3-Small on the embedded photos, into $(OUT)/"
 	@echo "make test   the tests that take minutes; make test-slow: the long ones"
+	@echo "make engines   the tests of Ray, SLURM, a browser and the notebook; as root on Debian it installs what they need"
 	@echo "make sources   torchvision, timm, Keras and TF-slim on our weights, and their files read here (installs 2 GB, Python 3.11)"
 	@echo "make lint   style"
 
@@ -30,6 +33,15 @@ $(VENV)/tests: pyproject.toml requirements.txt | $(VENV)/bin/python
 	$(INSTALL) --constraint requirements.txt --editable '.[test]'
 	@touch $@ $(VENV)/core
 
+# what the tests of Ray, SLURM, a browser and the notebook need besides; as root on Debian its packages too
+$(VENV)/engines: pyproject.toml requirements-extras.txt $(VENV)/tests
+	@echo "installing what the engines need (about a minute) ..."
+	$(INSTALL) --constraint requirements.txt --constraint requirements-extras.txt --editable '.[test,ray,notebook,browser]'
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	  for p in sbatch:slurm-wlm munged:munge chromium:chromium; do command -v $${p%:*} > /dev/null || echo $${p#*:}; done | \
+	  xargs -r sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$$@"' apt; fi
+	@touch $@
+
 demo: $(VENV)/core
 	$(BIN)/mnv3 train --config configs/fashion_mnist.py --workdir $(OUT)/run
 	$(BIN)/mnv3 evaluate --workdir $(OUT)/run
@@ -43,10 +55,14 @@ demo: $(VENV)/core
 	@echo "  $(BIN)/mnv3 predict --workdir $(OUT)/run $(OUT)/photos/0_*.png     # or a photo of your own"
 
 test: $(VENV)/tests
-	$(BIN)/python -m pytest -m 'not slow' $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow and not engines' $(PYTEST)
+	@echo "left out: the long tests (make test-slow), and those of Ray, SLURM, a browser and the notebook (make engines)"
 
 test-slow: $(VENV)/tests
-	$(BIN)/python -m pytest -m slow $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'slow and not engines' $(PYTEST)
+
+engines: $(VENV)/engines
+	$(BIN)/python -m pytest -m engines $(PYTEST)
 
 sources: $(VENV)/tests
 	$(BIN)/python tests/weights/sources/make.py $(SOURCES) --check

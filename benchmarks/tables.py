@@ -6,12 +6,13 @@ import re
 
 import files
 import pipeline
+import segmentation
 import speed
 import start
 
 HERE = pathlib.Path(__file__).parent
 PLACES = (HERE.parent / "README.md", HERE / "README.md")
-TABLES = {"speed": speed.table, "pipeline": pipeline.table, "start": start.table, "files": files.table}
+TABLES = {name.__name__: name.table for name in (speed, pipeline, start, files, segmentation)}
 
 
 def section(name):

@@ -92,7 +92,7 @@ def row(given, folder, resolution):
   """A line of the table."""
   config = train.read_config(given.config, overrides(given, folder, resolution))
   config.data.classes = datasets.complete(config)
-  job = jobs.classification(config)
+  job = jobs.of(config)
   devices = parallel.MODES[config.train.parallel]()
   rate = schedule(config.optim, batch_size=given.batch, steps_per_epoch=100, total_steps=1000)
   rule = optimizer(config.optim, rate)

@@ -23,6 +23,8 @@ VERBS = {
   "benchmark": "time .tflite files on this machine or a phone, by operator and block",
   "latency_table": "time the blocks of networks, so that the latency of others can be predicted",
   "report": "write a page about a run: figures, learning curve, predictions",
+  "table": "show a table or figure of the paper, ours beside the paper's",
+  "sweep": "run what a table needs: here, on a Ray cluster or under SLURM",
 }
 
 

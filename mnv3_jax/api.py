@@ -17,7 +17,8 @@ def create(name, *, seed=0, **changes):
     **changes: any field of config.model: num_classes=10, width=0.75, resolution=160, h_swish_from=112, dtype="bfloat16", ...
 
   Returns:
-    (model, variables): model.apply(variables, images) gives logits (b, num_classes) of images (b, r, r, 3) in [-1, 1];
+    (model, variables): model.apply(variables, images) gives logits (b, num_classes) of images (b, r, r, 3) in [-1, 1], or
+    (b, r, r, num_classes) with segmenter="lr_aspp";
     model.apply(variables, images, method="features") gives every map by name, C1 to C5 among them. model.net is the
     Architecture: print it to see the paper's table.
 
@@ -25,12 +26,12 @@ def create(name, *, seed=0, **changes):
     ArchitectureError: for an unknown name or field, naming the closest, or a value that is not possible.
   """
   architecture = fields.architecture(name, **changes)
-  from mnv3_jax.models.classifier import Classifier
   from mnv3_jax.models.initialize import initialize
   from mnv3_jax.models.layers import Compute
+  from mnv3_jax.models.network import network
 
   compute = Compute(dtype=changes.get("dtype") or "float32", bn_group=changes.get("bn_group") or 0)
-  model = Classifier(architecture, compute)
+  model = network(architecture, compute)
   return model, initialize(model, seed)
 
 

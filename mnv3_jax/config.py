@@ -9,7 +9,7 @@ from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.data import views
 from mnv3_jax.errors import WrongUse
 
-SCHEDULES = ("exponential", "cosine")
+SCHEDULES = ("exponential", "cosine", "poly")
 PARALLEL = ("shard_map", "pmap")
 # "none" is of weights that were imported: nothing trains them as they are
 OPTIMIZERS = ("rmsprop", "sgd", "adamw", "none")
@@ -26,13 +26,16 @@ def base():
     config.model[name] = config_dict.placeholder(field.type)
   config.data = ConfigDict(
     {
-      "dataset": "fashion_mnist",  # embedded; or folder: class folders; imagenet: these, or TFDS's; or any name of TFDS
+      # embedded: fashion_mnist, and scenes for segmenters; folder: class folders; imagenet: these, or TFDS's; any name of TFDS
+      "dataset": "fashion_mnist",
       "dir": "",  # folder: has one folder per split, each with class folders; of TFDS: where it keeps its data sets
       "classes": (),  # names of the classes that are used, in the order of the labels; (): all
       "train_split": "train",  # a split or a slice of it, as TFDS writes it: train[:90%]; in folders also all[:90%]
       "eval_split": "test",
       # a policy of data/augment.py for the embedded photos; else of data/distortions.py: inception, crop_flip+randaugment(2,9)
       "augment": "shift_flip",
+      "train_size": 0,  # height and width of the crops that a segmenter learns from; 0: the network's resolution
+      "train_width": 0,  # their width, where it is not the height
       "broken_limit": 100,  # photos that cannot be read are left out and named; more of them stop the run
       "fake": False,  # one random batch for ever: measures the model without its pipeline
       # how photos are shown; None: as train.init's network wants them, else in [-1, 1], the central 87.5 %, bilinear
@@ -55,7 +58,8 @@ def base():
       "weight_decay": 0.0,  # adamw alone: lr times this is taken off the kernels
       "schedule": "exponential",
       "decay_rate": 0.99,  # exponential: lr times this ...
-      "decay_epochs": 3.0,  # ... every so many epochs, in steps; cosine ignores both
+      "decay_epochs": 3.0,  # ... every so many epochs, in steps
+      "power": 0.9,  # poly: lr times this power of the share of the run that is left
       "warmup": 0.0,  # epochs of linear warm-up
       # factors of lr by row: "backbone=0.1,stem=0"; the last that fits counts, 0 freezes parameters and statistics
       "lr_groups": "",
@@ -114,7 +118,15 @@ def check(config):
   _choice(config, "train.parallel", PARALLEL)
   for field in ("train.batch_size", "train.accumulate", "train.log_every", "evaluate.batch_size", "checkpoint.keep"):
     _range(config, field, 1, None)
-  for field in ("optim.lr", "optim.epsilon", "optim.decay_rate", "optim.decay_epochs", "evaluate.every", "checkpoint.every"):
+  for field in (
+    "optim.lr",
+    "optim.epsilon",
+    "optim.decay_rate",
+    "optim.decay_epochs",
+    "optim.power",
+    "evaluate.every",
+    "checkpoint.every",
+  ):
     _range(config, field, 0, None, above=True)
   if config.optim.weight_decay and config.optim.name != "adamw":
     raise WrongUse(
@@ -123,7 +135,8 @@ def check(config):
   for field in ("optim.batch_reference", "optim.l2", "optim.weight_decay", "optim.warmup", "train.steps"):
     _range(config, field, 0, None)
   _range(config, "train.seed", 0, 2**32)
-  _range(config, "data.broken_limit", 0, None)
+  for field in ("data.broken_limit", "data.train_size", "data.train_width"):
+    _range(config, field, 0, None)
   for field in ("optim.momentum", "optim.decay", "optim.ema", "train.label_smoothing"):
     _range(config, field, 0, 1)
   if config.train.steps == 0:

@@ -36,3 +36,14 @@ def test_convolutions_by_formulation(tmp_path):
   run("benchmarks/convolutions.py", "--resolution", "32", "--batch", "2", "--rounds", "1", "--out", str(tmp_path / "table.md"))
   lines = (tmp_path / "table.md").read_text().splitlines()
   assert sum(line.startswith("| depthwise") for line in lines) >= 9 and all("**" in line for line in lines[4:])
+
+
+@pytest.mark.slow
+def test_segmenters_beside_tensorflow(tmp_path):
+  out = tmp_path / "segmentation.json"
+  words = ["--networks", "mobilenetv3_small", "--heads", "lr_aspp", "--size", "64x96", "--runs", "4", "--out", str(out)]
+  # it compares the logits of both itself
+  assert "| mobilenetv3_small | lr_aspp | 64x96 px | TensorFlow's converter |" in run("benchmarks/segmentation.py", *words)
+  figures = json.loads(out.read_text())["results"][0]["figures"]
+  ours, theirs = (figures[what]["operators"] for what in ("float32", "TensorFlow's converter"))
+  assert ours == theirs and all(f["partitions"] == 1 for f in figures.values())

@@ -10,12 +10,12 @@ from mnv3_jax.commands.train import read_config
 from mnv3_jax.config import base, check, from_dict
 from mnv3_jax.errors import WrongUse
 from mnv3_jax.report.run_directory import RunDirectory
-from mnv3_jax.tasks.job import classification
+from mnv3_jax.tasks import job as jobs
 from mnv3_jax.training import parallel
 from mnv3_jax.training.loop import train
 
-# what only photos in files are shown by: tests/data change these
-ELSEWHERE = {"data.crop", "data.interpolation", "data.broken_limit"}
+# what only photos in files are shown by, and another schedule: tests/data and tests/training change these
+ELSEWHERE = {"data.crop", "data.interpolation", "data.broken_limit", "optim.power"}
 
 # another value for every field; "tests/architectures/test_fields.py" has those of the network itself
 OTHER = {
@@ -27,6 +27,8 @@ OTHER = {
   "data.augment": "none",
   "data.fake": True,
   "data.dir": "photos",
+  "data.train_size": 48,
+  "data.train_width": 64,
   "data.classes": ("Bag", "Coat"),
   "data.mean": (0.485, 0.456, 0.406),
   "data.std": (0.229, 0.224, 0.225),
@@ -122,14 +124,14 @@ def test_the_same_outcome_twice(usual, tmp_path, monkeypatch):
 
 def test_the_network_of_a_config():
   config = read_config("configs/fashion_mnist.py", ["--config.model.width=0.5", "--config.model.h_swish_from=112"])
-  a = classification(config).architecture
+  a = jobs.of(config).architecture
   assert (a.name, a.width, a.num_classes) == ("mobilenetv3_small", 0.5, 10)
   assert {b.activation for b in a.blocks} == {"relu"}
   config.model.num_classes = 12
-  assert classification(config).architecture.num_classes == 12
+  assert jobs.of(config).architecture.num_classes == 12
   config.model.num_classes = 9
   with pytest.raises(WrongUse, match="has 10 classes"):
-    classification(config)
+    jobs.of(config)
 
 
 def test_a_config_survives_json():
@@ -211,3 +213,11 @@ def test_impossible_values_are_named(changes, words):
   with pytest.raises(WrongUse) as error:
     check(config)
   assert f"config.{field} = {value!r}" in str(error.value) and words in str(error.value)
+
+
+def test_none_takes_back_what_a_config_file_says_of_its_network():
+  config = read_config("configs/scenes_segmentation.py:mobilenetv3_large", ["--config.model.halved_tail=None"])
+  assert config.model.halved_tail is None and config.model.segmenter == "lr_aspp"
+  assert read_config("configs/fashion_mnist.py", ["--config.model.resolution=None"]).model.resolution is None
+  with pytest.raises(ValueError, match=r"train\.epochs = 'None' is not possible"):
+    read_config("configs/fashion_mnist.py", ["--config.train.epochs=None"])

@@ -1,14 +1,14 @@
 """The ablations: each one a function from Architecture to Architecture.
 
-They compose. Structure comes first (last stage, stem, minimalistic, squeeze-excite, non-linearity, output stride, halved tail),
-width last: the paper's rows are written at width 1.0.
+They compose. Structure comes first (last stage, stem, minimalistic, squeeze-excite, non-linearity, halved tail, output stride),
+width last: the paper's rows are written at width 1.0. A head for another task comes after all of them.
 """
 
 import dataclasses
 from collections.abc import Callable
 from fractions import Fraction
 
-from mnv3_jax.architectures.spec import ACTIVATIONS, ArchitectureError, Block, make_divisible, nearest
+from mnv3_jax.architectures.spec import ACTIVATIONS, SEGMENTERS, ArchitectureError, Block, Segmenter, make_divisible, nearest
 
 
 def _each_block(architecture, change):
@@ -284,7 +284,8 @@ def with_halved_tail(architecture, task):
   is not touched: the paper names no layers there, and V2's parameters (1.15 M) fit this.
 
   Args:
-    architecture: at width 1.0; an output stride may have been applied or may be later, with the same result.
+    architecture: at width 1.0; an output stride by slim's rule may have been applied or may be later, with the same result;
+      torchvision's has to be later.
     task: "segmentation" or "detection".
 
   Raises:
@@ -315,18 +316,25 @@ def with_halved_tail(architecture, task):
   return architecture.replace(blocks=(*blocks[:first], *tail), head=head)
 
 
-def with_output_stride(architecture, stride):
-  """Dense feature maps by atrous convolution, as in the authors' code.
+# who says what rate a block has that gave up its stride
+ATROUS = ("slim", "torchvision")
 
-  A block that would pass `stride` keeps its rate and gets stride 1; the blocks after it get the rate it lost.
+
+def with_output_stride(architecture, stride, rule="slim"):
+  """Dense feature maps by atrous convolution.
+
+  A block that would pass `stride` gets stride 1; the blocks after it get the rate it lost.
 
   Args:
     architecture: any network of total stride 32.
     stride: 32 (no change), 16 or 8: input size over the size of the last map.
+    rule: what rate that block has: "slim" (the authors' code), its own; "torchvision", that of the blocks after it.
 
   Raises:
-    ArchitectureError: for another stride, or a network that is atrous already.
+    ArchitectureError: for another stride or rule, or a network that is atrous already.
   """
+  if rule not in ATROUS:
+    _refuse(architecture, "atrous", rule, nearest(rule, ATROUS))
   if stride not in (8, 16, 32) or isinstance(stride, bool):
     _refuse(architecture, "output_stride", stride, "allowed: 8, 16 or 32")
   if any(b.dilation > 1 for b in architecture.blocks):
@@ -334,8 +342,8 @@ def with_output_stride(architecture, stride):
   reached, rate, blocks = architecture.stem.stride, 1, []
   for b in architecture.blocks:
     if b.stride > 1 and reached * b.stride > stride:
-      blocks.append(dataclasses.replace(b, stride=1, dilation=rate))
-      rate *= b.stride
+      own, rate = rate, rate * b.stride
+      blocks.append(dataclasses.replace(b, stride=1, dilation=own if rule == "slim" else rate))
     else:
       blocks.append(dataclasses.replace(b, dilation=rate))
       reached *= b.stride
@@ -346,3 +354,34 @@ def minimalistic(architecture):
   """The authors' minimalistic variant: 3x3 kernels, ReLU, no squeeze-excite; the same channels."""
   plain = _each_block(architecture, lambda b: dataclasses.replace(b, kernel=3, se=None))
   return _everywhere(plain, "relu")
+
+
+def with_segmenter(architecture, head, *, filters=None, pool=None, gate=None, gate_bias=None, skip=None):
+  """A classifier as a network that gives every pixel a class; the last of all edits.
+
+  What comes after the map that the classifier pools is gone, and so is the wide 1x1 convolution of an original last stage (V2,
+  MnasNet): the paper's head for V2 stands on the 320 channels before it. F does not scale with the width.
+
+  Args:
+    architecture: with its width, output stride and halved tail.
+    head: "lr_aspp" or "r_aspp".
+    filters, pool, gate, gate_bias, skip: see spec.Segmenter; None: 128, the paper's pool, "sigmoid", True and "depthwise" for
+      "lr_aspp"; 256, the global pool, and nothing more for "r_aspp".
+
+  Raises:
+    ArchitectureError: for a setting that is not possible, or a network that is a segmenter already.
+  """
+  if architecture.segmenter:
+    _refuse(architecture, "segmenter", head, f"it has {architecture.segmenter.head} already")
+  if head not in SEGMENTERS:
+    _refuse(architecture, "segmenter", head, nearest(head, SEGMENTERS))
+  own = {"filters": filters, "pool": pool, "gate": gate, "gate_bias": gate_bias, "skip": skip}
+  usual = {
+    "lr_aspp": {"filters": 128, "pool": "paper", "gate": "sigmoid", "skip": "depthwise"},
+    "r_aspp": {"filters": 256, "pool": "global", "dropout": 0.1},
+  }[head]
+  segmenter = Segmenter(head=head, **usual | {name: value for name, value in own.items() if value is not None})
+  features = architecture.head.features if architecture.head.hidden is not None else None
+  return architecture.replace(
+    head=dataclasses.replace(architecture.head, features=features, hidden=None, dropout=0.0), segmenter=segmenter
+  )

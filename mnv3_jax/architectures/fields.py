@@ -5,8 +5,18 @@ The same table makes the config section, the flags of `summary` and `export`, an
 
 import dataclasses
 
-from mnv3_jax.architectures import edits, zoo
-from mnv3_jax.architectures.spec import ACTIVATIONS, GATES, PADDINGS, Architecture, ArchitectureError, nearest
+from mnv3_jax.architectures import edits, sizes, zoo
+from mnv3_jax.architectures.spec import (
+  ACTIVATIONS,
+  GATES,
+  PADDINGS,
+  POOLS,
+  SEGMENTERS,
+  SKIPS,
+  Architecture,
+  ArchitectureError,
+  nearest,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +32,7 @@ class Field:
 FIELDS = {
   "num_classes": Field(int, "classes (1000)"),
   "resolution": Field(int, "input height and width in pixels (224)"),
+  "resolution_width": Field(int, "input width in pixels where it is not the height"),
   "width": Field(float, "multiplier of the channels (1.0); the last edit to be applied"),
   "width_rule": Field(str, "who rounds the scaled channels (paper)", tuple(edits.WIDTH_RULES)),
   "h_swish_from": Field(
@@ -42,6 +53,15 @@ FIELDS = {
   "halved_tail": Field(
     str, "half the channels from stride 32 on: RF2 of Table 7 or the dagger of Table 6", ("segmentation", "detection")
   ),
+  "atrous": Field(str, "who says what rate a block has that gave up its stride for output_stride (slim)", edits.ATROUS),
+  "segmenter": Field(str, "a class for every pixel instead of one for the image: the head of Figure 10, or V2's", SEGMENTERS),
+  "segmenter_filters": Field(int, "F of Table 7 (128; r_aspp: 256)"),
+  "segmenter_pool": Field(str, "the head's average pool: 49x49, the authors' release's 25x25, or all (paper)", tuple(POOLS)),
+  "segmenter_gate": Field(str, "what lr_aspp's pool goes through (sigmoid)", GATES),
+  "segmenter_gate_bias": Field(bool, "whether the gate's convolution has a bias (true); torchvision's has none"),
+  "segmenter_skip": Field(
+    str, "lr_aspp's map at stride 8: the last depthwise one, or torchvision's first block (depthwise)", SKIPS
+  ),
   "minimalistic": Field(bool, "3x3 kernels, ReLU, no squeeze-excite"),
   "dropout": Field(float, "share of units dropped before the logits (0.2)"),
   "bn_momentum": Field(float, "batch norm's average decay (0.99)"),
@@ -58,8 +78,8 @@ COMPUTE_FIELDS = ("bn_group", "dtype")
 def architecture(name, **fields) -> Architecture:
   """The Architecture that `config.model` describes.
 
-  Edits are applied in the house's order: last stage, stem, minimalistic, expansions, squeeze-excite, non-linearity, output
-  stride, halved tail, width.
+  Edits are applied in the house's order: last stage, stem, minimalistic, expansions, squeeze-excite, non-linearity, halved
+  tail, output stride, width, segmenter.
 
   Args:
     name: one of zoo.MODELS.
@@ -94,16 +114,24 @@ def architecture(name, **fields) -> Architecture:
     a = edits.h_swish_as(a, f["activation"])
   if f["stem_activation"] is not None:
     a = edits.with_stem(a, activation=f["stem_activation"])
-  if f["output_stride"] is not None:
-    a = edits.with_output_stride(a, f["output_stride"])
   if f["halved_tail"] is not None:
     a = edits.with_halved_tail(a, f["halved_tail"])
+  if f["output_stride"] is not None:
+    a = edits.with_output_stride(a, f["output_stride"], f["atrous"] or "slim")
   same = {k: f[k] for k in ("num_classes", "resolution", "padding", "bn_momentum", "bn_epsilon") if f[k] is not None}
+  if f["resolution_width"] is not None:
+    same["resolution"] = sizes.of(f["resolution"] or a.resolution, f["resolution_width"])
   if f["dropout"] is not None:
     same["head"] = dataclasses.replace(a.head, dropout=f["dropout"])
   a = a.replace(**same)
   if f["width"] is not None:
     a = edits.with_width(a, f["width"], f["width_rule"] or "paper")
+  head = {field: f[f"segmenter_{field}"] for field in ("filters", "pool", "gate", "gate_bias", "skip")}
+  if f["segmenter"] is not None:
+    return edits.with_segmenter(a, f["segmenter"], **head)
+  for field, value in head.items():
+    if value is not None:
+      raise ArchitectureError(f"{name}: segmenter_{field} = {value!r} goes with a segmenter; {' or '.join(SEGMENTERS)}")
   return a
 
 

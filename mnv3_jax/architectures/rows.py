@@ -5,12 +5,22 @@ import math
 
 from mnv3_jax.architectures.spec import ArchitectureError, nearest
 
+# rows that come after the backbone
+HEADS = {None: ("hidden", "logits"), "lr_aspp": ("filter", "gate", "logits", "skip_logits")}
+HEADS["r_aspp"] = ("filter", "pooled", "merge", "logits")
+
 
 def names(architecture):
-  """The rows that have parameters: "stem", "block_01", ..., "features", "hidden", "logits"."""
+  """The rows that have parameters: "stem", "block_01", ..., "features", "hidden", "logits", or those of a segmenter."""
   head = architecture.head
-  last = [name for name, there in (("features", head.features), ("hidden", head.hidden), ("logits", True)) if there]
+  last = ["features"] if head.features else []
+  last += [name for name in after(architecture) if name != "hidden" or head.hidden]
   return ["stem", *(name for name, _, _ in architecture.rows()), *last]
+
+
+def after(architecture):
+  """The rows that may come after the backbone."""
+  return HEADS[architecture.segmenter and architecture.segmenter.head]
 
 
 def factors(architecture, text):
@@ -29,7 +39,7 @@ def factors(architecture, text):
   """
   rows = names(architecture)
   found = dict.fromkeys(rows, 1.0)
-  backbone = [row for row in rows if row not in ("hidden", "logits")]
+  backbone = [row for row in rows if row not in after(architecture)]
   for pair in filter(None, text.split(",")):
     pattern, equals, number = pair.strip().partition("=")
     fitting = backbone if pattern == "backbone" else fnmatch.filter(rows, pattern)

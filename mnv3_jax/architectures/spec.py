@@ -6,14 +6,25 @@ Everything else in this project (counting, building, training, exporting) is a f
 import dataclasses
 import difflib
 
+from mnv3_jax.architectures import sizes
+
 ACTIVATIONS = ("relu", "relu6", "hard_swish", "swish")
 GATES = ("hard_sigmoid", "sigmoid")
 PADDINGS = ("same", "symmetric")
+SEGMENTERS = ("lr_aspp", "r_aspp")
+SKIPS = ("depthwise", "block")
+# average pools of the segmentation heads: (kernel, strides by height and width); None is the whole map
+POOLS = {"paper": (49, (16, 20)), "release": (25, (4, 5)), "global": None}
 
 # what the paper's tables print in their NL column
-NL = {"relu": "RE", "relu6": "R6", "hard_swish": "HS", "swish": "SW", "linear": "-"}
+NL = {"relu": "RE", "relu6": "R6", "hard_swish": "HS", "swish": "SW", "linear": "-", "sigmoid": "SG", "hard_sigmoid": "HG"}
 COLUMNS = ("Input", "Operator", "exp size", "#out", "SE", "NL", "s")
-ROW = "{:>9}  {:<16} {:>8} {:>5}  {:>4}  {:<2} {:>2}".format
+
+
+def row_format(rows):
+  """What prints the cells of COLUMNS in a line, given all rows of Architecture.table()."""
+  first, second = (max(least, *(len(cells[i]) for _, cells in rows)) for i, least in enumerate((9, 16)))
+  return f"{{:>{first}}}  {{:<{second}}} {{:>8}} {{:>5}}  {{:>4}}  {{:<2}} {{:>2}}".format
 
 
 class ArchitectureError(ValueError):
@@ -180,13 +191,72 @@ class Head:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Segmenter:
+  """A head that gives every pixel a class, in the place of hidden layer and logits: section 6.4 and Figure 10 of the paper.
+
+  "lr_aspp": a 1x1 convolution with batch norm and ReLU, times a gate (average pool, 1x1 convolution without batch norm,
+  sigmoid) that is scaled up to it; the product, scaled up to the map at stride 8, and that map each have logits, which are
+  added. "r_aspp" (MobileNetV2's): a 1x1 convolution beside a pool with another one, put together by a third; no skip, no gate.
+
+  Attributes:
+    head: "lr_aspp" or "r_aspp".
+    filters: F of Table 7, channels of the convolutions.
+    pool: one of POOLS: "paper" (49x49 with stride 16, 20, of Figure 10), "release" (25x25 with stride 4, 5, as the authors'
+      networks of output stride 32 have it), "global". A kernel is never larger than the map: along a side where it would be,
+      all of it is pooled.
+    gate: of "lr_aspp": "sigmoid" (Figure 10) or "hard_sigmoid" (the authors' release).
+    gate_bias: whether the gate's convolution has a bias; torchvision's has none.
+    skip: of "lr_aspp": "depthwise", the depthwise map before squeeze-excite of the last block at stride 8 (the authors'
+      code), or "block", the output of the first block there (torchvision).
+    dropout: share of "r_aspp"'s last map that is dropped.
+    bn_epsilon: of the head's batch norm.
+  """
+
+  head: str
+  filters: int
+  pool: str
+  gate: str | None = None
+  gate_bias: bool = True
+  skip: str | None = None
+  dropout: float = 0.0
+  bn_epsilon: float = 1e-5
+
+  def validate(self, row):
+    _one_of(row, "head", self.head, SEGMENTERS)
+    _whole(row, "filters", self.filters)
+    _one_of(row, "pool", self.pool, POOLS)
+    for field, choices in (("gate", GATES), ("skip", SKIPS)):
+      value = getattr(self, field)
+      if self.head == "lr_aspp":
+        _one_of(row, field, value, choices)
+      elif value is not None:
+        _fail(row, field, value, "allowed: None; lr_aspp alone has one")
+    _number(row, "dropout", self.dropout, 0, 1)
+    _number(row, "bn_epsilon", self.bn_epsilon, 1e-12, 1)
+
+  def window(self, size):
+    """((kernel height, kernel width), (stride down, stride across)) of the pool on a map of this size, none padded."""
+    height, width = sizes.sides(size)
+    if POOLS[self.pool] is None:
+      return (height, width), (1, 1)
+    kernel, strides = POOLS[self.pool]
+    return (min(kernel, height), min(kernel, width)), strides
+
+  def pooled(self, size):
+    """Size of the pool's output on a map of this size."""
+    kernel, strides = self.window(size)
+    return sizes.of(*((n - k) // s + 1 for n, k, s in zip(sizes.sides(size), kernel, strides, strict=True)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Architecture:
   """A whole network, as the paper's table has it: `print(architecture)` prints that table.
 
   Attributes:
     name: what it is called on the command line, e.g. "mobilenetv3_large".
     stem, blocks, head: the rows.
-    resolution: input height and width in pixels.
+    segmenter: the head that gives every pixel a class; None in a classifier. `head` then ends at the map before the pool.
+    resolution: input height and width in pixels, or (height, width) where they differ.
     num_classes: width of the logits.
     in_channels: of the input image.
     width: the multiplier that the rows already carry; a record of what was done, applied by edits.with_width.
@@ -201,7 +271,8 @@ class Architecture:
   stem: Stem
   blocks: tuple[Block, ...]
   head: Head
-  resolution: int = 224
+  segmenter: Segmenter | None = None
+  resolution: int | tuple[int, int] = 224
   num_classes: int = 1000
   in_channels: int = 3
   width: float = 1.0
@@ -210,8 +281,10 @@ class Architecture:
   bn_epsilon: float = 1e-3
 
   def __post_init__(self):
-    for field in ("resolution", "num_classes", "in_channels"):
+    for field in ("num_classes", "in_channels"):
       _whole(self.name, field, getattr(self, field))
+    for n in self.resolution if isinstance(self.resolution, tuple) and len(self.resolution) == 2 else (self.resolution,):
+      _whole(self.name, "resolution", n)
     if not isinstance(self.blocks, tuple) or not self.blocks:
       _fail(self.name, "blocks", self.blocks, "allowed: a tuple of at least one Block")
     _one_of(self.name, "padding", self.padding, PADDINGS)
@@ -222,6 +295,17 @@ class Architecture:
     for name, _, block in self.rows():
       block.validate(f"{self.name}, {name} of {len(self.blocks)}")
     self.head.validate(f"{self.name}, head")
+    if self.segmenter is not None:
+      self.segmenter.validate(f"{self.name}, segmenter")
+      if self.head.hidden is not None:
+        _fail(f"{self.name}, head", "hidden", self.head.hidden, "allowed: None where there is a segmenter")
+      if self.segmenter.skip:
+        self.skip()
+
+  @property
+  def image_shape(self):
+    """(height, width, channels) of an image."""
+    return (*sizes.sides(self.resolution), self.in_channels)
 
   def rows(self):
     """Yields (name, input channels, Block) for every block, named "block_01", "block_02", ... as in the paper's count."""
@@ -229,6 +313,23 @@ class Architecture:
     for i, block in enumerate(self.blocks, 1):
       yield f"block_{i:02d}", channels, block
       channels = block.out
+
+  def skip(self):
+    """(name of the map that a segmenter's skip takes, its stride, its channels).
+
+    Raises:
+      ArchitectureError: if no block is at stride 8, or if what should come after stride 8 is there too (output stride 8).
+    """
+    stride, at = self.stem.stride, []
+    for name, _, block in self.rows():
+      stride *= block.stride
+      if stride == 8:
+        at.append((name, block))
+    if not at or stride == 8:
+      _fail(self.name, "skip", self.segmenter.skip, "it is a map at stride 8 with others after it: output stride 16 or 32")
+    (first, first_block), (last, last_block) = at[0], at[-1]
+    found = (f"{last}/depthwise", last_block.expand) if self.segmenter.skip == "depthwise" else (first, first_block.out)
+    return found[0], 8, found[1]
 
   def replace(self, **changes):
     """A copy with other field values, validated again."""
@@ -246,9 +347,9 @@ class Architecture:
 
     def add(name, operator, out, nl, *, exp="-", se="-", stride="-"):
       nonlocal size, channels
-      rows.append((name, (f"{size}²×{channels}", operator, str(exp), str(out), str(se), NL[nl], str(stride))))
+      rows.append((name, (f"{sizes.text(size)}×{channels}", operator, str(exp), str(out), str(se), NL[nl], str(stride))))
       channels = out
-      size = -(-size // stride) if stride != "-" else size
+      size = sizes.divided(size, stride) if stride != "-" else size
 
     stem, head = self.stem, self.head
     add("stem", f"conv2d {stem.kernel}×{stem.kernel}", stem.filters, stem.activation, stride=stem.stride)
@@ -260,12 +361,42 @@ class Architecture:
       add(name, operator, b.out, b.activation, exp=b.expand, se=se, stride=b.stride)
     if head.features is not None:
       add("features", "conv2d 1×1", head.features, head.activation, stride=1)
-    add("pool", f"pool {size}×{size}", channels, "linear")
+    if self.segmenter:
+      return rows + self._segmenter_table(size, channels)
+    add("pool", f"pool {'×'.join(map(str, sizes.sides(size)))}", channels, "linear")
     size = 1
     if head.hidden is not None:
       add("hidden", "conv2d 1×1, NBN", head.hidden, head.activation, stride=1)
     add("logits", "conv2d 1×1, NBN", self.num_classes, "linear", stride=1)
     return rows
 
+  def _segmenter_table(self, size, channels):
+    """The rows of table() after the backbone, whose last map has this size and these channels."""
+    s = self.segmenter
+    kernel, strides = s.window(size)
+
+    def row(name, at, channels, operator, out, nl="linear", stride="1"):
+      return name, (f"{sizes.text(at)}×{channels}", operator, "-", str(out), "-", NL[nl], stride)
+
+    pool = row("pool", size, channels, f"pool {kernel[0]}×{kernel[1]}", channels, stride=",".join(map(str, strides)))
+    rows, pooled = [row("filter", size, channels, "conv2d 1×1", s.filters, "relu"), pool], s.pooled(size)
+    if s.head == "r_aspp":
+      return [
+        *rows,
+        row("pooled", pooled, channels, "conv2d 1×1", s.filters, "relu"),
+        row("merge", size, 2 * s.filters, "conv2d 1×1", s.filters, "relu"),
+        row("logits", size, s.filters, "conv2d 1×1, NBN", self.num_classes),
+      ]
+    _, stride, skipped = self.skip()
+    eighth = sizes.divided(self.resolution, stride)
+    return [
+      *rows,
+      row("gate", pooled, channels, "conv2d 1×1, NBN", s.filters, s.gate),
+      row("logits", eighth, s.filters, "conv2d 1×1, NBN", self.num_classes),
+      row("skip_logits", eighth, skipped, "conv2d 1×1, NBN", self.num_classes),
+    ]
+
   def __str__(self):
-    return "\n".join([ROW(*COLUMNS), *(ROW(*cells) for _, cells in self.table())])
+    rows = self.table()
+    row = row_format(rows)
+    return "\n".join([row(*COLUMNS), *(row(*cells) for _, cells in rows)])

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 
 from mnv3_jax.architectures import cost
-from mnv3_jax.architectures.spec import Block, Head, Stem
+from mnv3_jax.architectures.spec import ArchitectureError, Block, Head, Stem
 
 # of a weight or an activation in float32
 BYTES = 4
@@ -141,8 +141,15 @@ def family(key):
 
 
 def units(architecture):
-  """The units of a network in the order of the data, as a list; a block that repeats is there as often as it repeats."""
+  """The units of a network in the order of the data, as a list; a block that repeats is there as often as it repeats.
+
+  Raises:
+    ArchitectureError: for a segmenter, or images that are no squares.
+  """
   a, size = architecture, architecture.resolution
+  if a.segmenter or not isinstance(size, int):
+    what = f"segmenter = {a.segmenter.head!r}" if a.segmenter else f"resolution = {size!r}"
+    raise ArchitectureError(f"{a.name}: {what} is not possible; units are of classifiers of squares: time its file as a whole")
   found = [Unit(row=a.stem, size=size, channels=a.in_channels, padding=a.padding)]
   size, channels = -(-size // a.stem.stride), a.stem.filters
   for _, channels_in, block in a.rows():

@@ -4,15 +4,18 @@ import itertools
 import pathlib
 import time
 
-from mnv3_jax.architectures import fields
+import numpy as np
+
+from mnv3_jax.architectures import fields, sizes
 from mnv3_jax.commands import train
 from mnv3_jax.commands.options import Options, positive
 from mnv3_jax.errors import StoppedForGood, WrongUse
-from mnv3_jax.report import plots, progress
+from mnv3_jax.report import overlays, plots, progress
 
 EXAMPLE = """mnv3 data --config configs/fashion_mnist.py --out photos.png
   mnv3 data oxford_flowers102 --config configs/imagenet.py --config.train.batch_size=64 --out flowers.png
-  mnv3 data folder --config configs/imagenet.py --config.data.dir=photos --config.data.augment=crop_flip+erase"""
+  mnv3 data folder --config configs/imagenet.py --config.data.dir=photos --config.data.augment=crop_flip+erase
+  mnv3 data --config configs/scenes_segmentation.py --out scenes.png"""
 
 # training photos on the sheet, and epochs
 PHOTOS, TIMES = 5, 7
@@ -41,14 +44,13 @@ def main(arguments):
 
   check(config)
   config.data.classes = datasets.complete(config)
-  resolution = fields.architecture(**config.model).resolution
-  dataset = datasets.open_dataset(config, resolution)
+  architecture = fields.architecture(**config.model)
+  dataset = datasets.open_dataset(config, architecture.resolution, dense=architecture.segmenter is not None)
+  size = sizes.pixels(architecture.resolution)
   print(f"{config.data.dataset}: {len(dataset.classes)} classes, {dataset.fingerprint}")
-  print(
-    f"{dataset.steps_per_epoch:,} steps of {config.train.batch_size} images in an epoch; {resolution} px, {config.data.augment}"
-  )
+  print(f"{dataset.steps_per_epoch:,} steps of {config.train.batch_size} images in an epoch; {size}, {config.data.augment}")
   out.parent.mkdir(parents=True, exist_ok=True)
-  sheet(dataset, out, f"{config.data.dataset}, {resolution} px, {config.data.augment}")
+  sheet(dataset, out, f"{config.data.dataset}, {size}, {config.data.augment}")
   print(f"{out}: training photos, each as {TIMES} epochs show it, and test photos")
   speed, first, broken = timed(dataset.train_batches(0), given.seconds)
   for sentence in dict.fromkeys(broken):
@@ -66,10 +68,21 @@ def sheet(dataset, path, title):
     except StoppedForGood:
       # it is broken; timing names it
       continue
-    rows.append((dataset.classes[shown[0]["label"][0]], [dataset.view.pixels(batch["image"][0]) for batch in shown]))
+    label = shown[0]["label"][0]
+    name = dataset.classes[label] if label.ndim == 0 else f"photo {i}"
+    rows.append((name, [picture for batch in shown for picture in pictures(dataset, batch, [0])]))
   test = next(iter(dataset.eval_batches(TIMES)))
-  rows.append(("test", [dataset.view.pixels(image) for image in test["image"][test["mask"] > 0]]))
+  rows.append(("test", pictures(dataset, test, np.flatnonzero(test["mask"] > 0))))
   plots.rows_of_photos(rows, path, title)
+
+
+def pictures(dataset, batch, chosen):
+  """Some photos of a batch as they are, (h, w, 3) uint8, or under their masks where every pixel has a class."""
+  pixels = dataset.view.pixels(batch["image"][chosen])
+  if batch["label"].ndim == 1:
+    return list(pixels)
+  palette = overlays.colours(dataset.classes)
+  return [overlays.painted(p, mask, palette) for p, mask in zip(pixels, batch["label"][chosen], strict=True)]
 
 
 def timed(batches, seconds):

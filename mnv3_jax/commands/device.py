@@ -9,6 +9,11 @@ ANY = "the only one"
 def add_device(options):
   """--threads, --adb, --cores and --benchmark_model."""
   options.add_argument("--threads", type=threads, default=1, metavar="N", help="threads of the runtime (1, as in the paper)")
+  add_phone(options)
+
+
+def add_phone(options):
+  """--adb, --cores and --benchmark_model."""
   options.add_argument(
     "--adb", nargs="?", const=ANY, metavar="SERIAL", help="time on the Android device of this serial number, or the only one"
   )

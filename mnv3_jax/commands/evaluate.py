@@ -1,14 +1,16 @@
 """mnv3 evaluate: evaluates a run on every test example."""
 
+import argparse
 import contextlib
 import dataclasses
 import sys
 
 from mnv3_jax.commands.options import Options, add_workdir, print_json, start_jax
-from mnv3_jax.errors import StoppedForGood
+from mnv3_jax.errors import StoppedForGood, WrongUse
 
 EXAMPLE = """mnv3 evaluate --workdir /tmp/run --weights=raw
-  mnv3 evaluate --workdir /tmp/large --data imagenet/val"""
+  mnv3 evaluate --workdir /tmp/large --data imagenet/val
+  mnv3 evaluate --workdir /tmp/segmenter --flip --scales 0.75,1,1.25"""
 
 
 def main(arguments):
@@ -16,7 +18,13 @@ def main(arguments):
   options = Options("evaluate", "Evaluates a run on every test example, each counted once.", EXAMPLE)
   add_workdir(options)
   options.add_argument(
-    "--data", metavar="DIR", help="photos to evaluate on, one folder per class; instead of the run's own test set"
+    "--data",
+    metavar="DIR",
+    help="photos to evaluate on instead of the run's own: a folder per class; for segmenters as config.data.dir",
+  )
+  options.add_argument("--flip", action="store_true", help="of a segmenter: average over photos and their mirror images")
+  options.add_argument(
+    "--scales", type=scales, metavar="S,S,...", help="of a segmenter: average over photos at these scales, e.g. 0.75,1,1.25 (1)"
   )
   options.add_argument("--json", action="store_true", help="print JSON")
   given = options.parse(arguments)
@@ -28,8 +36,16 @@ def main(arguments):
 
   run = trained.load(given.workdir, given.weights)
   config, job = run.config, run.job
-  if given.data:
+  if given.data and job.architecture.segmenter:
+    # photos with masks in the layout that the run's own have
+    config.data.dir = given.data
+    job = dataclasses.replace(job, dataset=datasets.open_dataset(config, job.architecture.resolution, dense=True))
+  elif given.data:
     job = dataclasses.replace(job, dataset=datasets.photos(given.data, job.dataset))
+  if given.flip or given.scales:
+    if not job.architecture.segmenter:
+      raise WrongUse(f"--{'flip' if given.flip else 'scales'} goes with a segmenter; {given.workdir!r} has a classifier")
+    job = dataclasses.replace(job, task=dataclasses.replace(job.task, flip=given.flip, scales=given.scales or (1.0,)))
   devices = parallel.MODES[config.train.parallel]()
   evaluator = Evaluator(job, devices, config.evaluate.batch_size)
   broken = []
@@ -48,7 +64,18 @@ def main(arguments):
     print_json({"model": run.job.architecture.name, "step": run.step, "weights": run.weights, **figures})
   else:
     print(f"{run.job.architecture.name}, {run.weights} weights of step {run.step:,}, {figures['count']:,} examples")
-    print(f"top-1 {figures['top1']:.4f}  top-5 {figures['top5']:.4f}  loss {figures['loss']:.4f}")
+    print("\n".join(job.task.lines(figures)))
+
+
+def scales(text):
+  """argparse type: numbers from 0.25 to 4, with commas."""
+  try:
+    found = tuple(float(word) for word in text.split(","))
+  except ValueError:
+    found = ()
+  if not found or not all(0.25 <= s <= 4 for s in found):
+    raise argparse.ArgumentTypeError(f"{text!r} has no numbers from 0.25 to 4 with commas between them")
+  return found
 
 
 @contextlib.contextmanager

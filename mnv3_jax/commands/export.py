@@ -10,7 +10,7 @@ import time
 import numpy as np
 from PIL import Image
 
-from mnv3_jax.architectures import fields, zoo
+from mnv3_jax.architectures import fields, sizes, zoo
 from mnv3_jax.commands.options import Options, add_model_fields, add_workdir, given_fields, positive, start_jax
 from mnv3_jax.data import fashion_mnist
 from mnv3_jax.errors import WrongUse
@@ -20,6 +20,8 @@ EXAMPLE = """mnv3 export --workdir /tmp/run --out small.tflite
   mnv3 export --workdir /tmp/run --quantize int8                       (into /tmp/run/export/)
   mnv3 export --workdir /tmp/large --quantize int8 --data photos/val --preprocess in_graph --labels --out large.tflite
   mnv3 export --model mobilenetv3_large --out large.tflite             (seeded weights: to look at the graph or its latency)
+  mnv3 export --model mobilenetv3_large --segmenter lr_aspp --output_stride 16 --resolution 512 --resolution_width 1024 \\
+    --num_classes 19 --argmax --out seg.tflite                         (a class for every pixel)
   mnv3 export --workdir /tmp/run --format stablehlo --out small.stablehlo"""
 
 FORMATS = ("tflite", "stablehlo", "saved_model")
@@ -27,14 +29,16 @@ FORMATS = ("tflite", "stablehlo", "saved_model")
 EVALUATED = 500
 # training photos that ranges are found on
 CALIBRATION = 200
+# of a segmenter, for either; its photos are larger, and each has many pixels: fewer where they would have more than so many
+DENSE, DENSE_LEAST, DENSE_PIXELS = 50, 10, 2**24
 # photos that are read at a time
-READ = 200
+READ, READ_DENSE = 200, 5
 # where photos are not to be had: embedded ones, in another network's size
 BORROWED = 20
-# images of a network that has seen none: seeded weights go with random ones
-RANDOM = 32
-# invocations of the new file and of the float one
-TIMED = 60
+# images of a network that has seen none: seeded weights go with random ones; and their pixels, at most
+RANDOM, RANDOM_PIXELS = 32, 2**24
+# invocations of the new file and of the float one; fewer where they would take more seconds
+TIMED, SECONDS = 60, 20
 # times the float file's latency that is called slower: less is noise
 SLOWER = 1.01
 
@@ -45,7 +49,7 @@ def main(arguments):
   asked = given_fields(given)
   if bool(given.workdir) == bool(given.model):
     raise WrongUse("export takes either --workdir DIR (a trained run) or --model NAME (seeded weights)")
-  others = [name for name in asked if name != "resolution"]
+  others = [name for name in asked if name not in ("resolution", "resolution_width")]
   if given.workdir and others:
     raise WrongUse(f"--{others[0]} goes with --model; a run of --workdir has its network in its config")
   if given.model and not given.out:
@@ -77,7 +81,10 @@ def options():
   kinds = "; ".join(f"{kind}: {meaning}" for kind, meaning in KINDS.items())
   options.add_argument("--quantize", choices=tuple(KINDS), default="none", help=f"{kinds} (none)")
   options.add_argument(
-    "--calibration", type=positive, metavar="N", help="training photos that 8-bit ranges of activations are found on (200)"
+    "--calibration",
+    type=positive,
+    metavar="N",
+    help="training photos that 8-bit ranges of activations are found on (200; of a segmenter 10 to 50, by their size)",
   )
   options.add_argument(
     "--data",
@@ -85,13 +92,19 @@ def options():
     help="photos to evaluate on, one folder per class, instead of the run's own; ranges too where its training photos are gone",
   )
   options.add_argument(
-    "--examples", type=positive, metavar="N", help="test photos to evaluate the file on (500; embedded: all)"
+    "--examples",
+    type=positive,
+    metavar="N",
+    help="test photos to evaluate the file on (500; embedded: all; of a segmenter 10 to 50, by their size)",
   )
   options.add_argument(
     "--preprocess",
     choices=("outside", "in_graph"),
     default="outside",
     help="outside: the file takes what the network takes; in_graph: uint8 pixels, which the file scales itself (outside)",
+  )
+  options.add_argument(
+    "--argmax", action="store_true", help="of a segmenter: the file gives each pixel's class, uint8, in the place of logits"
   )
   options.add_argument("--labels", action="store_true", help="write the names of the classes to FILE.labels.txt too")
   options.add_argument(
@@ -111,6 +124,7 @@ def refuse_for_others(given):
   tflite_only = {
     "--quantize": given.quantize != "none",
     "--preprocess": given.preprocess != "outside",
+    "--argmax": given.argmax,
     "--calibration": given.calibration,
     "--examples": given.examples,
     "--unfused": given.unfused,
@@ -124,14 +138,15 @@ def refuse_for_others(given):
 class Seeded:
   """A network with seeded weights, which no photo was shown to."""
 
-  classes, config_hash, workdir, trained, aware = (), None, None, False, False
+  classes, config_hash, workdir, trained, aware, task = (), None, None, False, False, None
 
   def __init__(self, architecture):
     from mnv3_jax.data.views import View
     from mnv3_jax.mobile.export import seeded
 
     self.architecture, self.view, self.weights = architecture, View(), {"weights": "seeded", "step": 0}
-    self.variables, self.images = seeded(architecture, images=RANDOM)
+    n = max(4, min(RANDOM, RANDOM_PIXELS // sizes.area(architecture.resolution)))
+    self.variables, self.images = seeded(architecture, images=n)
     self.calibrated_on = "random images"
 
   def compared(self):
@@ -144,7 +159,7 @@ class Seeded:
 
   def tested(self, examples):
     """No photo has a label."""
-    return None
+    return ()
 
 
 class Learnt:
@@ -158,11 +173,14 @@ class Learnt:
 
     run = trained.load(given.workdir, given.weights)
     self.workdir, self.variables, self.classes = given.workdir, run.variables, run.classes
-    self.architecture, dataset = run.job.architecture, run.job.dataset
-    self.aware = run.config.quantize_aware
-    if given.resolution:
-      self.architecture = self.architecture.replace(resolution=given.resolution)
-      dataset = datasets.open_dataset(run.config, given.resolution)
+    self.architecture, dataset, self.task = run.job.architecture, run.job.dataset, run.job.task
+    self.aware, self.dense = run.config.quantize_aware, self.architecture.segmenter is not None
+    if given.data and self.dense:
+      raise WrongUse(f"--data {given.data!r} is not possible; a segmenter is evaluated on the test photos of its own data set")
+    size = asked_size(given, self.architecture.resolution)
+    if size:
+      self.architecture = self.architecture.replace(resolution=size)
+      dataset = datasets.open_dataset(run.config, size, dense=self.dense)
     self.own, self.data = dataset, given.data
     self.others = datasets.photos(given.data, dataset) if given.data else dataset
     self.view = dataset.view
@@ -172,14 +190,15 @@ class Learnt:
     self.config_hash = hashlib.sha256(config.encode()).hexdigest()[:16]
 
   def tested(self, examples):
-    """(images (n, r, r, c), labels (n,)) of the test photos; None where there are none."""
-    n = examples or (EVALUATED if hasattr(self.others, "open_test") else None)
+    """The test photos as batches, dicts with "image" and "label"; () where there are none."""
+    n = examples or few(self.architecture) or (EVALUATED if hasattr(self.others, "open_test") else None)
     try:
-      return shown(self.others.fewer_tests(n) if n else self.others)
+      found = Shown(self.others.fewer_tests(n) if n else self.others, READ_DENSE if self.dense else READ)
+      return found if any(True for _ in found) else ()
     except WrongUse:
       if self.data:
         raise
-      return None
+      return ()
 
   def compared(self):
     """Images to compare on where there are no test photos."""
@@ -188,22 +207,81 @@ class Learnt:
 
   def calibration(self, n):
     """Images to find ranges on, shown as test photos are."""
+
+    def together(dataset):
+      return np.concatenate([batch["image"] for batch in Shown(dataset, READ_DENSE if self.dense else READ)])
+
     try:
-      return shown(self.own.tested_on_training(n))[0]
+      return together(self.own.tested_on_training(n))
     except WrongUse as error:
       if self.data:
         self.calibrated_on = f"photos of {self.data}, on some of which it is evaluated too"
-        return shown(self.others.fewer_tests(n))[0]
+        return together(self.others.fewer_tests(n))
+      others = "" if self.dense else "; --data DIR names others, one folder per class"
       raise WrongUse(
         f"the ranges of 8-bit activations are found on photos, and those that {str(self.workdir)!r} was trained on cannot be "
-        f"read; --data DIR names others, one folder per class ({error})"
+        f"read{others} ({error})"
       ) from None
 
 
-def shown(dataset):
-  """Every test photo (n, r, r, c) of a data set that can be read, and its label (n,)."""
-  parts = [(b["image"][b["mask"] > 0], b["label"][b["mask"] > 0]) for b in dataset.eval_batches(READ)]
-  return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+class Shown:
+  """The test photos of a data set that can be read, in batches, each time that they are asked for: {"image", "label"}."""
+
+  def __init__(self, dataset, at_a_time=READ):
+    self.dataset, self.at_a_time = dataset, at_a_time
+
+  def __iter__(self):
+    for batch in self.dataset.eval_batches(self.at_a_time):
+      there = batch["mask"] > 0
+      if there.any():
+        yield {name: batch[name][there] for name in ("image", "label")}
+
+
+def few(architecture):
+  """How many photos of a segmenter are enough; None of a classifier."""
+  if not architecture.segmenter:
+    return None
+  return min(DENSE, max(DENSE_LEAST, DENSE_PIXELS // sizes.area(architecture.resolution)))
+
+
+class Judged:
+  """A task's figure of Flax and of a file on the same photos.
+
+  Of a run that is aware of 8 bits, Flax rounds as it was trained to.
+
+  Args:
+    task: of the run, tasks/classification.py or tasks/segmentation.py.
+  """
+
+  def __init__(self, task):
+    import jax
+
+    self.task, self.sums, self.totals = task, jax.jit(task.sums), {"flax": {}, "file": {}}
+
+  def heard(self, batch, expected, found):
+    """Adds a batch: logits of Flax; logits or classes of the file."""
+    from mnv3_jax.training import sums
+
+    if found.ndim < expected.ndim:
+      found = np.eye(expected.shape[-1], dtype=np.float32)[found]
+    for total, logits in zip(self.totals.values(), (expected, found), strict=True):
+      sums.add(total, self.sums(logits, {"label": batch["label"]}))
+
+  def accuracy(self):
+    """{"examples", "figure": what it is, "flax", "file"}; None where there was no photo."""
+    figures = {name: self.task.figures(total) for name, total in self.totals.items() if total}
+    if not figures:
+      return None
+    best = self.task.best
+    return {"examples": figures["file"]["count"], "figure": best, **{name: f[best] for name, f in figures.items()}}
+
+
+def asked_size(given, own):
+  """The size that the command line asks for; None where it asks for none."""
+  if given.resolution is None and given.resolution_width is None:
+    return None
+  height = given.resolution or sizes.sides(own)[0]
+  return sizes.of(height, given.resolution_width or height)
 
 
 def write_tflite(given, source):
@@ -218,9 +296,11 @@ def write_tflite(given, source):
     raise WrongUse(f"--calibration goes with --quantize {' or '.join(CALIBRATED)}; {kind} needs no ranges of activations")
   if kind == "int8_integer" and given.unfused:
     raise WrongUse("--unfused goes with the other kinds; int8_integer never has h-swish as one operator")
+  if given.argmax and not a.segmenter:
+    raise WrongUse(f"--argmax goes with a segmenter, whose pixels have classes; {a.name} is a classifier")
   tested = source.tested(given.examples)
-  images = tested[0] if tested else source.compared()
-  ranges = source.calibration(given.calibration or CALIBRATION) if kind in CALIBRATED else ()
+  ranges = source.calibration(given.calibration or few(a) or CALIBRATION) if kind in CALIBRATED else ()
+  judged = Judged(source.task) if tested else None
   if given.labels and not source.classes:
     raise WrongUse(f"--labels: {str(source.workdir)!r} has no names of classes; import --classes FILE gives them")
   note = {"model": a.name, "config": source.config_hash, **source.weights, "classes": list(source.classes)}
@@ -229,14 +309,16 @@ def write_tflite(given, source):
     a,
     source.variables,
     out,
-    images,
+    tested or source.compared(),
     kind=kind,
     calibration=ranges,
     view=source.view if given.preprocess == "in_graph" else None,
     fused=not given.unfused,
+    argmax=given.argmax,
     note=note,
     aware=source.aware,
-    least=exporting.LEAST_DB if source.trained else exporting.LEAST_DB_SEEDED,
+    trained=source.trained,
+    heard=judged.heard if judged else None,
   )
   found = {
     "file": out.name,
@@ -247,9 +329,10 @@ def write_tflite(given, source):
     "ops": e.ops,
     "tensors": e.tensors,
     "partitions": e.partitions,
+    "outside": e.outside,
     "agreement": dataclasses.asdict(e.agreement),
     "calibration": {"images": len(ranges), "of": source.calibrated_on} if len(ranges) else None,
-    "accuracy": accuracy(e, tested[1]) if tested else None,
+    "accuracy": judged.accuracy() if judged else None,
     "note": e.note,
   }
   # an earlier file of this name was another one: what was measured of it goes
@@ -258,23 +341,19 @@ def write_tflite(given, source):
   record.write(out, found)
   if given.labels:
     write_atomically(out.with_name(out.name + ".labels.txt"), "".join(f"{name}\n" for name in source.classes))
-  say(out, found)
+  say(out, found, source.task)
 
 
 def default_name(source, given):
   """Where a run keeps such a file."""
   parts = [source.architecture.name, given.quantize if given.quantize != "none" else "float32"]
   parts += [given.weights] if given.weights != "ema" else []
-  parts += [f"{given.resolution}px"] if given.resolution else []
+  size = asked_size(given, source.architecture.resolution)
+  parts += [f"{'x'.join(dict.fromkeys(map(str, sizes.sides(size))))}px"] if size else []
   parts += ["unfused"] if given.unfused else []
   parts += ["pixels"] if given.preprocess == "in_graph" else []
+  parts += ["argmax"] if given.argmax else []
   return pathlib.Path(source.workdir) / "export" / f"{'_'.join(parts)}.tflite"
-
-
-def accuracy(exported, labels):
-  """Top-1 of Flax and of the file on the same photos; of a run that is aware of 8 bits, Flax rounds as it was trained to."""
-  logits = {"flax": exported.expected, "file": exported.found}
-  return {"examples": len(labels), **{name: float((found.argmax(1) == labels).mean()) for name, found in logits.items()}}
 
 
 def latency(exported, unfused):
@@ -285,7 +364,9 @@ def latency(exported, unfused):
   files = {"file": exported.content}
   if exported.kind != "none" or unfused:
     files["float"] = exported.float_content
-  rounds = host.rounds(files, TIMED)
+  ms = host.measure(files, 1, warmup=1)
+  runs = round(min(TIMED, max(4, 1000 * SECONDS / sum(m.median_ms for m in ms.values()))))
+  rounds = host.rounds(files, runs, warmup=min(10, runs))
   found = dataclasses.asdict(host.latency(rounds["file"]))
   if "float" in rounds:
     found["ratio_to_float"] = dataclasses.asdict(ratio(rounds["file"], rounds["float"]))
@@ -293,7 +374,7 @@ def latency(exported, unfused):
   return host.describe(), found
 
 
-def say(out, found):
+def say(out, found, task=None):
   """Prints what is in FILE.json as people read it."""
   from mnv3_jax.mobile import record
   from mnv3_jax.mobile.latency import WAITED
@@ -303,14 +384,23 @@ def say(out, found):
     f"{out}: {found['bytes'] / 1e6:.2f} MB, {sum(found['ops'].values())} operators, XNNPACK partitions: {found['partitions']}"
   )
   print("  " + ", ".join(f"{n} {op}" for op, n in found["ops"].items()))
-  print(
-    f"  against Flax on {agrees['images']} images: largest difference {agrees['max_difference']:.1e} (largest logit "
-    f"{agrees['largest_logit']:.1f}), signal over noise {agrees['snr_db']:.0f} dB, same first class on "
-    f"{agrees['top1_agreement']:.1%}"
-  )
+  if found["outside"]:
+    print("  not run by XNNPACK: " + ", ".join(f"{n} {op}" for op, n in found["outside"].items()))
+  of = " of the pixels" if len(found["note"]["output"]["shape"]) > 2 else ""
+  if agrees["snr_db"] is None:
+    print(
+      f"  against Flax on {agrees['images']} images: same class on {agrees['top1_agreement']:.3%}{of}, elsewhere one whose "
+      f"logit is at most {agrees['max_difference']:.1e} below the first's (largest logit {agrees['largest_logit']:.1f})"
+    )
+  else:
+    print(
+      f"  against Flax on {agrees['images']} images: largest difference {agrees['max_difference']:.1e} (largest logit "
+      f"{agrees['largest_logit']:.1f}), signal over noise {agrees['snr_db']:.0f} dB, same first class on "
+      f"{agrees['top1_agreement']:.1%}{of}"
+    )
   if found["accuracy"]:
     a = found["accuracy"]
-    print(f"  top-1 on {a['examples']:,} test photos: {a['file']:.4f}, Flax {a['flax']:.4f}")
+    print(f"  {task.called} on {a['examples']:,} test photos: {a['file']:.4f}, Flax {a['flax']:.4f}")
   ratio = timed.get("ratio_to_float")
   noisy = timed["waited"] > WAITED
   beside = f", {ratio['median']:.2f} times the float file's" if ratio else ""
@@ -330,7 +420,7 @@ def write_portable(given, source):
 
   out = given.out or str(pathlib.Path(source.workdir) / "export" / f"{source.architecture.name}.{given.format}")
   tested = source.tested(4)
-  images = tested[0][:4] if tested else source.compared()[:4]
+  images = next(iter(tested))["image"][:4] if tested else source.compared()[:4]
   write, how = {
     "stablehlo": (portable.stablehlo, f"jax.export.deserialize(bytearray(open({out!r}, 'rb').read())).call(images)"),
     "saved_model": (portable.saved_model, f"tf.saved_model.load({out!r}).signatures['serving_default'](input=images)"),

@@ -3,7 +3,7 @@
 import hashlib
 import pathlib
 
-from mnv3_jax.architectures import cost
+from mnv3_jax.architectures import cost, sizes
 from mnv3_jax.commands.options import Options, add_model_field, start_jax
 from mnv3_jax.config import base
 from mnv3_jax.errors import WrongUse
@@ -11,6 +11,7 @@ from mnv3_jax.errors import WrongUse
 EXAMPLE = """mnv3 import --from timm --model mobilenetv3_large_100 model.safetensors --out large
   mnv3 import --from torchvision --model mobilenet_v2.IMAGENET1K_V2 mobilenet_v2-7ebf99e0.pth --out v2    (needs PyTorch)
   mnv3 import --from keras --model MobileNetV3Small --width=0.75 small.h5 --out small
+  mnv3 import --from torchvision --model lraspp_mobilenet_v3_large lraspp.pth --out voc --resolution=520 --resolution_width=693
   mnv3 import --list                         (every network that is known, by source)
   mnv3 predict --workdir large photo.jpg     (and evaluate, export, train --init large)
 
@@ -18,7 +19,7 @@ EXAMPLE = """mnv3 import --from timm --model mobilenetv3_large_100 model.safeten
   Where a training checkpoint has averaged weights, these are taken."""
 
 # what else a network is, its source says
-FIELDS = ("width", "minimalistic", "resolution")
+FIELDS = ("width", "minimalistic", "resolution", "resolution_width")
 
 
 def main(arguments):
@@ -28,7 +29,7 @@ def main(arguments):
   options.add_argument("--from", dest="source", metavar="SOURCE", help="torchvision, timm, keras or slim")
   options.add_argument("--model", metavar="NAME", help="the network under its name there; see --list")
   options.add_argument("--out", metavar="DIR", help="the directory to make")
-  options.add_argument("--classes", metavar="FILE", help="class names, one a line, where they are not ImageNet's")
+  options.add_argument("--classes", metavar="FILE", help="class names, one a line, where they are not the source's own")
   options.add_argument("--list", action="store_true", help="print the networks that are known, by source")
   group = options.add_argument_group("network", "fields of config.model in which a file may differ from what is published")
   for name in FIELDS:
@@ -53,7 +54,7 @@ def main(arguments):
 
   content = formats.read(given.file)
   published, architecture, variables = sources.variables(given.source, given.model, content, given.file, **asked)
-  config = config_of(published, architecture.num_classes, names)
+  config = config_of(published, architecture, names)
   result = {
     "model": architecture.name,
     "params": cost.params(architecture),
@@ -74,9 +75,10 @@ def main(arguments):
   print(
     f"{given.out}: {given.source}'s {given.model}, {architecture.num_classes} classes, {cost.params(architecture):,} parameters"
   )
-  print(f"  {architecture.name}, width {architecture.width:g}, {architecture.resolution} px, padding {architecture.padding}")
-  view = published.view
-  print(f"  input: mean {view['mean']}, deviation {view['std']}; {view['crop']:.1%} central crop, {view['interpolation']}")
+  size, view = sizes.pixels(architecture.resolution), published.view
+  print(f"  {architecture.name}, width {architecture.width:g}, {size}, padding {architecture.padding}")
+  shown = "whole photos, scaled to fit" if architecture.segmenter else f"{view['crop']:.1%} central crop"
+  print(f"  input: mean {view['mean']}, deviation {view['std']}; {shown}, {view['interpolation']}")
 
 
 def read_names(path):
@@ -96,25 +98,31 @@ def read_names(path):
   return names
 
 
-def config_of(published, num_classes, names):
+def config_of(published, architecture, names):
   """The config of a directory with imported weights.
 
   Args:
     published: mapping.Published.
-    num_classes: width of the logits.
-    names: of the classes; None for ImageNet's, where there are 1000, and none otherwise.
+    architecture: that of the weights, with their number of classes.
+    names: of the classes; None for the source's own, where the weights have as many, and none otherwise.
 
   Raises:
-    WrongUse: if there are not as many names as classes.
+    WrongUse: if there are not as many names as classes, or a segmenter has none.
   """
-  if names is not None and len(names) != num_classes:
-    raise WrongUse(f"--classes names {len(names)} classes, the weights have {num_classes}")
+  n, dense = architecture.num_classes, architecture.segmenter is not None
+  if names is not None and len(names) != n:
+    raise WrongUse(f"--classes names {len(names)} classes, the weights have {n}")
+  if names is None and len(published.classes) == n:
+    names = published.classes
+  if dense and names is None:
+    raise WrongUse(f"the weights have {n} classes where {len(published.classes)} have names; --classes FILE names them")
+  imagenet = names is None and n == 1000
   config = base()
-  config.model.update({**published.model, "num_classes": num_classes})
-  imagenet = names is None and num_classes == 1000
-  config.data.update(
-    {"dataset": "imagenet" if imagenet else "folder", "classes": names or (), "augment": "none", **published.view}
-  )
+  config.model.update({**published.model, "num_classes": n})
+  config.data.update({"classes": names or (), "augment": "none", **published.view})
+  # segmenters are evaluated on photos and masks in the layout of VOC, classes of photos on those of class folders
+  config.data.update({"dataset": "voc", "eval_split": "val"} if dense else {"dataset": "imagenet" if imagenet else "folder"})
   config.optim.update({"name": "none", "ema": 0.0})
-  config.evaluate.batch_size = 50
+  # logits of every pixel take two hundred times the memory
+  config.evaluate.batch_size = 8 if dense else 50
   return config

@@ -47,7 +47,9 @@ def main(arguments):
     raise WrongUse(f"{given.workdir!r} is not done yet; the same train command goes on with it")
   network = runtime.Network(content, name=repr(given.tflite))
   a = run.job.architecture
-  ours = (1, a.resolution, a.resolution, a.in_channels), (1, a.num_classes)
+  if a.segmenter:
+    raise WrongUse(f"{given.workdir!r} is of a segmenter, report of classifiers; export writes the mIoU of its file beside it")
+  ours = (1, *a.image_shape), (1, a.num_classes)
   if (network.input_shape, network.output_shape) != ours:
     raise WrongUse(
       f"{given.tflite!r} is not of this run: it takes {network.input_shape} and gives {network.output_shape}, "

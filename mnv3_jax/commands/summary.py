@@ -1,14 +1,14 @@
 """mnv3 summary: prints a network as the paper's table, with its cost."""
 
-from mnv3_jax.architectures import cost, fields, printed, zoo
-from mnv3_jax.architectures.spec import COLUMNS, ROW
+from mnv3_jax.architectures import cost, fields, printed, sizes, zoo
+from mnv3_jax.architectures.spec import COLUMNS, row_format
 from mnv3_jax.commands.options import Options, add_model_fields, given_fields, print_json
 from mnv3_jax.errors import WrongUse
 
 EXAMPLE = """mnv3 summary mobilenetv3_small --width=0.75 --resolution=160 --h_swish_from=112
   mnv3 summary --all    (every network, with what the papers print of it)"""
 
-LEGEND = {"HS": "h-swish", "RE": "ReLU", "R6": "ReLU6", "SW": "swish"}
+LEGEND = {"HS": "h-swish", "RE": "ReLU", "R6": "ReLU6", "SW": "swish", "SG": "sigmoid", "HG": "h-sigmoid"}
 
 
 def main(arguments):
@@ -84,10 +84,12 @@ def as_text(architecture):
     p, m = by_row.get(layer.name.split("/")[0], (0, 0))
     by_row[layer.name.split("/")[0]] = p + layer.params, m + layer.madds
 
-  def line(cells, params, madds):
-    return f"{ROW(*cells)}  {params:>10}  {madds:>12}"
+  row = row_format(architecture.table())
 
-  lines = [f"{architecture.name}, width {architecture.width:g}, {architecture.resolution} px", ""]
+  def line(cells, params, madds):
+    return f"{row(*cells)}  {params:>10}  {madds:>12}"
+
+  lines = [f"{architecture.name}, width {architecture.width:g}, {sizes.pixels(architecture.resolution)}", ""]
   lines.append(line(COLUMNS, "params", "MAdds"))
   lines.append("-" * len(lines[-1]))
   for name, cells in architecture.table():

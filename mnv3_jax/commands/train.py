@@ -6,6 +6,7 @@ import pathlib
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from mnv3_jax.architectures import fields
 from mnv3_jax.architectures.spec import ArchitectureError, nearest
 from mnv3_jax.commands.options import Options, start_jax
 from mnv3_jax.config import base, check
@@ -58,7 +59,7 @@ def main(arguments):
     # a run that is done needs its photos no more
     datasets.recall(config, begun.config())
   config.data.classes = tuple(hosts.alike(lambda: datasets.complete(config), "the classes"))
-  train(config, given.workdir, job.classification(config), profile=given.profile)
+  train(config, given.workdir, job.of(config), profile=given.profile)
 
 
 def read_config(where, overrides):
@@ -79,6 +80,11 @@ def read_config(where, overrides):
       raise WrongUse(f"the config has no field {field!r}; {nearest(field, known)}")
     if not equals:
       raise WrongUse(f"--config.{field} has no value; write --config.{field}=VALUE")
+    section, _, name = field.partition(".")
+    if section == "model" and name in fields.FIELDS and value == "None":
+      # flags know no way back to what the network has in the paper
+      config.model[name] = None
+      continue
     try:
       config = _override(config, word)
     except flags.Error as error:

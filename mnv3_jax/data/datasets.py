@@ -8,12 +8,18 @@ import pathlib
 import numpy as np
 from PIL import Image, ImageOps
 
+from mnv3_jax.architectures import sizes
 from mnv3_jax.architectures.spec import nearest
-from mnv3_jax.data import augment, fashion_mnist, folder, imagenet, splits, tfds, views
-from mnv3_jax.data.images import upright
+from mnv3_jax.data import augment, cityscapes, fashion_mnist, folder, imagenet, scenes, splits, tfds, views, voc
+from mnv3_jax.data.dense import DensePhotos
+from mnv3_jax.data.images import eight_bits, upright
 from mnv3_jax.data.order import Order
 from mnv3_jax.data.photographs import Photographs
+from mnv3_jax.data.segmented_scenes import SegmentedScenes
 from mnv3_jax.errors import WrongUse
+
+# data sets with a class for every pixel
+DENSE = ("scenes", "cityscapes", "voc")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -100,10 +106,7 @@ class Photos:
     Its longer side fills the photo; the rest is black, as the embedded photos' background is.
     """
     size = self.train[0].shape[1]
-    if image.mode.startswith(("I", "F")):
-      deep = np.asarray(image, np.float32)
-      image = Image.fromarray((255 * deep / max(float(deep.max()), 255.0)).astype(np.uint8))
-    grey = upright(image).convert("L")
+    grey = eight_bits(upright(image)).convert("L")
     grey = ImageOps.pad(grey, (size, size), method=Image.Resampling.BILINEAR)
     return self._show(np.asarray(grey)[None], augment.whole(1, size))[0]
 
@@ -119,10 +122,14 @@ class Fake:
   Attributes:
     real: the other one.
     n: training photos that it would have.
+    dense: whether every pixel has a label.
+    train_size: size of the training images; None: the resolution.
   """
 
   real: object
   n: int
+  dense: bool = False
+  train_size: object = None
 
   fingerprint = "fake"
 
@@ -137,19 +144,20 @@ class Fake:
   def train_batches(self, start):
     """The same random batch at every step."""
     del start
-    batch = self._batch(self.real.batch_size // self.real.hosts)
+    batch = self._batch(self.real.batch_size // self.real.hosts, self.train_size or self.real.resolution)
     while True:
       yield dict(batch)
 
   def eval_batches(self, batch_size):
     """One random batch."""
     share = batch_size // self.real.hosts
-    yield {**self._batch(share), "mask": np.ones(share, np.float32)}
+    yield {**self._batch(share, self.real.resolution), "mask": np.ones(share, np.float32)}
 
-  def _batch(self, n):
-    rng, side = np.random.default_rng(self.real.seed), self.real.resolution
-    label = rng.integers(max(len(self.real.classes), 1), size=n).astype(np.int32)
-    return {"image": 2 * rng.random((n, side, side, 3), np.float32) - 1, "label": label}
+  def _batch(self, n, size):
+    rng, sides = np.random.default_rng(self.real.seed), sizes.sides(size)
+    shape = (n, *sides) if self.dense else (n,)
+    label = rng.integers(max(len(self.real.classes), 1), size=shape).astype(np.int32)
+    return {"image": 2 * rng.random((n, *sides, 3), np.float32) - 1, "label": label}
 
 
 def complete(config):
@@ -159,7 +167,7 @@ def complete(config):
     WrongUse: if the data set is not there.
   """
   data = config.data
-  if data.classes or data.dataset in ("fashion_mnist", "imagenet"):
+  if data.classes or data.dataset in ("fashion_mnist", "imagenet", *DENSE):
     return tuple(data.classes)
   if data.dataset != "folder":
     return tfds.class_names(_builder(data))
@@ -176,10 +184,17 @@ def recall(config, sections):
     config.data.classes = tuple(then.get("classes", ()))
 
 
-def open_dataset(config, resolution, *, host=0, hosts=1):
+def open_dataset(config, resolution, *, dense=False, host=0, hosts=1):
   """The data set that a whole config describes, at `resolution` pixels, for this host.
 
-  Names are fashion_mnist, imagenet, folder, and all of TFDS; "tfds/NAME" is TFDS's also where it has one of ours.
+  Names are fashion_mnist, imagenet, folder, and all of TFDS; "tfds/NAME" is TFDS's also where it has one of ours. Those with a
+  class for every pixel are DENSE.
+
+  Args:
+    config: complete.
+    resolution: a size of architectures/sizes.py.
+    dense: whether every pixel has a class.
+    host, hosts: this process, of how many.
 
   Raises:
     WrongUse: for an unknown data set, split or class, or a batch that the hosts cannot share.
@@ -194,8 +209,59 @@ def open_dataset(config, resolution, *, host=0, hosts=1):
     "hosts": hosts,
     "view": view,
   }
-  found, n = _embedded(data, shared) if data.dataset == "fashion_mnist" else _photographs(data, shared)
-  return Fake(found, n or len(found.train)) if data.fake else found
+  if dense != (data.dataset in DENSE):
+    why = "the network has a segmenter" if dense else "there has to be a segmenter for these: --config.model.segmenter=lr_aspp"
+    others = f"; choose {', '.join(DENSE)}" if dense else ""
+    raise WrongUse(f"config.data.dataset = {data.dataset!r} is not possible; {why}{others}")
+  for field in ("train_size", "train_width"):
+    if data[field] and not dense:
+      raise WrongUse(f"config.data.{field} = {data[field]!r} goes with a segmenter; photos are shown at the network's size")
+  if data.train_width and not data.train_size:
+    raise WrongUse(f"config.data.train_width = {data.train_width!r} goes with config.data.train_size, which is the height then")
+  if dense:
+    found, n = _dense(data, shared)
+  else:
+    found, n = _embedded(data, shared) if data.dataset == "fashion_mnist" else _photographs(data, shared)
+  crop = sizes.of(data.train_size, data.train_width or data.train_size) if data.train_size else None
+  return Fake(found, n or len(found.train), dense, crop) if data.fake else found
+
+
+def _dense(data, shared):
+  """(photos with a class for every pixel, how many there are to train on where that is known without them)."""
+  if data.dataset == "scenes":
+    return _scenes(data, shared)
+  size = sizes.sides(shared.pop("resolution"))
+  crop = (data.train_size, data.train_width or data.train_size) if data.train_size else size
+  if data.dataset == "voc":
+    classes = tuple(data.classes) or voc.CLASSES
+    open_split = functools.partial(voc.source, data.dir, classes=classes)
+  else:
+    classes, open_split = cityscapes.CLASSES, functools.partial(cityscapes.source, data.dir)
+    if data.classes and tuple(data.classes) != classes:
+      raise WrongUse("config.data.classes is not possible for cityscapes, whose 19 classes are its own")
+  for name in (data.train_split, data.eval_split):
+    splits.cut(name)
+  opens = functools.partial(open_split, split=data.train_split), functools.partial(open_split, split=data.eval_split)
+  found = DensePhotos(classes, *opens, size, crop, **shared)
+  _ = found.crops
+  return found, cityscapes.TRAINING if data.dataset == "cityscapes" else None
+
+
+def _scenes(data, shared):
+  """(the embedded scenes, how many there are in an epoch)."""
+  size, augment_by = sizes.sides(shared["resolution"]), shared.pop("augment")
+  for field in ("dir", "train_size", "train_width"):
+    if data[field]:
+      raise WrongUse(f"config.data.{field} = {data[field]!r} goes with photos in files; scenes are made at the network's size")
+  if augment_by != "none":
+    raise WrongUse(f"config.data.augment = {augment_by!r} is not possible; scenes are new ones in every epoch: 'none'")
+  if data.classes and tuple(data.classes) != scenes.CLASSES:
+    raise WrongUse("config.data.classes is not possible for scenes, which have the classes of fashion_mnist and a background")
+  found = SegmentedScenes(scenes.Scenes(data.train_split, size), scenes.Scenes(data.eval_split, size), **shared)
+  if found.batch_size > len(found.train):
+    raise WrongUse(f"config.train.batch_size = {found.batch_size} is more than the {len(found.train)} scenes of an epoch")
+  _ = found.test.numbers
+  return found, len(found.train)
 
 
 def _embedded(data, shared):

@@ -106,6 +106,10 @@ class Part:
     """As Folder.read."""
     return self.source.read(self.chosen[i])
 
+  def size(self, i):
+    """As pairs.Pairs.size, of a source that has it."""
+    return self.source.size(self.chosen[i])
+
   def reader(self, tf):
     """As Folder.reader."""
     read, chosen = self.source.reader(tf), tf.constant(self.chosen)
@@ -130,12 +134,25 @@ def split(root, name, classes, folders, others=()):
     WrongUse: as Folder does, and for a slice that is none or empty.
   """
   name, ends = cut(name)
-  source = Folder(place(root, name), classes, folders, others)
+  return sliced(Folder(place(root, name), classes, folders, others), ends, f"{name!r} in {str(root)!r}")
+
+
+def sliced(source, ends, name):
+  """A slice of a source, of its photos in a random order that is always the same one.
+
+  Args:
+    source: photos by number.
+    ends: what splits.cut gives beside the split's name; None for all of them as they are.
+    name: of the source, for people.
+
+  Raises:
+    WrongUse: if the slice is empty.
+  """
   if ends is None:
     return source
   chosen = np.random.default_rng(0).permutation(len(source))[ends(len(source))]
   if not len(chosen):
-    raise WrongUse(f"a slice of {name!r} in {str(root)!r} is empty; it has {len(source)} photos")
+    raise WrongUse(f"a slice of {name} is empty; it has {len(source)} photos")
   return Part(source, chosen)
 
 

@@ -4,6 +4,7 @@ import io
 import pathlib
 import struct
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mnv3_jax.errors import WrongUse
@@ -54,6 +55,20 @@ def upright(image):
     return ImageOps.exif_transpose(image)
   except (OSError, SyntaxError, ValueError, TypeError, struct.error):
     return image
+
+
+def eight_bits(image):
+  """A PIL image with no more than eight bits a channel: values of more bits are scaled so that the largest stays below 256."""
+  if image.mode.startswith(("I", "F")):
+    deep = np.asarray(image, np.float32)
+    image = Image.fromarray((255 * deep / max(float(deep.max()), 255.0)).astype(np.uint8))
+  return image
+
+
+def colour(image):
+  """A PIL image of any mode in three channels of eight bits."""
+  image = eight_bits(image)
+  return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def bitmap(image):

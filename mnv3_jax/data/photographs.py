@@ -10,14 +10,13 @@ from collections.abc import Callable
 import numpy as np
 
 from mnv3_jax.data import distortions, stream, views
-from mnv3_jax.data.folder import Part
 from mnv3_jax.data.images import photo
-from mnv3_jax.data.order import Order
+from mnv3_jax.data.sources import OfSources
 from mnv3_jax.errors import WrongUse, first_line
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Photographs:
+class Photographs(OfSources):
   """Photos that are read when they are needed, from sources of a training and a test split.
 
   A source has len(), read(i) -> (bytes, label), name(i) and a fingerprint: data/folder.py and data/tfds.py have some. Both are
@@ -46,26 +45,9 @@ class Photographs:
   view: views.View = views.View()
 
   @functools.cached_property
-  def train(self):
-    """The source of training photos."""
-    return self.open_train()
-
-  @functools.cached_property
-  def test(self):
-    """The source of test photos."""
-    return self.open_test()
-
-  @functools.cached_property
   def distortion(self):
     """What may happen to a training photo; raises WrongUse for a text that is none."""
     return distortions.parse(self.augment)
-
-  @functools.cached_property
-  def order(self):
-    """Which photos a step sees; raises WrongUse for a batch that is more than all of them."""
-    if self.batch_size > len(self.train):
-      raise WrongUse(f"config.train.batch_size = {self.batch_size} is more than the {len(self.train)} training photos")
-    return Order(len(self.train), self.batch_size, self.seed, self.host, self.hosts)
 
   @property
   def steps_per_epoch(self):
@@ -78,29 +60,6 @@ class Photographs:
     if importlib.util.find_spec("tensorflow") is None:
       raise WrongUse("training on photos in files needs TensorFlow; pip install -r requirements.txt brings it")
     return self.order.steps_per_epoch
-
-  @property
-  def fingerprint(self):
-    """What the photos are; another word as soon as one is added, renamed or gone."""
-    return f"{self.train.fingerprint}; tested on {self.test.fingerprint}"
-
-  def only(self, i):
-    """As datasets.Photos.only."""
-    return dataclasses.replace(
-      self, open_train=lambda: Part(self.train, [i]), batch_size=1, seed=self.seed + i, host=0, hosts=1
-    )
-
-  def fewer_tests(self, n):
-    """The same with at most `n` test photos, evenly from all of them."""
-    if len(self.test) <= n:
-      return self
-    return dataclasses.replace(
-      self, open_test=lambda: Part(self.test, np.linspace(0, len(self.test) - 1, n).round().astype(int))
-    )
-
-  def tested_on_training(self, n):
-    """As datasets.Photos.tested_on_training."""
-    return dataclasses.replace(self, open_test=self.open_train).fewer_tests(n)
 
   def train_batches(self, start):
     """Batches from step `start` on, for ever; see stream.Stream.batches."""

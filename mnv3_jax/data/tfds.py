@@ -1,4 +1,4 @@
-"""Image classification sets that TensorFlow Datasets has prepared, with every photo at hand by its number.
+"""Sets of images that TensorFlow Datasets has prepared, with every photo at hand by its number.
 
 TFDS reads its TFRecord files from front to back. Here an index of them makes any order possible, hence one that a resumed run
 finds again in an instant. TensorFlow itself is not needed.
@@ -32,15 +32,15 @@ def library():
   return tensorflow_datasets
 
 
-def builder(name, folder):
-  """The prepared builder of a data set.
+def opened(name, folder):
+  """The prepared builder of a data set of any kind.
 
   Args:
     name: as TFDS has it: cifar10, oxford_flowers102, imagenet_v2/matched-frequency.
     folder: where TFDS keeps its data sets; "" for its usual place.
 
   Raises:
-    WrongUse: if there is no such set, it is not prepared, or it is none of images with one label each.
+    WrongUse: if there is no such set, or it is not prepared.
   """
   tfds = library()
   try:
@@ -59,6 +59,12 @@ def builder(name, folder):
     raise WrongUse(
       f"{name} is prepared as {found.info.file_format.value}; tfds build {name} --file_format=tfrecord makes what is read here"
     )
+  return found
+
+
+def builder(name, folder):
+  """The same of images with one label each; raises WrongUse for a set of another kind, too."""
+  found, tfds = opened(name, folder), library()
   keys = found.info.supervised_keys
   features = found.info.features
   kinds = [features[key] for key in keys or () if isinstance(key, str) and key in list(features)]
@@ -72,25 +78,22 @@ def class_names(found):
   return tuple(found.info.features[found.info.supervised_keys[1]].names)
 
 
-class Prepared:
-  """A source of photos: a split of a builder, or a slice of one.
+class Records:
+  """Examples by number: a split of a builder, or a slice of one.
 
   Args:
-    found: what `builder` returns.
+    found: what `opened` returns.
     split: "train", "train[:90%]", ...
-    classes: names by label that it must have; None for any.
+    images: names of the features that stay the bytes of a file.
 
   Raises:
     WrongUse: naming the split, if there is none such, or a file that is damaged.
   """
 
-  def __init__(self, found, split, classes=None):
+  def __init__(self, found, split, images):
     tfds = library()
-    if classes is not None and tuple(classes) != class_names(found):
-      raise WrongUse(f"config.data.classes are not those of {found.name}, and of a set of TFDS all are taken")
     self.builder, self.split = found, split
-    self.image, self.label = found.info.supervised_keys
-    self.skip = {self.image: tfds.decode.SkipDecoding()}
+    self.skip = {name: tfds.decode.SkipDecoding() for name in images}
     try:
       info = found.info.splits[split]
       parts = info.file_instructions
@@ -106,17 +109,45 @@ class Prepared:
     return self.n
 
   def name(self, i):
-    """Of photo `i`, for people."""
+    """Of example `i`, for people."""
     return f"{self.builder.name} {self.split}, example {i:,}"
 
-  def read(self, i):
-    """(bytes, label) of photo `i`; raises OSError where it cannot be read."""
+  def example(self, i):
+    """Example `i`, a dict by feature; raises OSError where it cannot be read."""
     file, at, length = (int(v) for v in self.records[i])
     record = _piece(self.files[file], at, length)
     try:
-      example = self.builder.info.features.deserialize_example_np(record, decoders=self.skip)
+      return self.builder.info.features.deserialize_example_np(record, decoders=self.skip)
     except Exception as error:  # protobuf's own
       raise OSError(f"the record is damaged: {first_line(error)}") from None
+
+  @property
+  def fingerprint(self):
+    """A word that is another one for another version or number of photos."""
+    return f"{self.n} photos of {self.builder.info.full_name} {self.split}"
+
+
+class Prepared(Records):
+  """A source of photos with one label each.
+
+  Args:
+    found: what `builder` returns.
+    split: as Records takes it.
+    classes: names by label that it must have; None for any.
+
+  Raises:
+    WrongUse: as Records does, and for other classes.
+  """
+
+  def __init__(self, found, split, classes=None):
+    if classes is not None and tuple(classes) != class_names(found):
+      raise WrongUse(f"config.data.classes are not those of {found.name}, and of a set of TFDS all are taken")
+    self.image, self.label = found.info.supervised_keys
+    super().__init__(found, split, (self.image,))
+
+  def read(self, i):
+    """(bytes, label) of photo `i`; raises OSError where it cannot be read."""
+    example = self.example(i)
     return example[self.image], int(example[self.label])
 
   def reader(self, tf):
@@ -137,11 +168,6 @@ class Prepared:
       return example[self.image], example[self.label]
 
     return read
-
-  @property
-  def fingerprint(self):
-    """A word that is another one for another version or number of photos."""
-    return f"{self.n} photos of {self.builder.info.full_name} {self.split}"
 
 
 def _records(parts):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from PIL import Image
 
-from mnv3_jax.data.images import upright
+from mnv3_jax.data.images import colour, upright
 from mnv3_jax.errors import WrongUse
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -43,11 +43,7 @@ class View:
 
   def photo(self, image, resolution):
     """A PIL image of any size and mode as the network sees it: (resolution, resolution, 3) float32."""
-    image = upright(image)
-    if image.mode.startswith(("I", "F")):
-      deep = np.asarray(image, np.float32)
-      image = Image.fromarray((255 * deep / max(float(deep.max()), 255.0)).astype(np.uint8))
-    image = image.convert("RGB")
+    image = colour(upright(image))
     # the shorter side and then the crop, rounded as torchvision and timm do
     side = int(resolution / self.crop + 1e-6)
     width, height = image.size

@@ -20,8 +20,9 @@ class Operator:
 
   Attributes:
     kind: e.g. "CONV_2D".
-    row: of the network: "input", "stem", "block_01", ..., "features", "pool", "hidden", "logits";
-      UNNAMED in a file whose tensors have other names.
+    row: of the network: "input", "stem", "block_01", ..., "features", "pool", "hidden", "logits"; of a segmenter "filter",
+      "pool", "gate" (with the product and its scaling), "pooled", "merge", "logits", "skip_logits" (with the sum), "resize" (to
+      the image's size) and "argmax"; UNNAMED in a file whose tensors have other names.
     scope: name of its output tensor.
     output, shape: index and shape of that tensor.
     inputs: indices of the tensors that it reads and other operators make, or the caller.
@@ -93,12 +94,15 @@ def _row(kind, scopes, before):
   """The row of an operator, given that of the one before it: that of its output, or else of its constants."""
   rows = [_module(scope) for scope in scopes]
   named = next(filter(None, rows), None)
+  # the mean outside any module is the pool; names after its own are of means that divide by as many
+  if kind in ("MEAN", "SUM", "AVERAGE_POOL_2D") and _module(scopes[0].split(";")[0]) == "" and before != "input":
+    return "pool"
   if named:
     return named
-  # the mean outside any module is the pool
-  if kind in ("MEAN", "SUM", "AVERAGE_POOL_2D") and "" in rows and before != "input":
-    return "pool"
-  return before
+  # and what comes after a segmenter's logits makes an image of them
+  if kind == "RESIZE_BILINEAR" and before in ("logits", "skip_logits"):
+    return "resize"
+  return "argmax" if kind == "ARG_MAX" and before == "resize" else before
 
 
 def _module(name):

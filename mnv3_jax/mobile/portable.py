@@ -14,7 +14,7 @@ import numpy as np
 from mnv3_jax.errors import StoppedForGood, WrongUse
 from mnv3_jax.mobile.export import BOUND, PLAIN
 from mnv3_jax.models import inference
-from mnv3_jax.models.classifier import Classifier
+from mnv3_jax.models.network import network
 from mnv3_jax.report.run_directory import write_atomically
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -26,7 +26,7 @@ def stablehlo(architecture, variables, path, images):
   Args:
     architecture, variables: the network.
     path: of the file.
-    images: (n, resolution, resolution, channels) float32 to compare on.
+    images: (n, height, width, channels) float32 to compare on.
 
   Returns:
     The largest difference of a logit to Flax's.
@@ -38,10 +38,9 @@ def stablehlo(architecture, variables, path, images):
   path = pathlib.Path(path)
   if path.is_dir():
     raise WrongUse(f"{str(path)!r} is a folder; --out takes the name of a file")
-  model = Classifier(architecture, PLAIN)
-  side, channels = architecture.resolution, architecture.in_channels
+  model = network(architecture, PLAIN)
   (batch,) = jax.export.symbolic_shape("batch")
-  shape = jax.ShapeDtypeStruct((batch, side, side, channels), jnp.float32)
+  shape = jax.ShapeDtypeStruct((batch, *architecture.image_shape), jnp.float32)
   exported = jax.export.export(jax.jit(lambda x: model.apply(variables, x)), platforms=PLATFORMS)(shape)
   content = bytes(exported.serialize())
   difference = _difference(architecture, variables, images, jax.export.deserialize(bytearray(content)).call, path)
@@ -68,10 +67,11 @@ def saved_model(architecture, variables, path, images):
     raise WrongUse(
       f"--format saved_model needs TensorFlow, which the extra tfds brings: pip install '.[tfds]' ({error})"
     ) from None
-  model = Classifier(architecture, PLAIN)
-  side, channels = architecture.resolution, architecture.in_channels
-  shape = tf.TensorSpec((None, side, side, channels), tf.float32, name="input")
-  traced = jax2tf.convert(lambda x: model.apply(variables, x), polymorphic_shapes=[f"(batch, {side}, {side}, {channels})"])
+  model = network(architecture, PLAIN)
+  layout = architecture.image_shape
+  shape = tf.TensorSpec((None, *layout), tf.float32, name="input")
+  any_number = f"(batch, {', '.join(map(str, layout))})"
+  traced = jax2tf.convert(lambda x: model.apply(variables, x), polymorphic_shapes=[any_number])
   module = tf.Module()
   module.serve = tf.function(lambda x: {"output": traced(x)}, input_signature=[shape], autograph=False)
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def saved_model(architecture, variables, path, images):
 
 
 def _difference(architecture, variables, images, run, path):
-  expected = inference.logits(Classifier(architecture), variables, images)
+  expected = inference.logits(network(architecture), variables, images, inference.at_a_time(architecture))
   difference, largest = float(np.abs(np.asarray(run(images)) - expected).max()), max(float(np.abs(expected).max()), 1)
   if not difference <= BOUND * largest:
     raise StoppedForGood(

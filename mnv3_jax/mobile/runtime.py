@@ -37,6 +37,7 @@ class Network:
   Attributes:
     ops: number of operators by name, as the file has them.
     partitions: parts of the graph that XNNPACK runs; 1 with nothing left over is best.
+    outside: number of operators by name that XNNPACK does not run.
     takes_pixels: whether its input is uint8 pixels, as of --preprocess in_graph.
     input_shape, output_shape: e.g. (1, 224, 224, 3) and (1, 1000).
 
@@ -60,8 +61,8 @@ class Network:
       raise WrongUse(
         f"{name} cannot be loaded: it is damaged or needs operators that LiteRT does not have ({first_line(error)})"
       ) from None
-    delegated = collections.Counter(op["op_name"] for op in self.interpreter._get_ops_details())
-    self.partitions = delegated["DELEGATE"]
+    *parts, self.outside = _delegated(self.interpreter._get_ops_details())
+    self.partitions = len(parts)
     self.input = self.interpreter.get_input_details()[0]
     self.output = self.interpreter.get_output_details()[0]
     self.takes_pixels = self.input["dtype"] == np.uint8 and not self.input["quantization"][0]
@@ -89,8 +90,25 @@ class Network:
     return (values.astype(np.float32) - zero) * np.float32(scale) if scale else values
 
   def run_all(self, images):
-    """Outputs (n, classes) of images (n, height, width, channels), one after the other."""
+    """Outputs (n, ...) of images (n, height, width, channels), one after the other."""
     return np.concatenate([self(image[None]) for image in images])
+
+
+def _delegated(operators):
+  """(a set of the operators that each DELEGATE stands for, ..., {name: number} of those that are in none)."""
+  made_by = {int(i): n for n, op in enumerate(operators) if op["op_name"] != "DELEGATE" for i in op["outputs"]}
+  parts = []
+  for part in (op for op in operators if op["op_name"] == "DELEGATE"):
+    given, wanted, inside = {int(i) for i in part["inputs"]}, [int(i) for i in part["outputs"]], set()
+    while wanted:
+      tensor = wanted.pop()
+      n = made_by.get(tensor)
+      if tensor not in given and n is not None and n not in inside:
+        inside.add(n)
+        wanted += [int(i) for i in operators[n]["inputs"]]
+    parts.append(inside)
+  left = set(made_by.values()).difference(*parts)
+  return *parts, dict(collections.Counter(operators[n]["op_name"] for n in sorted(left)).most_common())
 
 
 @contextlib.contextmanager

@@ -12,14 +12,13 @@ KERNEL_STDDEV = 0.09
 
 
 def shapes(model):
-  """The variables of a Classifier as jax.ShapeDtypeStructs."""
-  a = model.net
-  x = jax.ShapeDtypeStruct((1, a.resolution, a.resolution, a.in_channels), jnp.float32)
+  """The variables of a network as jax.ShapeDtypeStructs."""
+  x = jax.ShapeDtypeStruct((1, *model.net.image_shape), jnp.float32)
   return jax.eval_shape(lambda x: model.init({}, x), x)
 
 
 def initialize(model, seed):
-  """Variables of a Classifier.
+  """Variables of a network.
 
   Each leaf depends on the seed and its own name only, so that editing one row leaves the others' numbers alone. Kernels are
   normal with standard deviation 0.09 cut at two deviations, as in the authors' code; batch norm starts at the identity,

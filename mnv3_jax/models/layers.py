@@ -208,14 +208,17 @@ class ConvNorm(nn.Module):
 
 
 class Biased(nn.Module):
-  """1x1 convolution with a bias and without batch norm: (B, H, W, C) -> (B, H, W, features)."""
+  """1x1 convolution without batch norm, with a bias unless told: (B, H, W, C) -> (B, H, W, features)."""
 
   compute: Compute
   features: int
+  bias: bool = True
 
   @nn.compact
   def __call__(self, x_bhwc):
     w = kernel(self, (1, 1, x_bhwc.shape[-1], self.features)).astype(x_bhwc.dtype)
+    if not self.bias:
+      return convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation)
     b = param(self, "bias", nn.initializers.zeros, (self.features,)).astype(x_bhwc.dtype)
     return convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation) + b
 

@@ -1,34 +1,44 @@
-"""Pictures: drawn without a display, written as PNG."""
+"""Pictures of runs and measurements: drawn without a display, written as PNG."""
+
+import io
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mnv3_jax.report.run_directory import write_atomically
+
 # readable by the colour-blind, on white
 BLUE, ORANGE, GREEN, RED, GREY = "#0072b2", "#d55e00", "#1a7f37", "#cf222e", "#6e7781"
 
 
-def _save(figure, path):
+def save(figure, path, dpi=120):
+  """Writes a figure as PNG, whole or not at all."""
   FigureCanvasAgg(figure)
-  figure.savefig(path, dpi=120)
+  png = io.BytesIO()
+  figure.savefig(png, dpi=dpi)
+  write_atomically(path, png.getvalue())
 
 
-def _plain(axes):
+def plain(axes):
+  """No frame but the two axes, and a faint grid."""
   for side in ("top", "right"):
     axes.spines[side].set_visible(False)
   axes.grid(alpha=0.25)
 
 
-def learning_curve(metrics, path, title):
-  """Loss and top-1 over epochs.
+def learning_curve(metrics, path, title, figure="top1", called="top-1"):
+  """Loss and a figure from 0 to 1 over epochs.
 
   Args:
     metrics: lines of metrics.jsonl (report/run_directory.py).
     path: of the PNG.
     title: what stands above.
+    figure: name of the figure in the metrics.
+    called: what people call it.
   """
-  figure = Figure(figsize=(9, 3.6), layout="constrained")
-  loss, top1 = figure.subplots(1, 2)
+  page = Figure(figsize=(9, 3.6), layout="constrained")
+  loss, best = page.subplots(1, 2)
   styles = [
     ("train", "raw", "training", GREY, "-"),
     ("test", "raw", "test, raw", ORANGE, "--"),
@@ -37,33 +47,33 @@ def learning_curve(metrics, path, title):
   for split, weights, label, colour, line in styles:
     chosen = [m for m in metrics if (m["split"], m["weights"]) == (split, weights)]
     epochs = [m["epoch"] for m in chosen]
-    for axes, name, scale in ((loss, "loss", 1), (top1, "top1", 100)):
+    for axes, name, scale in ((loss, "loss", 1), (best, figure, 100)):
       axes.plot(epochs, [scale * m["values"][name] for m in chosen], line, color=colour, label=label)
   ends = [m["values"]["loss"] for m in metrics if m["split"] == "train"]
   if ends:
     # the first evaluations of raw weights can be far off; the curve is about the rest
     loss.set_ylim(0, max(2.0, 1.2 * min(max(ends), 2.5)))
   loss.set_ylabel("cross-entropy")
-  top1.set_ylabel("top-1, %")
-  top1.set_ylim(None, 100)
+  best.set_ylabel(f"{called}, %")
+  best.set_ylim(None, 100)
   last = [m for m in metrics if m["split"] == "test"][-1:]
   for m in last:
-    top1.axhline(100 * m["values"]["top1"], color=BLUE, linewidth=0.8, alpha=0.5)
-    top1.annotate(
-      f"{100 * m['values']['top1']:.1f} %",
-      (0, 100 * m["values"]["top1"]),
+    best.axhline(100 * m["values"][figure], color=BLUE, linewidth=0.8, alpha=0.5)
+    best.annotate(
+      f"{100 * m['values'][figure]:.1f} %",
+      (0, 100 * m["values"][figure]),
       (4, 3),
       # whatever epoch the run begins with
       xycoords=("axes fraction", "data"),
       textcoords="offset points",
       color=BLUE,
     )
-  for axes in (loss, top1):
+  for axes in (loss, best):
     axes.set_xlabel("epoch")
-    _plain(axes)
-  top1.legend(loc="lower right", frameon=False)
-  figure.suptitle(title)
-  _save(figure, path)
+    plain(axes)
+  best.legend(loc="lower right", frameon=False)
+  page.suptitle(title)
+  save(page, path)
 
 
 def contact_sheet(photos, names, labels, predicted, probabilities, path, title, columns=8):
@@ -95,7 +105,7 @@ def contact_sheet(photos, names, labels, predicted, probabilities, path, title, 
     if not right:
       axes.set_xlabel(f"is {names[labels[i]]}", fontsize=8, color=RED)
   figure.suptitle(title)
-  _save(figure, path)
+  save(figure, path)
 
 
 def rows_of_photos(rows, path, title):
@@ -118,7 +128,7 @@ def rows_of_photos(rows, path, title):
     for axes, photo in zip(line, photos, strict=False):
       axes.imshow(photo)
   figure.suptitle(title)
-  _save(figure, path)
+  save(figure, path)
 
 
 # what is stacked in a bar, the most first; what is left is grey
@@ -153,11 +163,11 @@ def stacked_bars(rows, kinds, values, path, title, label):
   axes.set_ylim(len(rows) - 0.4, -0.6)
   axes.set_xlim(0, 1.08 * max(left.max(), 1e-9))
   axes.set_xlabel(label)
-  _plain(axes)
+  plain(axes)
   axes.grid(axis="y", visible=False)
   figure.legend(frameon=False, ncols=4, loc="outside lower center", fontsize=9)
   figure.suptitle(title)
-  _save(figure, path)
+  save(figure, path)
 
 
 # one for each group of points, with the colours of STACK
@@ -193,7 +203,7 @@ def predicted_against_measured(groups, path, title, label, band=0.1):
     axis.set_ticks([], minor=True)
   axes.set_xlabel(f"measured {label}")
   axes.set_ylabel(f"predicted {label}")
-  _plain(axes)
+  plain(axes)
   axes.legend(frameon=False, loc="upper left", fontsize=9)
   figure.suptitle(title)
-  _save(figure, path)
+  save(figure, path)

@@ -12,24 +12,10 @@ from tensorboardX import SummaryWriter
 
 from mnv3_jax.config import from_dict
 from mnv3_jax.errors import WrongUse
+from mnv3_jax.report.atomic import write_atomically
 
 
-def write_atomically(path, content):
-  """Writes a file (text or bytes) that is either the old one or the new one, whatever happens in between."""
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  draft = path.with_name(f".{path.name}.draft")
-  try:
-    with draft.open("wb") as f:
-      f.write(content if isinstance(content, bytes) else content.encode())
-      f.flush()
-      os.fsync(f.fileno())
-    draft.replace(path)
-  finally:
-    draft.unlink(missing_ok=True)
-
-
-def _read_json(file):
+def read_json(file):
   """The object in a JSON file; raises WrongUse for anything else."""
   try:
     content = json.loads(file.read_text())
@@ -75,12 +61,12 @@ class RunDirectory:
       raise WrongUse(f"no directory {str(self.path)!r}; --workdir names the directory of a run that train has made")
     if not file.is_file():
       raise WrongUse(f"{str(self.path)!r} is not the directory of a run: it has no config.json; train makes one")
-    return _read_json(file)
+    return read_json(file)
 
   def result(self):
     """What the finished run reached, or None before it is done."""
     file = self.path / "result.json"
-    return _read_json(file) if file.is_file() else None
+    return read_json(file) if file.is_file() else None
 
   def metrics(self):
     """The metrics as they came: a list of {"step", "epoch", "split", "weights", "values", "seconds"}, in training "speed"."""

@@ -17,13 +17,17 @@ class Classification:
 
   label_smoothing: float = 0.0
 
-  # the figure by which checkpoints are compared, larger is better
-  best = "top1"
+  # the figure by which checkpoints are compared, larger is better; and what people call it
+  best, called = "top1", "top-1"
 
   def loss(self, logits, batch):
     """Mean smoothed cross-entropy of logits (b, classes) against batch["label"] (b,); a scalar."""
     targets = optax.smooth_labels(jax.nn.one_hot(batch["label"], logits.shape[-1]), self.label_smoothing)
     return optax.softmax_cross_entropy(logits, targets).mean()
+
+  def predict(self, forward, images):
+    """Logits (b, classes) of images, given what computes them."""
+    return forward(images)
 
   def sums(self, logits, batch):
     """Sums over the examples with batch["mask"] 1 (all, where there is no mask).
@@ -44,3 +48,7 @@ class Classification:
     """Host sums to what people read: loss per example, top1 and top5 from 0 to 1, examples counted."""
     n = sums["count"]
     return {"loss": sums["loss"] / n, "top1": sums["top1"] / n, "top5": sums["top5"] / n, "count": int(n)}
+
+  def lines(self, figures):
+    """What `figures` has, in lines for people."""
+    return [f"top-1 {figures['top1']:.4f}  top-5 {figures['top5']:.4f}  loss {figures['loss']:.4f}"]

@@ -8,9 +8,10 @@ from mnv3_jax.architectures import fields, rows
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.data.datasets import open_dataset
 from mnv3_jax.errors import WrongUse
-from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.models.layers import Compute
+from mnv3_jax.models.network import network
 from mnv3_jax.tasks.classification import Classification
+from mnv3_jax.tasks.segmentation import Segmentation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +31,19 @@ class Job:
   dataset: object
 
 
-def classification(config):
-  """The Job of a classification config.
+def of(config):
+  """The Job of a config: segmentation where its network has a segmenter, else classification.
 
   Raises:
     ArchitectureError, WrongUse: naming the field that is not possible.
   """
   architecture = fields.architecture(**config.model)
-  dataset = open_dataset(config, architecture.resolution, host=jax.process_index(), hosts=jax.process_count())
+  if config.quantize_aware and architecture.segmenter:
+    raise WrongUse(
+      "config.quantize_aware = True is of classifiers; export --quantize int8 finds a segmenter's ranges afterwards"
+    )
+  dense, hosts = architecture.segmenter is not None, {"host": jax.process_index(), "hosts": jax.process_count()}
+  dataset = open_dataset(config, architecture.resolution, dense=dense, **hosts)
   classes = len(dataset.classes)
   if config.model.num_classes is None:
     architecture = architecture.replace(num_classes=max(classes, 1))
@@ -45,10 +51,11 @@ def classification(config):
     raise WrongUse(
       f"config.model.num_classes = {config.model.num_classes} is not possible; {config.data.dataset} has {classes} classes"
     )
+  smoothing = config.train.label_smoothing
   return Job(
     architecture=architecture,
-    model=Classifier(architecture, compute(config, architecture)),
-    task=Classification(label_smoothing=config.train.label_smoothing),
+    model=network(architecture, compute(config, architecture)),
+    task=Segmentation(tuple(dataset.classes), smoothing) if architecture.segmenter else Classification(smoothing),
     dataset=dataset,
   )
 

@@ -3,7 +3,7 @@
 import jax
 
 from mnv3_jax.errors import StoppedForGood
-from mnv3_jax.training import parallel
+from mnv3_jax.training import parallel, sums
 from mnv3_jax.training.step import evaluation_step
 
 
@@ -29,8 +29,7 @@ class Evaluator:
     total = {}
     for n, batch in enumerate(self.job.dataset.eval_batches(self.batch_size), 1):
       broken = batch.pop("broken", [])
-      for name, value in self.devices.fetch(self.step(variables, self.devices.shard(batch))).items():
-        total[name] = total.get(name, 0.0) + float(value)
+      sums.add(total, self.devices.fetch(self.step(variables, self.devices.shard(batch))))
       seen(n, broken)
     if not total.get("count"):
       raise StoppedForGood("not one test photo can be read")

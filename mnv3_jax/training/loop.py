@@ -16,13 +16,13 @@ import optax
 import orbax.checkpoint
 
 import mnv3_jax
-from mnv3_jax.architectures import cost, rows
+from mnv3_jax.architectures import cost, rows, sizes
 from mnv3_jax.data.prefetch import ahead
 from mnv3_jax.errors import LostPeer, StartAgain, StoppedForGood, WrongUse, first_line
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.report import progress
 from mnv3_jax.report.run_directory import RunDirectory
-from mnv3_jax.training import hosts, parallel, start, state as states, traces
+from mnv3_jax.training import hosts, parallel, start, state as states, sums, traces
 from mnv3_jax.training.checkpoints import Checkpoints, Damaged
 from mnv3_jax.training.clock import Clock
 from mnv3_jax.training.evaluation import Evaluator
@@ -233,10 +233,10 @@ class _Run:
         if step == begun and hosts.leads():
           self.run.show("train/images", self.job.dataset.view.pixels(batch["image"][:SHOWN]), step)
         trace(step - begun, state)
-        state, sums = update(state, self.devices.shard(self._asking(batch)))
+        state, of_step = update(state, self.devices.shard(self._asking(batch)))
         step += 1
-        pending.append(sums)
-        self.clock.started(sums)
+        pending.append(of_step)
+        self.clock.started(of_step)
         log, evaluate = plan.due(step, plan.log), plan.due(step, plan.evaluate)
         stop = self.stop if jax.process_count() == 1 else self.agreed
         save = plan.due(step, plan.checkpoint) or stop
@@ -286,21 +286,20 @@ class _Run:
       return batch
     return {**batch, "stop": np.full(jax.local_device_count(), bool(self.stop), np.float32)}
 
-  def _add(self, sums, step):
-    self.agreed = self.agreed or float(sums.pop("stop", 0)) > 0
+  def _add(self, of_step, step):
+    self.agreed = self.agreed or float(of_step.pop("stop", 0)) > 0
     total = self.memory["sums"]
-    for name, value in sums.items():
-      total[name] = total.get(name, 0.0) + float(value)
+    sums.add(total, of_step)
     if not math.isfinite(total["objective"]):
       good = self.checkpoints.steps() if self.checkpoints else []
       last = f"the last good checkpoint is that of step {good[-1]}" if good else "there is no checkpoint yet"
       raise StoppedForGood(f"the loss is not finite at step {step}; {last}; a lower config.optim.lr may help")
 
   def _log(self, step):
-    sums, self.memory["sums"] = self.memory["sums"], {}
-    values = self.job.task.figures(sums)
+    total, self.memory["sums"] = self.memory["sums"], {}
+    values = self.job.task.figures(total)
     images = values.pop("count")
-    values["objective"] = sums["objective"] / images
+    values["objective"] = total["objective"] / images
     values["lr"] = float(self.rate_at(step - 1))
     now = time.monotonic()
     spent = max(now - self.logged, 1e-9)
@@ -347,7 +346,8 @@ class _Run:
     from mnv3_jax.report import plots
 
     title = f"{self.job.architecture.name} on {self.config.data.dataset}"
-    plots.learning_curve(self.run.metrics(), self.run.path / "learning_curve.png", title)
+    task = self.job.task
+    plots.learning_curve(self.run.metrics(), self.run.path / "learning_curve.png", title, task.best, task.called)
     self.drawn = time.monotonic()
 
   def _save(self, step, state):
@@ -383,9 +383,9 @@ class _Run:
   def _announce(self, step):
     a, plan, batch = self.job.architecture, self.plan, self.config.train.batch_size
     n, kind = jax.device_count(), jax.devices()[0].device_kind
-    print(
-      f"{a.name}, {a.resolution} px, {a.num_classes} classes: {cost.params(a):,} parameters, {cost.madds(a):,} multiply-adds"
-    )
+    head = f" with {a.segmenter.head}" if a.segmenter else ""
+    what = f"{a.name}{head}, {sizes.pixels(a.resolution)}, {a.num_classes} classes"
+    print(f"{what}: {cost.params(a):,} parameters, {cost.madds(a):,} multiply-adds")
     parts = f" in {self.config.train.accumulate} parts" if self.config.train.accumulate > 1 else ""
     print(f"{n} × {kind}: {batch} images a step, {batch // n} on each{parts}")
     optim, data = self.config.optim, self.config.data
@@ -442,4 +442,4 @@ def _peers():
 
 def _figures(metrics, task):
   """{"test": {"raw": {"top1": ...}, ...}} as a sentence about the figure that the task goes by."""
-  return f"test {task.best} " + ", ".join(f"{v[task.best]:.4f} ({kind})" for kind, v in metrics["test"].items())
+  return f"test {task.called} " + ", ".join(f"{v[task.best]:.4f} ({kind})" for kind, v in metrics["test"].items())

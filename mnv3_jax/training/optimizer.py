@@ -11,8 +11,8 @@ def schedule(optim, *, batch_size, steps_per_epoch, total_steps):
   """Learning rate by step.
 
   lr * batch_size / batch_reference; times decay_rate every decay_epochs epochs, as a staircase ("exponential": the paper's
-  "decay rate of 0.01 every 3 epochs" is 0.99 every 3), or half a cosine to 0 ("cosine"); linear from 0 over the first
-  `warmup` epochs.
+  "decay rate of 0.01 every 3 epochs" is 0.99 every 3), or half a cosine to 0 ("cosine"), or what is left of the run to the
+  power of `power` ("poly": DeepLab's, with 0.9); linear from 0 over the first `warmup` epochs.
 
   Args:
     optim: config.optim.
@@ -27,9 +27,11 @@ def schedule(optim, *, batch_size, steps_per_epoch, total_steps):
 
   def rate(step):
     step = jnp.asarray(step, jnp.float32)
+    share = jnp.clip((step - warm) / max(total_steps - warm, 1), 0, 1)
     if optim.schedule == "cosine":
-      share = jnp.clip((step - warm) / max(total_steps - warm, 1), 0, 1)
       factor = 0.5 * (1 + jnp.cos(jnp.pi * share))
+    elif optim.schedule == "poly":
+      factor = (1 - share) ** optim.power
     else:
       factor = optim.decay_rate ** jnp.floor(step / (optim.decay_epochs * steps_per_epoch))
     return peak * factor * (jnp.minimum((step + 1) / warm, 1) if warm else 1)

@@ -10,6 +10,10 @@ from mnv3_jax.training.checkpoints import flatten, unflatten
 
 # how a network wants to see photos goes with its weights
 VIEW = ("mean", "std", "crop", "interpolation")
+# fields of config.model that are another task's own
+OF_TASK = ("num_classes", "resolution", "resolution_width", "dropout", *(n for n in fields.FIELDS if n.startswith("segmenter")))
+# rows whose width is the number of classes
+LOGITS = ("logits", "skip_logits")
 
 
 def inherit(config, workdir):
@@ -32,8 +36,10 @@ def inherit(config, workdir):
       f"config.model.name = {config.model.name!r}, but {str(source)!r} holds a {other.model.name}; "
       f"--config.model.name={other.model.name} trains that"
     )
+  # a backbone that goes from one task to another has its own size of image there, and its own head
+  of_task = ("num_classes",) if config.model.segmenter == other.model.segmenter else OF_TASK
   for name in fields.FIELDS:
-    if config.model[name] is None and name != "num_classes" and name not in fields.COMPUTE_FIELDS:
+    if config.model[name] is None and name not in (*of_task, *fields.COMPUTE_FIELDS):
       config.model[name] = other.model[name]
   for name in VIEW:
     if config.data[name] is None:
@@ -58,11 +64,17 @@ def variables(config, job, seeded, say):
   # ranges of fake quantization are found anew: a network has them or not, and they are those of other photos
   new, old = ({name: leaf for name, leaf in flatten(tree).items() if not is_range(name)} for tree in (seeded, source.variables))
   # the same number of other classes is another head too
-  same_head = source.classes == job.dataset.classes and source.classes
-  kept = {name for name in new if same_head or "['logits']" not in name}
-  differ = [
-    n for n in [*new, *old] if (n in kept or n not in new) and (n not in new or n not in old or new[n].shape != old[n].shape)
-  ]
+  same_task = source.job.architecture.segmenter == job.architecture.segmenter
+  same_head = same_task and source.classes == job.dataset.classes and source.classes
+
+  def goes(name):
+    """Whether a tensor belongs to what is new: the logits, or of another task all that comes after the backbone."""
+    return not same_head and (any(f"['{row}']" in name for row in LOGITS) if same_task else "['backbone']" not in name)
+
+  kept = {name for name in new if not goes(name)}
+  # of another task, what the classifier's last rows had is left behind
+  both = {**new, **old} if same_task else new
+  differ = [n for n in both if not goes(n) and (n not in new or n not in old or new[n].shape != old[n].shape)]
   if differ:
     shapes = [str(tree[differ[0]].shape) if differ[0] in tree else "missing" for tree in (new, old)]
     raise WrongUse(
@@ -70,5 +82,11 @@ def variables(config, job, seeded, say):
       f"{shapes[0]} here and {shapes[1]} there"
     )
   head = "its head too" if same_head else f"a new head of {job.architecture.num_classes} classes"
+  head = head if same_task else f"its backbone, and a new head: {_head(job.architecture)}"
   say(f"starts from {config.train.init} ({source.weights} weights of step {source.step:,}), {head}")
   return unflatten(seeded, {**flatten(seeded), **{name: old[name] for name in kept}})
+
+
+def _head(architecture):
+  s = architecture.segmenter
+  return f"{s.head} of {s.filters} filters" if s else "a classifier's"

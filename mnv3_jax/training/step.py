@@ -81,6 +81,7 @@ def evaluation_step(model, task, axis):
   """(variables, batch) -> the task's sums over the batches of all devices."""
 
   def step(variables, batch):
-    return lax.psum(task.sums(model.apply(variables, batch["image"]), batch), axis)
+    logits = task.predict(lambda images: model.apply(variables, images), batch["image"])
+    return lax.psum(task.sums(logits, batch), axis)
 
   return step

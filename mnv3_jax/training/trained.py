@@ -82,7 +82,7 @@ def load(workdir, weights="ema", say=_aloud):
     raise WrongUse(f"no weights are called {weights!r}; {nearest(weights, WEIGHTS)}")
   run = RunDirectory(workdir)
   config = from_dict(run.config(), f"{workdir}/config.json")
-  job = jobs.classification(config)
+  job = jobs.of(config)
   factors = rows.factors(job.architecture, config.optim.lr_groups)
   like = jax.eval_shape(
     lambda variables: states.create(variables, optimizer(config.optim, lambda step: 0.0, factors), config.optim.ema > 0),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mnv3_jax.architectures import cost, fields
+from mnv3_jax.architectures import cost, fields, rows
 from mnv3_jax.errors import WrongUse
 
 # names that a sentence about a file shows before it says "and so many more"
@@ -99,6 +99,7 @@ class Published:
     style: of its tensors.
     background: whether its first class of 1001 is none of ImageNet's; it is dropped then, as the ports of these weights do.
     gate: what its squeeze-excite gate is at most, where that is not 1; the projection's kernel takes it in, which is exact.
+    classes: names by label, where they are not ImageNet's.
   """
 
   model: dict
@@ -107,6 +108,7 @@ class Published:
   style: Style
   background: bool = False
   gate: float = 1.0
+  classes: tuple = ()
 
   def architecture(self, num_classes=None):
     """The network as a value."""
@@ -141,7 +143,7 @@ class _Entry:
 
 def _entries(published, architecture):
   """Every tensor of a network, in the order of the data."""
-  style, places = published.style, published.places(architecture)
+  style, places, after = published.style, published.places(architecture), rows.after(architecture)
   found = []
 
   def add(path, name, shape, axes=None, as_conv=False):
@@ -149,8 +151,8 @@ def _entries(published, architecture):
 
   for layer in cost.layers(architecture):
     place = places[layer.name]
-    path = () if layer.kind == "fc" else ("backbone",)
-    path += tuple(layer.name.split("/"))
+    path = tuple(layer.name.split("/"))
+    path = path if path[0] in after else ("backbone", *path)
     if layer.kind == "depthwise":
       kernel, axes = style.depthwise or style.leaves["kernel"], style.depthwise_axes
     else:
@@ -159,7 +161,8 @@ def _entries(published, architecture):
     shape = (inputs, outputs) if layer.kind == "fc" else (layer.kernel, layer.kernel, inputs, outputs)
     add(("params", *path, "kernel"), place.layer + style.joint + kernel, shape, axes, place.as_conv)
     if not layer.norm:
-      add(("params", *path, "bias"), place.layer + style.joint + style.leaves["bias"], (outputs,))
+      if layer.bias:
+        add(("params", *path, "bias"), place.layer + style.joint + style.leaves["bias"], (outputs,))
       continue
     for leaf, ours in (
       ("scale", ("params", *path, "bn", "scale")),

@@ -9,6 +9,7 @@ from mnv3_jax.architectures.spec import ArchitectureError
 OTHER = {
   "num_classes": 10,
   "resolution": 160,
+  "resolution_width": 320,
   "width": 0.75,
   "h_swish_from": 112,
   "activation": "relu",
@@ -27,6 +28,17 @@ OTHER = {
   "bn_momentum": 0.9,
   "bn_epsilon": 1e-5,
   "padding": "symmetric",
+  "segmenter": "lr_aspp",
+}
+# likewise where there is a segmenter
+OF_SEGMENTER = {
+  "atrous": "torchvision",
+  "segmenter": "r_aspp",
+  "segmenter_filters": 256,
+  "segmenter_pool": "global",
+  "segmenter_gate": "hard_sigmoid",
+  "segmenter_gate_bias": False,
+  "segmenter_skip": "block",
 }
 
 
@@ -37,8 +49,15 @@ def test_every_field_changes_the_network(field, value):
   assert fields.architecture("mobilenetv3_large", **{field: value}) != base
 
 
+@pytest.mark.parametrize(("field", "value"), OF_SEGMENTER.items())
+def test_every_field_changes_the_segmenter(field, value):
+  usual = {"segmenter": "lr_aspp", "output_stride": 16}
+  base = fields.architecture("mobilenetv3_large", **usual)
+  assert fields.architecture("mobilenetv3_large", **{**usual, field: value}) != base
+
+
 def test_no_field_is_forgotten():
-  assert set(OTHER) | {"width_rule"} | set(fields.COMPUTE_FIELDS) == set(fields.FIELDS)
+  assert set(OTHER) | set(OF_SEGMENTER) | {"width_rule"} | set(fields.COMPUTE_FIELDS) == set(fields.FIELDS)
   rules = [fields.architecture("mobilenetv3_small", width=0.35, width_rule=r) for r in edits.WIDTH_RULES]
   assert len(set(rules)) == len(rules)
 

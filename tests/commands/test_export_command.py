@@ -13,7 +13,7 @@ from mnv3_jax.data import fashion_mnist, folder
 from mnv3_jax.mobile import graph, runtime
 
 ALIKE = {"kind", "fused", "quantize_aware", "bytes", "ops", "tensors", "partitions", "agreement", "calibration", "accuracy"}
-ALIKE |= {"file", "latencies", "note", "seconds"}
+ALIKE |= {"file", "latencies", "note", "outside", "seconds"}
 
 
 def test_int8_of_a_run(run):

@@ -2,21 +2,24 @@
 
 import json
 
+import jax
 import numpy as np
+import pairs
 import pytest
 import seeds
-from conftest import ended, mnv3
+from conftest import ROOT, ended, mnv3
 from matplotlib import cbook
 from PIL import Image
 from safetensors.numpy import save_file
 
 import mnv3_jax
-from mnv3_jax.data import imagenet
+from mnv3_jax.data import imagenet, voc
 from mnv3_jax.models import inference
-from mnv3_jax.weights import sources
+from mnv3_jax.weights import formats, sources
 
 SOURCE, MODEL = "timm", "mobilenetv3_small_050"
 SMALL = ("--from", SOURCE, "--model", MODEL)
+LRASPP = ("--from", "torchvision", "--model", "lraspp_mobilenet_v3_large")
 
 
 def ok(*words):
@@ -193,6 +196,89 @@ def test_another_number_of_classes_with_names(tmp_path):
   named, nameless = mnv3_jax.load(tmp_path / "named"), mnv3_jax.load(tmp_path / "nameless")
   assert named.classes == ("cat", "dog", "bird") and named.prepare(Image.new("RGB", (50, 50))).shape == (96, 96, 3)
   assert nameless.classes == () and nameless.model.net.num_classes == 3
+
+
+@pytest.fixture(scope="module")
+def lraspp(tmp_path_factory):
+  """torchvision's segmenter with seeded weights, as the file that one downloads but for its format."""
+  file = tmp_path_factory.mktemp("lraspp") / "lraspp.safetensors"
+  save_file(seeds.tensors(sources.published(*LRASPP[1::2])), file)
+  return file
+
+
+@pytest.fixture(scope="module")
+def segmenter(lraspp):
+  """What import makes of it for photos of 512x600, upright."""
+  out = lraspp.parent / "imported"
+  said = ok("import", *LRASPP, lraspp, "--out", out, "--resolution=609", "--resolution_width=520")
+  assert "lraspp_mobilenet_v3_large, 21 classes, 3,221,538 parameters" in said
+  assert "609x520 px, padding symmetric" in said and "whole photos, scaled to fit, bilinear" in said
+  return out
+
+
+def person():
+  with cbook.get_sample_data("grace_hopper.jpg") as file:
+    return Image.open(file).convert("RGB")
+
+
+def test_a_segmenter_is_a_directory_too(segmenter):
+  result = json.loads((segmenter / "result.json").read_text())
+  assert result["params"] == 3_221_538 and result["imported"]["model"] == "lraspp_mobilenet_v3_large"
+  run = mnv3_jax.load(segmenter)
+  published = sources.published(*LRASPP[1::2], resolution=609, resolution_width=520)
+  assert run.model.net == published.architecture() and run.classes == voc.CLASSES
+  _, variables = seeds.variables(published)
+  jax.tree.map(np.testing.assert_array_equal, run.variables, variables)
+  data = run.config.data
+  assert (data.dataset, data.eval_split, data.augment) == ("voc", "val", "none")
+  # photos are shown as torchvision's own transforms show them: tests/weights/sources/run_views.py
+  assert person().size == (512, 600)
+  with np.load(ROOT / "tests" / "weights" / "expected" / "views.npz") as expected:
+    np.testing.assert_allclose(run.prepare(person())[::32, ::32], expected["whole"], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_segmenter_paints_photos_and_is_evaluated_on_masks(lraspp, tmp_path):
+  ok("import", *LRASPP, lraspp, "--out", tmp_path / "run", "--resolution=96")
+  person().save(tmp_path / "person.png")
+  (found,) = json.loads(ok("predict", "--workdir", tmp_path / "run", tmp_path / "person.png", "--out", tmp_path, "--json"))
+  assert {c["label"] for c in found["classes"]} <= set(voc.CLASSES) and len(found["classes"]) > 1
+  run = mnv3_jax.load(tmp_path / "run")
+  forward = jax.jit(lambda x: run.model.apply(run.variables, x[None])[0].argmax(-1))
+  # 82 columns of the photo, 14 of nothing
+  labels = np.asarray(forward(run.prepare(person())))[:, :82]
+  mask = Image.open(tmp_path / "person_mask.png")
+  assert mask.size == (512, 600)
+  small = np.asarray(mask.resize((82, 96), Image.Resampling.NEAREST))
+  assert (small == labels).mean() > 0.9
+  # its own predictions on photos that need no scaling are right by definition
+  folder = pairs.voc(tmp_path / "VOC", {"val": 3})
+  for photo in sorted((folder / "JPEGImages").iterdir()):
+    image = Image.open(photo)
+    x = np.zeros((96, 96, 3), np.float32)
+    x[: image.height, : image.width] = run.job.dataset.view.normalised(np.asarray(image, np.float32))
+    labels = np.asarray(forward(x))[: image.height, : image.width]
+    pairs.palette(labels.astype(np.uint8)).save(folder / "SegmentationClass" / f"{photo.stem}.png")
+  config = json.loads((tmp_path / "run" / "config.json").read_text())
+  config["data"]["dir"] = str(folder)
+  (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+  figures = json.loads(ok("evaluate", "--workdir", tmp_path / "run", "--json"))
+  assert figures["count"] == 3 and figures["pixel_accuracy"] > 0.99
+
+
+def test_a_segmenters_classes_have_names(lraspp, tmp_path):
+  tensors = formats.read(lraspp)
+  seven = {name: t[:7] if "_classifier." in name else t for name, t in tensors.items()}
+  save_file({name: np.ascontiguousarray(t) for name, t in seven.items()}, tmp_path / "seven.safetensors")
+  words = ("import", *LRASPP, tmp_path / "seven.safetensors", "--out", tmp_path / "out")
+  assert "the weights have 7 classes where 21 have names; --classes FILE names them" in refused(*words)
+  (tmp_path / "names.txt").write_text("\n".join("abcdef"))
+  assert "names 6 classes, the weights have 7" in refused(*words, "--classes", tmp_path / "names.txt")
+  assert not (tmp_path / "out").exists()
+  (tmp_path / "names.txt").write_text("\n".join("abcdefg"))
+  ok(*words, "--classes", tmp_path / "names.txt")
+  run = mnv3_jax.load(tmp_path / "out")
+  assert run.classes == tuple("abcdefg") and run.model.net.num_classes == 7 and run.model.net.resolution == 520
 
 
 def test_the_list_and_the_help():

@@ -215,6 +215,7 @@ def test_between_takes_the_smallest_box_and_nothing_outside():
   assert between((8,), [], value) is None
 
 
+@pytest.mark.slow
 def test_a_grid_answers_what_lies_between(few, tmp_path):
   own = units.distinct(tiny_architecture())
   device = Clockwork()

@@ -154,7 +154,5 @@ def test_the_whole_family(model, tmp_path):
   a = zoo.MODELS[model]().replace(resolution=96)
   variables, images = exporting.seeded(a, images=32)
   for kind in quantize.KINDS:
-    exported = exporting.export(
-      a, variables, tmp_path / kind, images[:8], kind=kind, calibration=images, least=exporting.LEAST_DB_SEEDED
-    )
+    exported = exporting.export(a, variables, tmp_path / kind, images[:8], kind=kind, calibration=images, trained=False)
     assert exported.partitions == 1

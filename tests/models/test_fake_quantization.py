@@ -262,7 +262,7 @@ def runs(tmp_path_factory):
   """(a float run of the tiny network, a run that starts from it in 8 bits)."""
   folder = tmp_path_factory.mktemp("runs")
   patch = pytest.MonkeyPatch()
-  patch.setattr(trained.jobs, "classification", tiny_job)
+  patch.setattr(trained.jobs, "of", tiny_job)
   config = tiny_config(**{"train.epochs": 2.0})
   train(config, folder / "float", tiny_job(config))
   config = tiny_config(**{"train.epochs": 2.0, "train.init": str(folder / "float"), "quantize_aware": True})

@@ -1,7 +1,7 @@
 """Runs a few steps of the tiny network on the devices that there are and saves the parameters.
 
 `data_parallel.py OUT MODE GROUP [COORDINATOR COUNT INDEX]`: MODE is shard_map or pmap, GROUP the images that share batch-norm
-statistics; the rest starts one of several processes.
+statistics; the rest starts one of several processes. MODE with "+segmenter" trains a segmenter on scenes.
 """
 
 import sys
@@ -18,13 +18,15 @@ import dataclasses
 import numpy as np
 from conftest import tiny_architecture
 
+from mnv3_jax.architectures import edits
 from mnv3_jax.config import base
 from mnv3_jax.data.datasets import open_dataset
-from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.layers import Compute
+from mnv3_jax.models.network import network
 from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.tasks.job import Job
+from mnv3_jax.tasks.segmentation import Segmentation
 from mnv3_jax.training import parallel, state as states
 from mnv3_jax.training.checkpoints import flatten
 from mnv3_jax.training.evaluation import Evaluator
@@ -34,6 +36,7 @@ from mnv3_jax.training.step import train_step
 
 def main(out, mode, group):
   """Six steps and one evaluation."""
+  mode, _, segmenter = mode.partition("+")
   config = base()
   config.data.update({"train_split": "train[:200]", "eval_split": "test[:50]"})
   config.optim.update({"lr": 0.05, "batch_reference": 0, "epsilon": 0.01})
@@ -41,8 +44,14 @@ def main(out, mode, group):
   # without dropout, whose randomness belongs to a device
   a = tiny_architecture()
   a = a.replace(head=dataclasses.replace(a.head, dropout=0.0))
-  dataset = open_dataset(config, a.resolution, host=jax.process_index(), hosts=jax.process_count())
-  job = Job(a, Classifier(a, Compute(bn_group=group)), Classification(), dataset)
+  if segmenter:
+    a = edits.with_segmenter(a.replace(resolution=32, num_classes=11), "r_aspp", filters=8)
+    a = a.replace(segmenter=dataclasses.replace(a.segmenter, dropout=0.0))
+    config.optim.lr = 0.01
+    config.data.update({"dataset": "scenes", "augment": "none", "train_split": "train", "eval_split": "test[:50]"})
+  dataset = open_dataset(config, a.resolution, dense=bool(segmenter), host=jax.process_index(), hosts=jax.process_count())
+  task = Segmentation(dataset.classes) if segmenter else Classification()
+  job = Job(a, network(a, Compute(bn_group=group)), task, dataset)
   devices = parallel.MODES[mode]()
   rule = optimizer(config.optim, schedule(config.optim, batch_size=32, steps_per_epoch=6, total_steps=6))
   update = devices.compile(train_step(job.model, job.task, rule, ema=0.9, seed=0, axis=parallel.AXIS), outputs=2, donate=True)

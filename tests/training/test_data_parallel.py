@@ -76,6 +76,20 @@ def test_shard_map_and_pmap_agree(runs):
   assert_close(runs["pmap"], runs["shard_map"], rtol=1e-6, atol=1e-6)
 
 
+def test_a_segmenter_counts_the_same_pixels_anywhere(tmp_path):
+  """Eight devices, and two processes of four, are one device with groups: the parameters, and mIoU over all test scenes."""
+  mode, free = "shard_map+segmenter", socket.socket()
+  with free:
+    free.bind(("localhost", 0))
+    address = f"localhost:{free.getsockname()[1]}"
+  finish(start(tmp_path / "one.npz", mode, 1, 4), start(tmp_path / "eight.npz", mode, 8, 0))
+  finish(*(start(tmp_path / "two.npz", mode, 4, 0, address, 2, i) for i in range(2)))
+  one, eight, two = (saved(tmp_path / f"{name}.npz") for name in ("one", "eight", "two"))
+  assert one["figure count"] == 50 and one["sum confusion"].sum() == 32 * 32**2
+  assert_close(eight, one, rtol=1e-3, atol=1e-4)
+  assert_close(two, eight, rtol=1e-4, atol=1e-5)
+
+
 def test_two_processes_of_four_devices_are_eight_devices(runs, tmp_path):
   with socket.socket() as free:
     free.bind(("localhost", 0))

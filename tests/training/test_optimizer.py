@@ -120,6 +120,14 @@ def test_cosine_goes_from_the_peak_to_nothing():
   np.testing.assert_allclose(found, [1, 0.5, 0.5 * (1 + np.cos(0.99 * np.pi)), 0], atol=1e-6)
 
 
+def test_poly_is_a_power_of_what_is_left():
+  given = {"schedule": "poly", "lr": 1.0, "batch_reference": 0}
+  np.testing.assert_allclose(rates([0, 50, 99, 100], **given), [1, 0.5**0.9, 0.01**0.9, 0], atol=1e-6)
+  np.testing.assert_allclose(rates([50], power=2.0, **given), [0.25], atol=1e-6)
+  # the warm-up is not part of what decays
+  np.testing.assert_allclose(rates([4, 10, 55], warmup=1.0, **given), [0.5, 1, 0.5**0.9], atol=1e-6)
+
+
 def test_the_rate_scales_with_the_batch_or_does_not():
   assert rates([0], batch_size=2048)[0] == pytest.approx(0.05)
   assert rates([0], batch_size=2048, batch_reference=0)[0] == pytest.approx(0.1)

@@ -52,6 +52,7 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(photos, tmp_path):
   assert_equal_runs(tmp_path / "whole", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_broken_photo_is_left_out_named_and_counted(photos, tmp_path, capsys):
   broken = [photos / "train" / "cat" / "000.jpg", photos / "test" / "dog" / "100.jpg"]
   for file in broken:

@@ -37,7 +37,7 @@ def source(tmp_path_factory):
   config = config_of(**TIMM)
   config.data.update(VIEW)
   config.optim.update({"name": "none", "ema": 0.0})
-  variables = initialize(jobs.classification(config).model, 5)
+  variables = initialize(jobs.of(config).model, 5)
   trained.save(out, config, variables, {"model": "mobilenetv3_small"})
   return out, variables
 
@@ -46,7 +46,7 @@ def begun(config, source, workdir):
   """(config, variables, what was said) of a run that starts from `source`."""
   config.train.init = str(source)
   start.inherit(config, workdir)
-  job, said = jobs.classification(config), []
+  job, said = jobs.of(config), []
   return config, start.variables(config, job, initialize(job.model, 0), said.append), said
 
 
@@ -68,7 +68,7 @@ def test_the_head_goes_along_with_its_classes_only(source, tmp_path):
   np.testing.assert_array_equal(same["params"]["logits"]["kernel"], old["params"]["logits"]["kernel"])
   assert "its head too" in said[0]
   # as many classes, but in another order
-  classes = tuple(reversed(jobs.classification(config_of()).dataset.classes))
+  classes = tuple(reversed(jobs.of(config_of()).dataset.classes))
   _, other, said = begun(config_of(classes), out, tmp_path / "run")
   assert (other["params"]["logits"]["kernel"] != old["params"]["logits"]["kernel"]).any() and "a new head of 10" in said[0]
 

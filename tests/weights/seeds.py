@@ -6,14 +6,20 @@ import matplotlib.cbook
 import numpy as np
 from PIL import Image
 
+from mnv3_jax.architectures import sizes
 from mnv3_jax.data import fashion_mnist
 from mnv3_jax.data.views import View
-from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.models.initialize import shapes
+from mnv3_jax.models.network import network
 from mnv3_jax.weights import mapping, sources
 
-# (source, model, fields): every network whose logits are compared with those of its source; tags share a network
+# a square, one that is wider than the paper's pool of 49x49 at output stride 16, and a small one of odd sides
+_SIZES = ({}, {"resolution": 200, "resolution_width": 833}, {"resolution": 65, "resolution_width": 97})
+# (source, model, fields): every segmenter whose logits of every pixel are compared with those of its source
+SEGMENTERS = [("torchvision", "lraspp_mobilenet_v3_large", size) for size in _SIZES]
+# likewise every network; tags share a network
 CASES = [
+  *SEGMENTERS,
   *(("torchvision", m, {}) for m in ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")),
   *(("timm", m, {}) for m in sources.SOURCES["timm"] if "." not in m),
   ("keras", "MobileNet", {}),
@@ -59,7 +65,7 @@ def variables(published):
   """
   import jax
 
-  a = published.architecture(1001 if published.background else 1000)
+  a = published.architecture(1001 if published.background else None)
   gain = 1.5 if len(a.blocks) > 13 else 2.0
 
   def leaf(path, shape):
@@ -69,11 +75,13 @@ def variables(published):
       x = rng.normal(0, np.sqrt(gain / np.prod(shape.shape[:-1])), shape.shape)
     elif names[-1] in ("scale", "var"):
       x = rng.uniform(0.6, 1.4, shape.shape)
+      # variances so small that the epsilon of a segmenter's head, another one than the backbone's, is seen in the logits
+      x = x * (0.01 if names[-1] == "var" else 0.1) if names[1:3] == ["filter", "bn"] else x
     else:
       x = rng.normal(0, 0.2, shape.shape)
     return x.astype(np.float32)
 
-  return a, jax.tree_util.tree_map_with_path(leaf, shapes(Classifier(a)))
+  return a, jax.tree_util.tree_map_with_path(leaf, shapes(network(a)))
 
 
 def tensors(published):
@@ -83,11 +91,33 @@ def tensors(published):
 
 
 def images(published):
-  """A random image, a photo of a person and an embedded photo, as the network wants them: (3, r, r, 3) float32."""
-  r = published.architecture().resolution
+  """A random image, a photo of a person and an embedded photo, as the network wants them: (3, h, w, 3) float32."""
+  h, w = sizes.sides(published.architecture().resolution)
   view = View(**published.view)
-  noise = np.random.default_rng(7).integers(0, 256, (r, r, 3)).astype(np.float32)
+
+  def shown(photo):
+    if h == w:
+      return view.photo(photo, h)
+    return view.normalised(np.asarray(photo.convert("RGB").resize((w, h)), np.float32))
+
+  noise = np.random.default_rng(7).integers(0, 256, (h, w, 3)).astype(np.float32)
   with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
-    person = view.photo(Image.open(file), r)
-  shoe = view.photo(Image.fromarray(fashion_mnist.load("test[:1]")[0][0]), r)
+    person = shown(Image.open(file))
+  shoe = shown(Image.fromarray(fashion_mnist.load("test[:1]")[0][0]))
   return np.stack([view.normalised(noise), person, shoe]).astype(np.float32)
+
+
+def grid(maps):
+  """(b, h, w, ...) at 7x7 pixels, edges and corners among them: (b, 7, 7, ...)."""
+  down, across = (np.linspace(0, n - 1, 7).round().astype(int) for n in maps.shape[1:3])
+  return maps[:, down][:, :, across]
+
+
+def kept(name, logits):
+  """What is kept of a source's logits, by name: all of (b, classes); of maps (b, h, w, classes) a grid, and the likeliest."""
+  return {name: logits} if logits.ndim == 2 else {name: grid(logits), f"{name}-classes": likeliest(logits)}
+
+
+def likeliest(logits):
+  """The likeliest class of every third pixel across and down, uint8."""
+  return logits[:, ::3, ::3].argmax(-1).astype(np.uint8)

@@ -6,12 +6,16 @@ import pytest
 import seeds
 
 from mnv3_jax.architectures import cost
+from mnv3_jax.architectures.spec import Segmenter
 from mnv3_jax.errors import WrongUse
+from mnv3_jax.models.initialize import shapes
+from mnv3_jax.models.network import network
 from mnv3_jax.weights import keras, mapping, sources
 from mnv3_jax.weights.formats import KerasLayers
 
 EVERY = [(source, model) for source, models in sources.SOURCES.items() for model in models]
 SMALL = sources.published("torchvision", "mobilenet_v3_small")
+LRASPP = sources.published("torchvision", "lraspp_mobilenet_v3_large")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,13 @@ def test_every_network_has_a_place_for_every_layer(source, model):
 
 
 @pytest.mark.parametrize(
-  "case", [("torchvision", "mobilenet_v2", {}), ("timm", "semnasnet_100", {}), ("slim", "mobilenet_v1_0.25_128", {})]
+  "case",
+  [
+    ("torchvision", "mobilenet_v2", {}),
+    ("torchvision", "lraspp_mobilenet_v3_large", {}),
+    ("timm", "semnasnet_100", {}),
+    ("slim", "mobilenet_v1_0.25_128", {}),
+  ],
 )
 def test_there_and_back(case):
   source, model, fields = case
@@ -137,12 +147,81 @@ def test_a_legacy_keras_file_is_read_by_its_order():
       sources.variables("keras", "MobileNetV3Small", KerasLayers(layers, ordered), "old.h5")
 
 
-@pytest.mark.parametrize("model", ["MobileNet", "MobileNetV2", "MobileNetV3Small"])
-def test_the_variables_are_those_of_the_module(model):
-  from mnv3_jax.models.classifier import Classifier
-  from mnv3_jax.models.initialize import shapes
-
-  published = sources.published("keras", model)
+@pytest.mark.parametrize(
+  ("source", "model"),
+  [
+    ("keras", "MobileNet"),
+    ("keras", "MobileNetV2"),
+    ("keras", "MobileNetV3Small"),
+    ("torchvision", "lraspp_mobilenet_v3_large"),
+  ],
+)
+def test_the_variables_are_those_of_the_module(source, model):
+  published = sources.published(source, model)
   a, found = mapping.to_ours(published, seeds.tensors(published), "seeded")
-  expected = shapes(Classifier(a))
+  expected = shapes(network(a))
   assert jax.tree.map(lambda x: (x.shape, x.dtype), found) == jax.tree.map(lambda x: (x.shape, x.dtype), expected)
+
+
+@pytest.fixture(scope="module")
+def lraspp():
+  """torchvision's names and seeded arrays of its segmenter."""
+  return seeds.tensors(LRASPP)
+
+
+def test_torchvisions_segmenter_is_a_network_of_named_variants(lraspp):
+  a = LRASPP.architecture()
+  # torchvision's own figures: num_params, and _ops (in thousands of millions) at 520x520
+  assert cost.params(a) == 3_221_538 and round(cost.madds(a) / 1e9, 3) == 2.086
+  assert cost.params(a) == sum(t.size for name, t in lraspp.items() if "running_" not in name)
+  assert a.segmenter == Segmenter(
+    head="lr_aspp", filters=128, pool="global", gate="sigmoid", gate_bias=False, skip="block", bn_epsilon=1e-5
+  )
+  assert (a.padding, a.bn_epsilon, a.num_classes, a.resolution) == ("symmetric", 1e-3, 21, 520)
+  # the output of the fourth block, the first at stride 8; the last three blocks are dilated, the one that lost its stride too
+  assert a.skip() == ("block_04", 8, 40)
+  assert [(b.stride, b.dilation) for b in a.blocks[-4:]] == [(1, 1), (1, 2), (1, 2), (1, 2)]
+  assert lraspp["classifier.low_classifier.weight"].shape == (21, 40, 1, 1)
+  assert lraspp["classifier.cbr.0.weight"].shape == (128, 960, 1, 1) and "classifier.scale.1.bias" not in lraspp
+  assert len(LRASPP.classes) == 21 and LRASPP.classes[0] == "background" and LRASPP.classes[15] == "person"
+
+
+@pytest.mark.parametrize("width", [0.35, 0.5, 0.75, 1.25])
+def test_a_segmenter_has_the_channels_of_the_classifier_at_every_width(width):
+  dense, plain = (
+    sources.published("torchvision", model, width=width).architecture()
+    for model in ("lraspp_mobilenet_v3_large", "mobilenet_v3_large")
+  )
+  assert [(b.expand, b.out) for b in dense.blocks] == [(b.expand, b.out) for b in plain.blocks]
+  assert all(n % 8 == 0 for b in dense.blocks for n in (b.expand, b.out)) and dense.segmenter.filters == 128
+
+
+@pytest.mark.parametrize(
+  ("change", "words"),
+  [
+    (lambda t: {**t, "classifier.scale.1.bias": np.zeros(128)}, r"1 are left over \(classifier.scale.1.bias\)"),
+    (lambda t: without(t, "classifier.cbr.1.running_mean"), r"1 tensors are missing \(classifier.cbr.1.running_mean\)"),
+    (lambda t: {**t, "classifier.low_classifier.bias": np.zeros(20)}, r"low_classifier.bias is \(20,\) instead of \(21,\)"),
+    # the depthwise map of the sixth block, as the paper's own skip has it
+    (
+      lambda t: {**t, "classifier.low_classifier.weight": np.zeros((21, 120, 1, 1))},
+      r"low_classifier.weight is \(21, 120, 1, 1\) instead of \(21, 40, 1, 1\)",
+    ),
+    (lambda t: {f"module.{k}": v for k, v in t.items()}, "and 2.. more"),
+  ],
+)
+def test_what_does_not_fit_a_segmenter_is_named(lraspp, change, words):
+  with pytest.raises(WrongUse, match=words):
+    mapping.to_ours(LRASPP, change(dict(lraspp)), "weights.npz is not torchvision's lraspp_mobilenet_v3_large")
+
+
+def test_a_segmenter_of_other_classes_is_fine_and_recognised(lraspp):
+  tensors = dict(lraspp)
+  for part in ("low", "high"):
+    for leaf in ("weight", "bias"):
+      name = f"classifier.{part}_classifier.{leaf}"
+      tensors[name] = tensors[name][:7]
+  a, variables = mapping.to_ours(LRASPP, tensors, "weights")
+  assert a.num_classes == 7 and variables["params"]["skip_logits"]["kernel"].shape == (1, 1, 40, 7)
+  with pytest.raises(WrongUse, match="it seems to be --from torchvision --model lraspp_mobilenet_v3_large"):
+    sources.variables("torchvision", "mobilenet_v3_large", tensors, "lraspp.pth")

@@ -1,12 +1,16 @@
 """Imported networks against their sources, which ran the same weights on the same photos: tests/weights/sources/make.py."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 import seeds
 from conftest import ROOT
 
-from mnv3_jax.models.classifier import Classifier
+from mnv3_jax.architectures import edits
+from mnv3_jax.architectures.spec import Architecture
+from mnv3_jax.models.network import network
 from mnv3_jax.weights import sources
 
 EXPECTED = ROOT / "tests" / "weights" / "expected"
@@ -16,11 +20,14 @@ QUICK = (
   "timm-mnasnet_small",
   "keras-MobileNetV3Small-width_0.75",
   "slim-v3-small_224_1.0_float",
+  "torchvision-lraspp_mobilenet_v3_large-resolution_65-resolution_width_97",
 )
+# of a difference that is none, as a share of the largest logit
+SAME = 1e-4
 
 
-def marked():
-  for case in seeds.CASES:
+def marked(cases):
+  for case in cases:
     name = seeds.case_name(*case)
     yield pytest.param(case, id=name, marks=[] if name in QUICK else pytest.mark.slow)
 
@@ -37,27 +44,117 @@ def as_file(source, tensors):
   return KerasLayers(list(layers.items()), ordered=False)
 
 
-@pytest.mark.parametrize("case", list(marked()))
-def test_logits_are_those_of_the_source(case):
+def imported(case):
+  """(Published, Architecture, variables) of a case's seeded weights."""
   source, model, fields = case
   file = as_file(source, seeds.tensors(sources.published(source, model, **fields)))
-  published, architecture, variables = sources.variables(source, model, file, "seeded", **fields)
-  with np.load(EXPECTED / f"{source}.npz") as kept:
-    expected = kept[seeds.case_name(*case)]
-  images = seeds.images(published)
+  return sources.variables(source, model, file, "seeded", **fields)
+
+
+def expected_of(case):
+  """What make.py has kept of a case: see seeds.kept."""
+  name = seeds.case_name(*case)
+  with np.load(EXPECTED / f"{case[0]}.npz") as kept:
+    return {key.removeprefix(name): kept[key] for key in kept if key in (name, f"{name}-classes")}
+
+
+def logits(architecture, variables, images):
   with jax.default_matmul_precision("highest"):
-    found = np.asarray(jax.jit(Classifier(architecture).apply)(variables, images))
+    return np.asarray(jax.jit(network(architecture).apply)(variables, images))
+
+
+@pytest.mark.parametrize("case", list(marked(c for c in seeds.CASES if c not in seeds.SEGMENTERS)))
+def test_logits_are_those_of_the_source(case):
+  published, architecture, variables = imported(case)
+  expected = expected_of(case)[""]
+  found = logits(architecture, variables, seeds.images(published))
   # a background class is dropped
   expected = expected[:, 1:] if published.background else expected
   assert found.shape == expected.shape == (3, 1000)
   largest = np.abs(expected).max()
-  assert np.abs(found - expected).max() <= 1e-4 * largest
+  assert np.abs(found - expected).max() <= SAME * largest
   # the photos are told apart by far more than that
   assert np.abs(expected - expected.mean(0)).max() > 0.01 * largest
+
+
+@pytest.mark.parametrize("case", list(marked(seeds.SEGMENTERS)))
+def test_logits_of_every_pixel_are_those_of_the_source(case):
+  published, architecture, variables = imported(case)
+  expected = expected_of(case)
+  images = seeds.images(published)
+  found = logits(architecture, variables, images)
+  assert found.shape == (*images.shape[:3], 21)
+  largest = np.abs(expected[""]).max()
+  assert np.abs(seeds.grid(found) - expected[""]).max() <= SAME * largest
+  # the likeliest class, but where two are as likely as each other
+  second, first = np.sort(found[:, ::3, ::3], -1)[..., -2:].transpose(3, 0, 1, 2)
+  differ = seeds.likeliest(found) != expected["-classes"]
+  assert (first - second)[differ].max(initial=0) <= 2 * SAME * largest and differ.mean() < 1e-3
+  # there is something to be told apart: images, pixels and classes
+  assert np.abs(expected[""] - expected[""].mean(0)).max() > 0.1 * largest
+  assert min(len(np.unique(classes)) for classes in expected["-classes"]) >= 5
+
+
+def segmenter_with(**changes):
+  return lambda a: a.replace(segmenter=dataclasses.replace(a.segmenter, **changes))
+
+
+def dilated_as_slim(a):
+  """The block that gave up its stride at rate 1: two of the tail's blocks are dilated instead of three."""
+  classifier = sources.published("torchvision", "mobilenet_v3_large").architecture()
+  return a.replace(blocks=edits.with_output_stride(classifier, 16, "slim").blocks)
+
+
+def undilated(a):
+  return a.replace(blocks=tuple(dataclasses.replace(b, dilation=1) for b in a.blocks))
+
+
+# what other code does, with the same names and shapes of tensors: no importer would notice
+MISTAKES = {
+  "two of three blocks dilated": dilated_as_slim,
+  "no block dilated": undilated,
+  "the paper's pool": segmenter_with(pool="paper"),
+  "the release's pool": segmenter_with(pool="release"),
+  "the release's gate": segmenter_with(gate="hard_sigmoid"),
+  "the backbone's epsilon in the head": segmenter_with(bn_epsilon=1e-3),
+  "the head's epsilon in the backbone": lambda a: a.replace(bn_epsilon=1e-5),
+  "TensorFlow's padding": lambda a: a.replace(padding="same"),
+}
+
+
+@pytest.fixture(scope="module")
+def wide():
+  """(images, Architecture, variables, what is expected) of the case whose map is wider than any pool; one image of it."""
+  case = seeds.SEGMENTERS[1]
+  published, architecture, variables = imported(case)
+  return seeds.images(published)[1:2], architecture, variables, expected_of(case)[""][1:2]
+
+
+def difference(wide, architecture):
+  """Of the logits of a network from what is expected, as a share of the largest."""
+  images, _, variables, expected = wide
+  found = seeds.grid(logits(architecture, variables, images))
+  return np.abs(found - expected).max() / np.abs(expected).max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_a_segmenter_is_seen_in_its_logits(mistake, wide):
+  wrong = MISTAKES[mistake](wide[1])
+  assert wrong != wide[1] and difference(wide, wrong) > 10 * SAME
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", ["block_05", "block_06"])
+def test_a_skip_from_another_block_of_as_many_channels_is_seen(block, wide, monkeypatch):
+  assert wide[1].skip() == ("block_04", 8, 40)
+  monkeypatch.setattr(Architecture, "skip", lambda self: (block, 8, 40))
+  assert difference(wide, wide[1]) > 10 * SAME
 
 
 def test_everything_that_is_covered_has_an_expectation():
   for source in sources.SOURCES:
     with np.load(EXPECTED / f"{source}.npz") as kept:
-      assert set(kept) == {seeds.case_name(*case) for case in seeds.CASES if case[0] == source}
+      names = {key.removesuffix("-classes") for key in kept}
+      assert names == {seeds.case_name(*case) for case in seeds.CASES if case[0] == source}
   assert {seeds.case_name(*case) for case in seeds.CASES} >= set(QUICK)

@@ -1,0 +1,147 @@
+"""mnv3 export and benchmark of a segmenter: files of a run on the embedded scenes, and what is refused."""
+
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+from conftest import ended, mnv3, ok
+from test_commands import timed
+
+from mnv3_jax.architectures import fields
+from mnv3_jax.commands import export as command
+from mnv3_jax.data import scenes
+from mnv3_jax.mobile import graph, runtime
+from mnv3_jax.tasks.classification import Classification
+from mnv3_jax.tasks.segmentation import Segmentation
+
+SEGMENTER = ("--segmenter", "lr_aspp", "--output_stride", 16, "--num_classes", 19)
+
+
+@pytest.mark.parametrize(
+  ("words", "sentence"),
+  [
+    (("--argmax",), "--argmax goes with a segmenter, whose pixels have classes; mobilenetv3_small is a classifier"),
+    (("--argmax", *SEGMENTER, "--format", "stablehlo"), "--argmax goes with --format tflite"),
+    ((*SEGMENTER, "--segmenter_pool", "papers"), "'paper', 'release', 'global'"),
+    (("--segmenter_filters", 64), "segmenter_filters = 64 goes with a segmenter"),
+  ],
+)
+def test_wrong_use(words, sentence, tmp_path):
+  status, out, err = ended("export", "--model", "mobilenetv3_small", "--resolution", 32, "--out", tmp_path / "m", *words)
+  assert (status, out) == (2, "") and err.startswith("mnv3: ") and err.count("\n") == 1
+  assert sentence in err
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [SEGMENTER, ("--resolution", 64, "--resolution_width", 128)])
+def test_units_are_of_classifiers_of_squares(words, tmp_path):
+  status, _, err = ended("latency_table", "mobilenetv3_small", *words, "--out", tmp_path / "t.json")
+  assert status == 2 and "units are of classifiers of squares" in err and not list(tmp_path.iterdir())
+
+
+def test_the_figure_is_the_tasks_own():
+  rng = np.random.default_rng(0)
+  logits, label = rng.normal(size=(2, 4, 4, 3)).astype(np.float32), rng.integers(0, 3, (2, 4, 4))
+  label[0, 0] = 255
+  judged = command.Judged(Segmentation(("a", "b", "c")))
+  for part in (slice(0, 1), slice(1, 2)):
+    judged.heard({"label": label[part]}, logits[part], logits[part].argmax(-1).astype(np.uint8))
+  counted, taken = label != 255, logits.argmax(-1)
+  iou = [((taken == c) & (label == c))[counted].sum() / ((taken == c) | (label == c))[counted].sum() for c in range(3)]
+  found = judged.accuracy()
+  assert (found["examples"], found["figure"]) == (2, "miou")
+  assert found["flax"] == found["file"] == pytest.approx(np.mean(iou))
+  judged = command.Judged(Classification())
+  judged.heard({"label": np.array([0, 1])}, np.eye(3)[:2], np.eye(3)[[0, 2]])
+  assert judged.accuracy() == {"examples": 2, "figure": "top1", "flax": 1.0, "file": 0.5}
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory):
+  """A short run on wide scenes."""
+  workdir = tmp_path_factory.mktemp("segmented") / "run"
+  words = ("resolution=48", "resolution_width=80", "segmenter_filters=32")
+  done = mnv3(
+    "train",
+    "--config",
+    "configs/scenes_segmentation.py",
+    *(f"--config.model.{word}" for word in words),
+    "--config.data.train_split=train[:320]",
+    "--config.data.eval_split=test[:40]",
+    "--config.train.epochs=1.0",
+    "--workdir",
+    workdir,
+  )
+  assert done.returncode == 0, done.stderr
+  return workdir
+
+
+@pytest.mark.slow
+def test_int8_of_a_run(segmented):
+  done = mnv3("export", "--workdir", segmented, "--quantize", "int8", "--calibration", 16, "--labels", "--examples", 10)
+  assert done.returncode == 0, done.stderr
+  file = segmented / "export" / "mobilenetv3_small_int8.tflite"
+  found = json.loads(file.with_name(f"{file.name}.json").read_text())
+  assert (found["partitions"], found["outside"]) == (1, {})
+  assert found["calibration"] == {"images": 16, "of": "training photos"}
+  assert found["accuracy"].keys() == {"examples", "figure", "flax", "file"}
+  assert found["accuracy"]["figure"] == "miou" and found["accuracy"]["examples"] == 10
+  assert found["accuracy"]["file"] == pytest.approx(miou(file, 10), abs=1e-9)
+  assert f"mIoU on 10 test photos: {found['accuracy']['file']:.4f}" in done.stdout and "of the pixels" in done.stdout
+  names = file.with_name(f"{file.name}.labels.txt").read_text().splitlines()
+  assert tuple(names) == tuple(found["note"]["classes"]) == scenes.CLASSES
+  assert graph.note(file.read_bytes())["output"]["shape"] == [1, 48, 80, 11]
+
+
+def miou(file, n):
+  """By hand, from the scenes themselves."""
+  network, tested = runtime.Network(file.read_bytes()), scenes.Scenes("test[:40]", (48, 80))
+  total = np.zeros((11, 11))
+  for i in np.linspace(0, 39, n).round().astype(int):
+    scene = tested.scene(i)
+    x = (scene.image / 127.5 - 1).astype(np.float32)[None, ..., None].repeat(3, axis=3)
+    np.add.at(total, (scene.mask, network(x)[0].argmax(-1)), 1)
+  union = total.sum(0) + total.sum(1) - np.diag(total)
+  return (np.diag(total)[union > 0] / union[union > 0]).mean()
+
+
+@pytest.mark.slow
+def test_classes_of_pixels_at_another_size(segmented):
+  words = ("--argmax", "--preprocess", "in_graph", "--resolution", 64, "--resolution_width", 32, "--examples", 5)
+  said = ok("export", "--workdir", segmented, *words)
+  assert "not run by XNNPACK: 2 CAST, 1 ARG_MAX" in said and "same class on " in said
+  file = segmented / "export" / "mobilenetv3_small_float32_64x32px_pixels_argmax.tflite"
+  network = runtime.Network(file.read_bytes())
+  assert network.input_shape == (1, 64, 32, 3) and network.input["dtype"] == network.output["dtype"] == np.uint8
+  assert network.output_shape == (1, 64, 32)
+  found = json.loads(file.with_name(f"{file.name}.json").read_text())
+  assert found["accuracy"]["file"] == pytest.approx(found["accuracy"]["flax"], abs=1e-3)
+  assert found["agreement"]["snr_db"] is None and found["agreement"]["top1_agreement"] > 0.999
+  # one side alone is a square
+  ok("export", "--workdir", segmented, "--resolution", 32, "--examples", 5)
+  assert (segmented / "export" / "mobilenetv3_small_float32_32px.tflite").is_file()
+  text = timed("benchmark", file, "--runs", 20, "--profile", "--out", segmented / "profile.png")
+  rows = re.findall(r"\n(block .*?)\n(?=\n)", text, re.S)[0].splitlines()
+  assert [row.split()[0] for row in rows[-6:]] == ["pool", "gate", "logits", "skip_logits", "resize", "argmax"]
+
+
+@pytest.mark.slow
+def test_other_formats_and_what_a_run_has_not(segmented, tmp_path):
+  ok("export", "--workdir", segmented, "--format", "stablehlo", "--out", tmp_path / "m")
+  run = jax.export.deserialize(bytearray((tmp_path / "m").read_bytes())).call
+  assert run(np.zeros((3, 48, 80, 3), np.float32)).shape == (3, 48, 80, 11)
+  status, _, err = ended("export", "--workdir", segmented, "--data", tmp_path, "--out", tmp_path / "n")
+  assert status == 2 and "a segmenter is evaluated on the test photos of its own data set" in err
+  ok("export", "--workdir", segmented, "--examples", 5, "--out", tmp_path / "m.tflite")
+  status, _, err = ended("report", "--workdir", segmented, "--tflite", tmp_path / "m.tflite", "--out", tmp_path / "report")
+  assert status == 2 and "is of a segmenter, report of classifiers" in err
+
+
+def test_large_scenes_are_fewer(tiny):
+  def n(*size):
+    return command.few(fields.architecture("mobilenetv3_small", segmenter="lr_aspp").replace(resolution=size))
+
+  assert [n(96, 96), n(512, 1024), n(1024, 2048)] == [50, 32, 10]
+  assert command.few(tiny) is None

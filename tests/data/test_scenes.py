@@ -1,0 +1,163 @@
+"""The embedded scenes: what a pixel shows is what its label says, boxes are those of what is seen, the seed decides all."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from PIL import Image
+
+from mnv3_jax.config import base
+from mnv3_jax.data import datasets, fashion_mnist, fit
+from mnv3_jax.data.scenes import CLASSES, ITEMS, LENGTHS, Scenes, compose
+from mnv3_jax.errors import WrongUse
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 10**6), height=st.integers(40, 130), width=st.integers(40, 130))
+def test_a_scene_says_what_is_where(seed, height, width):
+  photos, labels = fashion_mnist.load("test")
+  scene = compose(photos, labels, (height, width), np.random.default_rng(seed))
+  assert scene.image.shape == scene.mask.shape == (height, width)
+  assert scene.image.dtype == scene.mask.dtype == np.uint8 and scene.mask.max() < len(CLASSES)
+  n = len(scene.labels)
+  assert 1 <= n <= ITEMS[1] and scene.boxes.shape == (n, 4) and scene.visible.shape == (n,)
+  # at most what is allowed of an item is hidden
+  assert (scene.visible > 0.69).all() and (scene.visible <= 1).all()
+  seen = np.zeros_like(scene.mask, bool)
+  for (top, left, bottom, right), label in zip(scene.boxes.astype(int), scene.labels, strict=True):
+    assert 0 <= top < bottom <= height and 0 <= left < right <= width
+    inside = scene.mask[top:bottom, left:right] == label
+    # a box has its class on every side
+    assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
+    seen[top:bottom, left:right] |= inside
+  assert (seen == (scene.mask > 0)).all()
+
+
+def test_the_label_is_that_of_the_photo():
+  """Photos of one brightness by class: every pixel of an item has it, but for its soft edge."""
+  shades = np.array([40 + 20 * i for i in range(10)])
+  labels = np.arange(10)
+  photos = np.zeros((10, 28, 28), np.uint8)
+  photos[:, 4:24, 6:22] = shades[:, None, None]
+  right = total = 0
+  for seed in range(20):
+    scene = compose(photos, labels, (96, 96), np.random.default_rng(seed))
+    inside = [scene.mask == label for label in scene.labels]
+    for mask, label in zip(inside, scene.labels, strict=True):
+      values = scene.image[mask]
+      # brightness and offset are drawn for each item: what is left is one number
+      low, high = 0.6 * shades[label - 1], 1.1 * shades[label - 1] + 30
+      right += ((values > low - 1) & (values < high + 1)).sum()
+      total += len(values)
+  assert right / total > 0.97
+
+
+def test_scenes_are_a_function_of_their_seeds():
+  scenes = Scenes("train", (48, 64))
+  one, again, other, later = (scenes.scene(3, *s) for s in ((0, 0), (0, 0), (1, 0), (0, 1)))
+  assert (one.image == again.image).all() and (one.mask == again.mask).all() and (one.boxes == again.boxes).all()
+  assert (one.image != other.image).any() and (one.image != later.image).any()
+  assert (Scenes("test", (48, 64)).scene(3).image != Scenes("train", (48, 64)).scene(3).image).any()
+  assert len(Scenes("test[:7]", (9, 9))) == 7 and len(Scenes("test", (9, 9))) == LENGTHS["test"]
+  # a slice has the scenes that all have
+  assert (Scenes("test[100:]", (48, 64)).scene(0).image == Scenes("test", (48, 64)).scene(100).image).all()
+
+
+def test_every_class_is_there_and_none_is_everywhere():
+  scenes = Scenes("train", (64, 64))
+  shares = np.bincount(np.concatenate([scenes.scene(i).mask.ravel() for i in range(150)]), minlength=11) / (150 * 64**2)
+  assert 0.5 < shares[0] < 0.85 and shares[1:].min() > 0.01
+
+
+def opened(batch_size=4, host=0, hosts=1, **data):
+  config = base()
+  config.model.segmenter = "lr_aspp"
+  config.data.update({"dataset": "scenes", "augment": "none", "eval_split": "test[:10]", **data})
+  config.train.batch_size = batch_size
+  return datasets.open_dataset(config, (32, 48), dense=True, host=host, hosts=hosts)
+
+
+def test_batches_start_at_any_step_and_are_shared_by_hosts():
+  dataset = opened()
+  batches = list(itertools.islice(dataset.train_batches(0), 5))
+  assert batches[0]["image"].shape == (4, 32, 48, 3) and batches[0]["label"].shape == (4, 32, 48)
+  assert batches[0]["label"].dtype == np.int32 and -1 <= batches[0]["image"].min() < batches[0]["image"].max() <= 1
+  later = next(dataset.train_batches(3))
+  assert all((later[k] == batches[3][k]).all() for k in later)
+  halves = [next(opened(host=i, hosts=2).train_batches(3)) for i in range(2)]
+  assert all((np.concatenate([h[k] for h in halves]) == batches[3][k]).all() for k in later)
+  # the second epoch shows other scenes
+  first, second = (next(opened(train_split="train[:4]").train_batches(i))["image"] for i in (0, 1))
+  assert (np.sort(first.ravel()) != np.sort(second.ravel())).any()
+  # grey in three channels
+  assert (later["image"][..., 0] == later["image"][..., 2]).all()
+
+
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_every_test_scene_counts_once(hosts):
+  parts = [list(opened(host=i, hosts=hosts).eval_batches(4)) for i in range(hosts)]
+  assert [len(p) for p in parts] == [3] * hosts
+  masks = np.concatenate([np.concatenate([p[step]["mask"] for p in parts]) for step in range(3)])
+  assert masks.tolist() == [1] * 10 + [0] * 2
+  images = np.concatenate([np.concatenate([p[step]["image"] for p in parts]) for step in range(3)])[:10]
+  whole = [Scenes("test[:10]", (32, 48)).scene(i).image for i in range(10)]
+  np.testing.assert_allclose(images[..., 0], np.stack(whole) / 127.5 - 1, atol=1e-6)
+  assert sum(b["mask"].sum() for b in opened().fewer_tests(3).eval_batches(4)) == 3
+  assert sum(b["mask"].sum() for b in opened().tested_on_training(6).eval_batches(4)) == 6
+
+
+@settings(deadline=None, max_examples=40)
+@given(photo=st.tuples(st.integers(1, 90), st.integers(1, 90)), size=st.tuples(st.integers(8, 64), st.integers(8, 64)))
+def test_a_photo_of_any_size_fits_and_its_mask_comes_back(photo, size):
+  inside = fit.placed(photo, size)
+  assert all(1 <= n <= m for n, m in zip(inside, size, strict=True)) and any(n == m for n, m in zip(inside, size, strict=True))
+  mask = np.full(size, 9, np.uint8)
+  mask[: inside[0], : inside[1]] = 3
+  assert (fit.unfit(mask, photo) == 3).all() and fit.unfit(mask, photo).shape == photo
+  shown = np.asarray(fit.fit(Image.new("L", photo[::-1], 200), size, 7))
+  assert (shown[: inside[0], : inside[1]] == 200).all() and (shown == 200).sum() == inside[0] * inside[1]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "I;16", "1"])
+def test_photos_of_any_mode_are_shown_in_grey(mode):
+  grey = Image.fromarray(np.tile(np.linspace(0, 255, 20).astype(np.uint8), (10, 1)))
+  photo = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
+  x = opened().prepare(photo)
+  assert x.shape == (32, 48, 3) and x.dtype == np.float32 and np.ptp(x[:24, :, 0]) > 1.5
+  # the photo is 2:1, the network's image 3:2
+  assert np.ptp(x[24:]) == 0
+
+
+@pytest.mark.parametrize(
+  ("data", "words"),
+  [
+    ({"train_split": "val"}, "no split 'val' of scenes"),
+    ({"eval_split": "test[600:]"}, "is empty; test has 500"),
+    ({"augment": "shift_flip"}, "new ones in every epoch"),
+    ({"dir": "photos"}, "goes with photos in files"),
+    ({"train_size": 40}, "goes with photos in files"),
+    ({"classes": ("Bag",)}, "and a background"),
+    ({"dataset": "fashion_mnist"}, "choose scenes, cityscapes, voc"),
+    ({"dataset": "cityscapes", "classes": ("Bag",)}, "19 classes"),
+    ({"dataset": "voc", "augment": "zoom"}, "'zoom'"),
+    ({"train_width": 40}, "goes with config.data.train_size"),
+  ],
+)
+def test_what_cannot_be_is_named(data, words):
+  with pytest.raises(WrongUse, match=words):
+    opened(**data)
+
+
+def test_a_classifier_has_no_use_for_scenes():
+  config = base()
+  config.data.dataset = "scenes"
+  with pytest.raises(WrongUse, match="segmenter=lr_aspp"):
+    datasets.open_dataset(config, 32)
+
+
+def test_a_random_batch_for_ever_has_the_size_of_the_crops():
+  dataset = opened(dataset="cityscapes", fake=True, train_size=24, train_width=40)
+  batch = next(dataset.train_batches(0))
+  assert batch["image"].shape == (4, 24, 40, 3) and batch["label"].shape == (4, 24, 40) and batch["label"].max() < 19
+  assert next(dataset.eval_batches(2))["image"].shape == (2, 32, 48, 3) and dataset.steps_per_epoch == 2975 // 4

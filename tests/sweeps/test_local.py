@@ -1,0 +1,246 @@
+"""The local engine, with real processes: killed, stopped, started again."""
+
+import io
+import os
+import re
+import signal
+import sys
+
+import psutil
+import pytest
+from conftest import ROOT, SHORT, SMALL
+from tiny import alive, begun, ended, nothing_left, sweep, trial, until  # noqa: F401
+
+from mnv3_jax.errors import WrongUse
+from mnv3_jax.sweeps import devices, launch
+from mnv3_jax.sweeps.trial import Place, Trial
+
+SLEEPS = "time.sleep(60)"
+
+
+def run(trials, logs, **options):
+  """(outcomes, what was shown) of a sweep in this process."""
+  stream = io.StringIO()
+  return launch.run("local", trials, logs=logs, stream=stream, **options), stream.getvalue()
+
+
+def test_what_is_not_done_is_run_and_what_is_done_is_not(tmp_path):
+  trials = [trial(tmp_path, f"net/seed_{i}") for i in range(3)]
+  outcomes, shown = run(trials[:1], tmp_path / "logs")
+  assert outcomes == {"net/seed_0": "done"} and "1 of 1 trials done" in shown
+  outcomes, shown = run(trials, tmp_path / "logs", jobs=2)
+  assert set(outcomes.values()) == {"done"} and [len(begun(t)) for t in trials] == [1, 1, 1]
+  assert "2 queued, 0 running, 1 done, 0 failed" in shown and "3 of 3 trials done (1 were before)" in shown
+  assert "about" in shown and "net/seed_2: done after 0 s" in shown
+  outcomes, shown = run(trials, tmp_path / "logs")
+  assert [len(begun(t)) for t in trials] == [1, 1, 1] and "3 of 3 trials done (3 were before)" in shown
+
+
+def test_a_killed_trial_is_started_again(tmp_path):
+  killed = trial(tmp_path, "killed", "if begun < 3: os.kill(os.getpid(), signal.SIGKILL)")
+  asks = trial(tmp_path, "asks", "if begun < 2: sys.exit(42)")
+  outcomes, shown = run([killed, asks], tmp_path / "logs")
+  assert outcomes == {"killed": "done", "asks": "done"} and (len(begun(killed)), len(begun(asks))) == (3, 2)
+  assert "killed: again: killed by SIGKILL" in shown and "3 attempts failed" in shown
+
+
+def test_retries_end_and_the_last_line_is_shown(tmp_path):
+  always = trial(tmp_path, "always", "print('no luck', file=sys.stderr, flush=True); os.kill(os.getpid(), signal.SIGSEGV)")
+  outcomes, shown = run([always], tmp_path / "logs", retries=2)
+  assert outcomes == {"always": "failed"} and len(begun(always)) == 3
+  assert "given up after 3 attempts: killed by SIGSEGV; its last line: no luck" in shown
+  assert launch.status(outcomes) == 1
+
+
+def test_a_status_that_says_so_is_not_tried_again(tmp_path):
+  sentences = {1: "the loss is not finite at step 7", 2: "no config 'x.py'; the nearest is y.py", 3: ""}
+  trials = [
+    trial(
+      tmp_path,
+      f"status_{n}",
+      f"print('mnv3: {s!s}' if {bool(s)} else '', file=sys.stderr); sys.exit({n})".replace("'x.py'", "x.py"),
+    )
+    for n, s in sentences.items()
+  ]
+  empty = Trial(name="empty", directory=tmp_path, commands=((sys.executable, "-c", ""),), results=(tmp_path / "nothing",))
+  nowhere = Trial(name="nowhere", directory=tmp_path, commands=(("/no/such/program",),), results=(tmp_path / "nothing",))
+  outcomes, shown = run([*trials, empty, nowhere], tmp_path / "logs", jobs=2)
+  assert set(outcomes.values()) == {"failed"} and all(len(begun(t)) == 1 for t in trials)
+  summary = shown[shown.index("5 failed:") :]
+  assert f"  status_1: {sentences[1]}\n    {tmp_path}/logs/status_1.log" in summary
+  assert "  status_2: no config x.py; the nearest is y.py\n" in summary and "  status_3: status 3\n" in summary
+  assert "nothing' is not there" in summary and "  nowhere: /no/such/program: no such file or directory" in summary
+
+
+def test_output_is_in_the_log(tmp_path):
+  speaks = trial(tmp_path, "speaks", "print('to out', flush=True); print('to err', file=sys.stderr, flush=True)")
+  run([speaks], tmp_path / "logs")
+  text = (tmp_path / "logs" / "speaks.log").read_text()
+  assert text.startswith("--- ") and "to out\n" in text and "to err\n" in text
+
+
+def test_commands_go_one_after_the_other_and_go_on_where_one_failed(tmp_path):
+  def command(n, code=""):
+    line = f"open({str(tmp_path / 'order')!r}, 'a').write('{n}'); {code}"
+    return (sys.executable, "-IS", "-c", line)
+
+  again = f"import os, sys; os.path.exists({str(tmp_path / 'r')!r}) or (open({str(tmp_path / 'r')!r}, 'w'), sys.exit(42))"
+  both = Trial(name="both", directory=tmp_path, commands=(command(1), command(2, again)), results=(tmp_path / "r",))
+  # its result is there after the first attempt, so that the second command is not run again
+  assert run([both], tmp_path / "logs")[0] == {"both": "done"} and (tmp_path / "order").read_text() == "12"
+
+
+GRANDCHILD = "child = subprocess.Popen(['sleep', '900']); (here / 'child').write_text(str(child.pid)); "
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_sweep_leaves_nothing_behind_and_goes_on(number, tmp_path):
+  marks = tmp_path / "go"
+  first = trial(tmp_path, "first")
+  rest = [
+    trial(tmp_path, f"seed_{i}", GRANDCHILD + f"\nif not os.path.exists({str(marks)!r}): time.sleep(60)\nchild.kill()")
+    for i in range(3)
+  ]
+  process = sweep("local", [first, *rest], tmp_path / "logs", jobs=2)
+  until(lambda: first.done and all((t.directory / "child").is_file() and (t.directory / "child").read_text() for t in rest[:2]))
+  started = [pid for t in rest[:2] for pid in (*begun(t), int((t.directory / "child").read_text()))]
+  assert len(started) == 4 and all(map(alive, started)) and not begun(rest[2])
+  process.send_signal(number)
+  status, _, err = ended(process)
+  until(lambda: not any(map(alive, started)))
+  if number == signal.SIGKILL:
+    assert status == -signal.SIGKILL
+  else:
+    assert status == 42 and re.search(rf"stopped by {number.name}; 1 of 4 trials done, 3 not yet", err), err
+  marks.touch()
+  outcomes, _ = run([first, *rest], tmp_path / "logs", jobs=2)
+  assert set(outcomes.values()) == {"done"} and [len(begun(t)) for t in [first, *rest]] == [1, 2, 2, 1]
+
+
+@pytest.mark.parametrize("half", [0, 1])
+def test_a_killed_attempt_takes_its_command_along_and_is_repeated(half, tmp_path):
+  marks = tmp_path / "go"
+  one = trial(tmp_path, "one", GRANDCHILD + f"\nif not os.path.exists({str(marks)!r}): time.sleep(60)\nchild.kill()")
+  process = sweep("local", [one], tmp_path / "logs")
+  until(lambda: (one.directory / "child").is_file() and (one.directory / "child").read_text())
+  (pid,), child = begun(one), int((one.directory / "child").read_text())
+  marks.touch()
+  psutil.Process(pid).parents()[half].kill()
+  status, out, err = ended(process)
+  assert (status, err) == (0, "") and "its attempt was killed by SIGKILL" in out
+  assert not alive(pid) and not alive(child) and len(begun(one)) == 2, out
+
+
+def test_a_trial_that_does_not_stop_is_ended(tmp_path):
+  stubborn = trial(tmp_path, "stubborn", "signal.signal(signal.SIGTERM, signal.SIG_IGN); (here / 'deaf').touch(); " + SLEEPS)
+  process = sweep("local", [stubborn], tmp_path / "logs", grace=0.5)
+  until(lambda: (stubborn.directory / "deaf").exists())
+  process.terminate()
+  assert ended(process)[0] == 42 and not alive(begun(stubborn)[0])
+
+
+def test_a_trial_has_time_to_save(tmp_path):
+  saves = (
+    "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), (here / 'saved').touch(), os._exit(42)))\n(here / 'up').touch()\n"
+  )
+  one = trial(tmp_path, "one", saves + SLEEPS)
+  process = sweep("local", [one], tmp_path / "logs")
+  until(lambda: (one.directory / "up").exists())
+  process.terminate()
+  assert ended(process)[0] == 42 and (one.directory / "saved").exists()
+
+
+def test_two_sweeps_at_once_run_each_trial_once(tmp_path):
+  marks = tmp_path / "go"
+  wait = f"while not os.path.exists({str(marks)!r}): time.sleep(0.05)"
+  trials = [trial(tmp_path, f"seed_{i}", wait) for i in range(4)]
+  first = sweep("local", trials, tmp_path / "logs")
+  until(lambda: begun(trials[0]))
+  second = sweep("local", trials, tmp_path / "logs")
+  until(lambda: "is run by another process" in second.stdout.readline())
+  marks.touch()
+  said = [ended(first), ended(second)]
+  assert [status for status, *_ in said] == [0, 0], said
+  assert [len(begun(t)) for t in trials] == [1, 1, 1, 1]
+  assert all("4 of 4 trials done" in out for _, out, _ in said)
+
+
+def test_a_trial_that_another_sweep_gave_up_is_taken_over(tmp_path):
+  marks = tmp_path / "go"
+  one = trial(tmp_path, "one", f"while not os.path.exists({str(marks)!r}): time.sleep(0.05)")
+  first = sweep("local", [one], tmp_path / "logs")
+  until(lambda: begun(one))
+  second = sweep("local", [one], tmp_path / "logs")
+  until(lambda: "another process" in second.stdout.readline())
+  first.kill()
+  ended(first)
+  until(lambda: len(begun(one)) == 2)
+  marks.touch()
+  status, out, _ = ended(second)
+  assert status == 0 and "1 of 1 trials done" in out
+
+
+def test_each_job_has_cores_of_its_own(tmp_path):
+  # where processes cannot be held on cores (macOS), each says that it has none
+  code = "cores = getattr(os, 'sched_getaffinity', lambda _: ())(0)\n"
+  code += "(here / 'cores').write_text(' '.join(map(str, sorted(cores)))); time.sleep(0.3)"
+  n = len(getattr(os, "sched_getaffinity", lambda _: ())(0))
+  trials = [trial(tmp_path, f"t{i}", code) for i in range(2)]
+  run(trials, tmp_path / "logs", jobs=2)
+  found = [set((t.directory / "cores").read_text().split()) for t in trials]
+  assert n == 1 or (not found[0] & found[1] and sum(map(len, found)) == n)
+  run([alone := trial(tmp_path, "alone", code)], tmp_path / "logs")
+  assert len((alone.directory / "cores").read_text().split()) == n
+
+
+def test_each_job_has_gpus_of_its_own(tmp_path, monkeypatch):
+  monkeypatch.setenv("JAX_PLATFORMS", "cuda,cpu")
+  monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,GPU-5,7")
+  code = "(here / 'gpus').write_text(os.environ['CUDA_VISIBLE_DEVICES']); time.sleep(0.3)"
+  trials = [trial(tmp_path, f"t{i}", code) for i in range(2)]
+  run(trials, tmp_path / "logs", jobs=2)
+  assert sorted((t.directory / "gpus").read_text() for t in trials) == ["2,3", "GPU-5,7"]
+  assert [environment for _, environment in devices.shares(None)] == [
+    {"CUDA_VISIBLE_DEVICES": name} for name in ("2", "3", "GPU-5", "7")
+  ]
+  with pytest.raises(WrongUse, match=r"5 jobs at once with 1 GPU each need 5 GPUs, here are 4; use --jobs=4"):
+    run(trials, tmp_path / "logs", jobs=5)
+  monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+  assert [environment for _, environment in devices.shares(5)] == [{}] * 5
+
+
+def test_what_cannot_be_is_said_before_anything_begins(tmp_path):
+  one = trial(tmp_path, "one")
+  for trials, options, sentence in [
+    ([one, one], {}, "two trials are called 'one'"),
+    ([trial(tmp_path, "../one")], {}, "cannot be called '../one'"),
+    ([one], {"hosts": 2}, "hosts = 2 is not possible with the local engine"),
+    ([one], {"sbatch": "--time=1"}, "--sbatch has options for the engine slurm"),
+  ]:
+    with pytest.raises(WrongUse, match=re.escape(sentence)):
+      launch.run("local", trials, logs=tmp_path / "logs", **options)
+  with pytest.raises(WrongUse, match=r"no engine 'locl'; .*'local'"):
+    launch.run("locl", [one], logs=tmp_path / "logs")
+  assert not begun(one) and not (tmp_path / "logs").exists()
+
+
+@pytest.mark.slow
+def test_real_runs_survive_a_killed_sweep(tmp_path):
+  """mnv3 train, killed with its sweep in the middle, goes on from its checkpoint when the sweep is started again."""
+
+  def real(seed):
+    directory = tmp_path / f"seed_{seed}"
+    words = ("mnv3", "train", *SMALL, *SHORT, "--config.train.epochs=4.0", f"--config.train.seed={seed}")
+    command = (*words, "--config.checkpoint.every=0.5", "--workdir", str(directory))
+    return Trial(name=f"seed_{seed}", directory=directory, commands=(command,), results=(directory / "result.json",))
+
+  trials = [real(seed) for seed in range(2)]
+  os.chdir(ROOT)
+  process = sweep("local", trials, tmp_path / "logs", jobs=2)
+  until(lambda: any(p.name.isdigit() for p in (tmp_path / "seed_0" / "checkpoints").glob("*")))
+  process.kill()
+  ended(process)
+  until(lambda: not any(Place(tmp_path / "logs", t.name).busy() for t in trials))
+  outcomes, shown = run(trials, tmp_path / "logs", jobs=2)
+  assert set(outcomes.values()) == {"done"}, shown
+  assert "goes on after step" in (tmp_path / "logs" / "seed_0.log").read_text()

@@ -1,0 +1,105 @@
+"""Trials that take a moment: each writes a line into a file when it begins, and its result at its end."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from conftest import ROOT
+
+from mnv3_jax.sweeps.trial import Place, Trial
+
+# seconds after which something does not happen any more, on a machine that is busy with other things
+PATIENCE = 300
+
+BEGIN = """
+import os, pathlib, signal, subprocess, sys, time
+here = pathlib.Path(sys.argv[1])
+here.mkdir(parents=True, exist_ok=True)
+with (here / "begun").open("a") as f: print(os.getpid(), file=f)
+begun = len((here / "begun").read_text().splitlines())
+"""
+END = "\n(here / 'result.json').write_text('{}')"
+
+
+def trial(folder, name, code="", **more):
+  """A trial whose process runs `code`; `begun` is how often it was started, `here` its directory."""
+  directory = pathlib.Path(folder) / "runs" / name
+  command = (sys.executable, "-IS", "-c", BEGIN + code + END, str(directory))
+  return Trial(name=name, directory=directory, commands=(command,), results=(directory / "result.json",), **more)
+
+
+def begun(trial):
+  """Process ids of the attempts at a trial, in their order."""
+  file = trial.directory / "begun"
+  return [int(line) for line in file.read_text().split()] if file.is_file() else []
+
+
+SWEEP = """
+import json, pathlib, sys
+from mnv3_jax.__main__ import end
+from mnv3_jax.sweeps import launch
+from mnv3_jax.sweeps.trial import read
+
+def work():
+  engine, logs, options, *files = sys.argv[1:]
+  return launch.status(launch.run(engine, [read(file)[0] for file in files], logs=logs, **json.loads(options)))
+
+end(work)
+"""
+
+
+def sweep(engine, trials, logs, variables=None, **options):
+  """A sweep in a process of its own, with these environment variables; its standard output and error are pipes."""
+  given = pathlib.Path(logs).parent / "given"
+  files = [str(Place(given, t.name).write(t)) for t in trials]
+  environment = {**os.environ, "PYTHONPATH": str(ROOT), **(variables or {})}
+  process = subprocess.Popen(
+    [sys.executable, "-W", "error", "-c", SWEEP, engine, str(logs), json.dumps(options), *files],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    env=environment,
+  )
+  STARTED.append(process)
+  return process
+
+
+STARTED = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+  """Ends the sweeps that a test that failed has left."""
+  yield
+  for process in STARTED:
+    process.kill()
+    process.communicate()
+  STARTED.clear()
+
+
+def ended(process, seconds=PATIENCE):
+  """(status, standard output, standard error) of a sweep."""
+  out, err = process.communicate(timeout=seconds)
+  return process.returncode, out, err
+
+
+def alive(pid):
+  """Whether a process runs (one that is dead and not waited for does not)."""
+  try:
+    return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+  except psutil.NoSuchProcess:
+    return False
+
+
+def until(what, seconds=PATIENCE):
+  """Waits until `what()` is true, and returns it."""
+  deadline = time.monotonic() + seconds
+  while not (found := what()):
+    assert time.monotonic() < deadline, "it did not come to that"
+    time.sleep(0.02)
+  return found
