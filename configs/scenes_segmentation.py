@@ -1,11 +1,10 @@
 """A segmenter on the embedded scenes: LR-ASPP on MobileNetV3-Small.
 
 Command:   mnv3 train --config configs/scenes_segmentation.py --workdir DIR
-Machine:   two CPU cores, 10 to 13 minutes
-Expected:  0.57 mIoU (averaged weights) on the 500 test scenes
+Machine:   two CPU cores, 9 to 10 minutes
+Expected:  0.62 mIoU (averaged weights) on the 500 test scenes, 0.64 over each and its mirror image
 Source:    this project's own recipe. The network is that of Table 7's last row: LR-ASPP with 128 filters, output stride 16,
-           half the channels at the end. Scenes are twice as wide as high, as Cityscapes' photos are. RMSProp is the paper's,
-           adaptive from the first step on as in configs/fashion_mnist.py
+           half the channels at the end. RMSProp is the paper's, adaptive from the first step on as in configs/fashion_mnist.py
 """
 
 from mnv3_jax.config import base
@@ -15,7 +14,7 @@ def get_config(model="mobilenetv3_small"):
   """The config; `configs/scenes_segmentation.py:mobilenetv3_large` trains another backbone."""
   config = base()
   config.model.update({"name": model, "segmenter": "lr_aspp", "segmenter_filters": 128})
-  config.model.update({"resolution": 64, "resolution_width": 128, "output_stride": 16, "halved_tail": "segmentation"})
+  config.model.update({"resolution": 80, "resolution_width": 112, "output_stride": 16, "halved_tail": "segmentation"})
   # 250 steps an epoch: statistics that follow within a few dozen steps
   config.model.bn_momentum = 0.97
   config.data.update({"dataset": "scenes", "augment": "none"})

@@ -1,7 +1,7 @@
 """The README's part on Table 5 at the scale mini: what `mnv3 table table5` shows of the runs that are kept here.
 
-python experiments/mini.py RUNS   takes the result files of RUNS/mini and RUNS/latency (mnv3 sweep table5 --scale mini;
-                                  mnv3 table table5 --measure) into experiments/results/
+python experiments/mini.py RUNS   takes the result files of runs at the scale mini, of any table, and of latencies (mnv3 sweep
+                                  table5 --scale mini; mnv3 table table5 --measure) into experiments/results/
 python experiments/mini.py        writes the README's table and its plot anew from these
 """
 
@@ -45,12 +45,9 @@ def draw():
 
 def keep(runs):
   """Copies the small files that tables read: results of runs, records of .tflite files."""
-  for pattern in (
-    "mini/*/seed_*/config.json",
-    "mini/*/seed_*/result.json",
-    "mini/*/seed_*/export/*.tflite.json",
-    "latency/*/*.tflite.json",
-  ):
+  folders = [scale.folder for scale in scales.SCALES if scale.name == "mini"]
+  files = ("config.json", "result.json", "export/*.tflite.json")
+  for pattern in ("latency/*/*.tflite.json", *(f"{folder}/*/seed_*/{file}" for folder in folders for file in files)):
     for file in runs.glob(pattern):
       kept = KEPT / file.relative_to(runs)
       kept.parent.mkdir(parents=True, exist_ok=True)

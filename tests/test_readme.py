@@ -1,5 +1,6 @@
 """Every command of the README, and that the rest of it is true."""
 
+import json
 import os
 import re
 import shlex
@@ -56,8 +57,6 @@ def demonstrated(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_demo_reaches_its_figures(demonstrated):
-  import json
-
   clone, out = demonstrated
   assert "what to type next" in out and "demo/report.md" in out
   assert {"report.md", "learning_curve.png", "predictions.png", "mobilenetv3_small.tflite"} <= {
@@ -114,6 +113,14 @@ def test_the_tables_are_those_of_kept_runs():
   assert fine_tuning.rendered(README) == README, "run: python experiments/fine_tuning.py"
   assert quantization.rendered(README) == README, "run: python experiments/quantization.py"
   assert mini.rendered(README) == README, "run: python experiments/mini.py"
+
+
+def test_the_figure_of_scenes_is_that_of_the_kept_report():
+  report = json.loads((ROOT / "experiments" / "results" / "scenes" / "report.json").read_text())
+  expected = (ROOT / "configs" / "scenes_segmentation.py").read_text()
+  assert report["miou"]["ema"] >= 0.6 and report["tflite"]["miou"] == pytest.approx(report["miou"]["ema"], abs=1e-4)
+  assert f"{report['tflite']['miou']:.4f} mIoU" in README and f"{report['miou']['ema']:.2f} mIoU" in expected
+  assert report["seconds"] < 600 and (ROOT / "experiments" / "results" / "scenes" / "predictions.png").is_file()
 
 
 @pytest.mark.parametrize("place", tables.PLACES, ids=lambda place: place.parent.name)

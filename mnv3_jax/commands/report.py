@@ -40,6 +40,7 @@ def main(arguments):
   if directory.result() and not directory.metrics():
     raise WrongUse(f"{given.workdir!r} has no figures to report: it was imported, not trained; evaluate --data DIR makes some")
   start_jax()
+  from mnv3_jax.report import dense
   from mnv3_jax.training import trained
 
   run = trained.load(given.workdir, given.weights)
@@ -47,28 +48,44 @@ def main(arguments):
     raise WrongUse(f"{given.workdir!r} is not done yet; the same train command goes on with it")
   network = runtime.Network(content, name=repr(given.tflite))
   a = run.job.architecture
-  if a.segmenter:
-    raise WrongUse(f"{given.workdir!r} is of a segmenter, report of classifiers; export writes the mIoU of its file beside it")
-  ours = (1, *a.image_shape), (1, a.num_classes)
-  if (network.input_shape, network.output_shape) != ours:
+  masks = (1, *a.image_shape[:2])
+  ours = (1, *a.image_shape), (*masks, a.num_classes) if a.segmenter else (1, a.num_classes)
+  # or, with the argmax in the file, classes of pixels
+  if network.input_shape != ours[0] or network.output_shape not in (ours[1], masks if a.segmenter else ours[1]):
     raise WrongUse(
       f"{given.tflite!r} is not of this run: it takes {network.input_shape} and gives {network.output_shape}, "
       f"the run has {ours[0]} and {ours[1]}"
     )
-  images, labels = test_images(fewer(run.job.dataset))
-  figures, lite = measured(run, directory.result(), content, images, labels)
+  title = f"{a.name} on {run.config.data.dataset}"
+  classes, view = run.job.dataset.classes, run.job.dataset.view
+  figures = of_the_run(run, directory.result())
+  if a.segmenter:
+    # all test photos: a segmenter's are fewer, and none is kept
+    found, confusion, shown = dense.measured(run, network)
+    named = [(pixels, f"{i}") for i, (pixels, *_) in enumerate(shown)]
+  else:
+    images, labels = test_images(fewer(run.job.dataset))
+    found, lite = measured(run, network, images, labels)
+    confusion = np.zeros((len(classes),) * 2, int)
+    np.add.at(confusion, (labels, lite.argmax(1)), 1)
+    pixels = view.pixels(images)
+    names = [classes[label].lower().replace("/", "_").replace(" ", "_") for label in labels[:PHOTOS]]
+    named = [(photo, f"{i}_{name}") for i, (photo, name) in enumerate(zip(pixels, names, strict=False))]
+  figures |= found | timed(content)
+  figures["tflite"] |= {"ops": network.ops, "partitions": network.partitions, "bytes": len(content)}
 
-  pixels = run.job.dataset.view.pixels(images)
   (out / "photos").mkdir(parents=True, exist_ok=True)
-  title = f"{figures['model']} on {run.config.data.dataset}"
-  plots.learning_curve(directory.metrics(), out / "learning_curve.png", title)
-  sheet(pixels, labels, lite, run.job.dataset.classes, out / "predictions.png")
-  for i in range(min(PHOTOS, len(images))):
-    name = run.job.dataset.classes[labels[i]].lower().replace("/", "_").replace(" ", "_")
-    Image.fromarray(pixels[i]).save(out / "photos" / f"{i}_{name}.png")
+  task = run.job.task
+  plots.learning_curve(directory.metrics(), out / "learning_curve.png", title, task.best, task.called)
+  if a.segmenter:
+    dense.sheet(shown, classes, out / "predictions.png")
+  else:
+    sheet(pixels, labels, lite, classes, out / "predictions.png")
+  for photo, name in named:
+    Image.fromarray(photo).save(out / "photos" / f"{name}.png")
   rows = page.as_rows(figures)
   write_atomically(out / "report.json", json.dumps(figures, indent=2) + "\n")
-  write_atomically(out / "report.md", page.as_page(title, rows, labels, lite.argmax(1), run.job.dataset.classes))
+  write_atomically(out / "report.md", page.as_page(title, rows, confusion, classes, a.segmenter is not None))
   for name, value in rows:
     print(f"{name:<26} {value}")
   print(f"\nreport          {out / 'report.md'}")
@@ -89,33 +106,38 @@ def test_images(dataset):
   return tuple(np.concatenate(part) for part in zip(*batches, strict=True))
 
 
-def measured(run, result, content, images, labels):
-  """The figures of a run and of its .tflite file, and the file's logits (n, classes) of all test images."""
-  from mnv3_jax.mobile import runtime
-  from mnv3_jax.mobile.latency import Host
-  from mnv3_jax.models import inference
-
-  network, host = runtime.Network(content), Host()
-  flax = inference.logits(run.job.model, run.variables, images)
-  lite = network.run_all(run.job.dataset.view.pixels(images) if network.takes_pixels else images)
-  figures = {
+def of_the_run(run, result):
+  """The figures of a run, of its own result."""
+  tested = result["metrics"]["test"]
+  best = run.job.task.best
+  return {
     **{k: result[k] for k in ("model", "params", "madds", "epochs", "steps", "seconds", "seed", "versions", "devices")},
     "resolution": run.job.architecture.resolution,
-    "tested": {kind: v["count"] for kind, v in result["metrics"]["test"].items()},
-    "top1": {kind: v["top1"] for kind, v in result["metrics"]["test"].items()},
-    "examples": len(labels),
-    "tflite": {
-      "top1": float((lite.argmax(1) == labels).mean()),
-      "agrees": int((flax.argmax(1) == lite.argmax(1)).sum()),
-      "max_difference": float(np.abs(flax - lite).max()),
-      "ops": network.ops,
-      "partitions": network.partitions,
-      "bytes": len(content),
-    },
-    "latency": dataclasses.asdict(host.measure({"": content}, RUNS)[""]),
-    "processor": host.describe()["device"],
+    "tested": {kind: v["count"] for kind, v in tested.items()},
+    best: {kind: v[best] for kind, v in tested.items()},
   }
-  return figures, lite
+
+
+def timed(content):
+  """Latency of a .tflite file, and where."""
+  from mnv3_jax.mobile.latency import Host
+
+  host = Host()
+  return {"latency": dataclasses.asdict(host.measure({"": content}, RUNS)[""]), "processor": host.describe()["device"]}
+
+
+def measured(run, network, images, labels):
+  """What a classifier's .tflite file says of test images: {"examples", "tflite"}, and its logits (n, classes)."""
+  from mnv3_jax.models import inference
+
+  flax = inference.logits(run.job.model, run.variables, images)
+  lite = network.run_all(run.job.dataset.view.pixels(images) if network.takes_pixels else images)
+  file = {
+    "top1": float((lite.argmax(1) == labels).mean()),
+    "agrees": int((flax.argmax(1) == lite.argmax(1)).sum()),
+    "max_difference": float(np.abs(flax - lite).max()),
+  }
+  return {"examples": len(labels), "tflite": file}, lite
 
 
 def sheet(pixels, labels, logits, classes, path):

@@ -20,13 +20,15 @@ LENGTHS = {"train": 4000, "test": 500}
 # the test scenes are the same for runs of any seed
 TEST_SEED = 2019
 # items in a scene, and their longer side as a share of the scene's shorter one
-ITEMS, SIDES = (2, 4), (0.55, 0.95)
+ITEMS, SIDES = (2, 4), (0.55, 0.9)
 # share of an item that later ones may hide, and tries to find a place where they do not
 HIDDEN, TRIES = 0.25, 8
 # an item is what is brighter than this, and what that encloses
 DARK = 10
 # deviation of a background's two textures, of 255
 CONTRAST = (3, 15)
+# what a photo's grey is multiplied by in every channel: its items have any colour
+DYES = (0.3, 1.0)
 # times that a pixel of an item is larger in the finer texture of a background
 FINE = (1, 3)
 
@@ -36,7 +38,7 @@ class Scene:
   """One scene of n items.
 
   Attributes:
-    image: (h, w) uint8, grey.
+    image: (h, w, 3) uint8.
     mask: (h, w) uint8, labels of CLASSES.
     boxes: (n, 4) float32, top, left, bottom, right in pixels, of what is seen of each item.
     labels: (n,) int32, of CLASSES.
@@ -101,36 +103,36 @@ def compose(photos, labels, size, rng):
   shorter = min(size)
   image = _background(photos, size, rng)
   # which item a pixel shows, 0 for none
-  front, areas, chosen = np.zeros(size, np.uint8), [], []
+  front = np.zeros(size, np.uint8)
+  # photo, pixels and pixels that are seen of each item
+  chosen, areas, seen = [], [], []
   for _ in range(rng.integers(ITEMS[0], ITEMS[1] + 1)):
     i = int(rng.integers(len(photos)))
     pixels, alpha = _item(photos[i], max(round(shorter * rng.uniform(*SIDES)), 8), rng)
+    solid = alpha[..., 0] >= 0.5
     for _ in range(TRIES):
-      top, left = (int(rng.integers(n - m + 1)) for n, m in zip(size, alpha.shape, strict=True))
-      place = slice(top, top + alpha.shape[0]), slice(left, left + alpha.shape[1])
-      solid = alpha >= 0.5
-      seen = np.bincount(front.ravel(), minlength=len(areas) + 1)
-      lost = np.bincount(front[place][solid], minlength=len(areas) + 1)
-      if all(s - n >= (1 - HIDDEN) * area for s, n, area in zip(seen[1:], lost[1:], areas, strict=True)):
+      top, left = (int(rng.integers(n - m + 1)) for n, m in zip(size, solid.shape, strict=True))
+      place = slice(top, top + solid.shape[0]), slice(left, left + solid.shape[1])
+      left_over = np.array(seen, int) - np.bincount(front[place][solid], minlength=len(seen) + 1)[1:]
+      if (left_over >= (1 - HIDDEN) * np.array(areas)).all():
         image[place] += alpha * (pixels - image[place])
-        chosen.append(i)
-        areas.append(int(solid.sum()))
-        front[place][solid] = len(areas)
+        area = int(solid.sum())
+        chosen, areas, seen = [*chosen, i], [*areas, area], [*left_over, area]
+        front[place][solid] = len(chosen)
         break
   classes = np.array([0, *(labels[chosen] + 1)])
   boxes = [[rows.start, columns.start, rows.stop, columns.stop] for rows, columns in ndimage.find_objects(front)]
-  seen = np.bincount(front.ravel(), minlength=len(areas) + 1)[1:]
   return Scene(
     image=np.uint8(np.clip(image + 0.5, 0, 255)),
     mask=classes[front].astype(np.uint8),
     boxes=np.array(boxes, np.float32).reshape(-1, 4),
     labels=classes[1:].astype(np.int32),
-    visible=(seen / np.array(areas)).astype(np.float32),
+    visible=(np.array(seen) / np.array(areas)).astype(np.float32),
   )
 
 
 def _item(photo, side, rng):
-  """(pixels, alpha) of an item, cut out and scaled so that its longer side is `side`; float32, alpha from 0 to 1."""
+  """(pixels (h, w, 3), alpha (h, w, 1)) of an item, cut out, its longer side scaled to `side`; float32, alpha from 0 to 1."""
   solid = ndimage.binary_fill_holes(photo > DARK)
   rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
   box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
@@ -139,13 +141,14 @@ def _item(photo, side, rng):
     photo, solid = photo[:, ::-1], solid[:, ::-1]
   scale = side / max(photo.shape)
   height, width = (max(round(n * scale), 1) for n in photo.shape)
-  # its brightness says nothing of its class
+  # neither its brightness nor its colour says anything of its class
   pixels = _scaled(photo, (height, width)) * rng.uniform(0.6, 1.1) + rng.uniform(0, 30)
-  return pixels, _scaled(np.uint8(255 * solid), (height, width)) / 255
+  dye = rng.uniform(*DYES, 3).astype(np.float32)
+  return pixels[..., None] * dye, _scaled(np.uint8(255 * solid), (height, width))[..., None] / 255
 
 
 def _background(photos, size, rng):
-  """A texture (h, w) float32: two photos, one coarse and one fine and repeated, of any brightness and contrast."""
+  """A texture (h, w, 3) float32: two photos, one coarse and one fine and repeated, of any colour and contrast."""
   coarse, fine = (photos[int(i)] for i in rng.integers(len(photos), size=2))
   # the middle of an item, where it fills the photo
   texture = _even(_scaled(coarse[7:21, 7:21], size)) * rng.uniform(*CONTRAST)
@@ -154,7 +157,7 @@ def _background(photos, size, rng):
   tile = np.block([[patch, patch[:, ::-1]], [patch[::-1], patch[::-1, ::-1]]])
   repeats = [-(-n // len(tile)) for n in size]
   texture += np.tile(tile, repeats)[: size[0], : size[1]] * rng.uniform(*CONTRAST)
-  return texture + np.float32(rng.uniform(20, 235))
+  return texture[..., None] + rng.uniform(20, 235, 3).astype(np.float32)
 
 
 def _even(x):

@@ -92,15 +92,12 @@ class SegmentedScenes:
     return dataclasses.replace(self, tests=n if self.tests is None else min(n, self.tests))
 
   def prepare(self, image):
-    """A PIL image of any size and mode as the scenes are shown, in grey: (h, w, 3) float32; see fit for its place."""
-    grey = fit(eight_bits(upright(image)).convert("L"), sizes.sides(self.resolution), 128)
-    return self._three(np.asarray(grey))
-
-  def _three(self, grey):
-    return self.view.normalised(np.repeat(grey[..., None].astype(np.float32), 3, axis=-1))
+    """A PIL image of any size and mode as the scenes are shown: (h, w, 3) float32; see fit for its place."""
+    colour = fit(eight_bits(upright(image)).convert("RGB"), sizes.sides(self.resolution), (128, 128, 128))
+    return self.view.normalised(np.asarray(colour, np.float32))
 
   def _shown(self, scenes):
     return {
-      "image": self._three(np.stack([s.image for s in scenes])),
+      "image": self.view.normalised(np.stack([s.image for s in scenes]).astype(np.float32)),
       "label": np.stack([s.mask for s in scenes]).astype(np.int32),
     }

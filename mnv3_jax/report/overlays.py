@@ -58,6 +58,11 @@ def painted(pixels, mask, palette):
   return np.where(clear[..., None], pixels, np.uint8(np.round(over)))
 
 
+def solid(mask, palette):
+  """A mask (h, w) of labels in its colours, (h, w, 3) uint8; labels beyond the palette are white."""
+  return np.concatenate([palette, np.full((256 - len(palette), 3), 255, np.uint8)])[mask]
+
+
 def write_mask(mask, palette, path):
   """A mask (h, w) uint8 of labels as a PNG with a palette: it opens in colour, and its pixels are the labels."""
   image = Image.fromarray(mask).convert("P")
@@ -80,7 +85,7 @@ def overlay(pixels, mask, classes, path, title):
   grid([[("photo", pixels), ("", painted(pixels, mask, colours(classes)))]], classes, [mask], path, title)
 
 
-def grid(rows, classes, masks, path, title):
+def grid(rows, classes, masks, path, title, shares=True):
   """Rows of pictures with one legend.
 
   Args:
@@ -89,6 +94,7 @@ def grid(rows, classes, masks, path, title):
     masks: arrays of labels; the legend has what is in any of them, the most frequent first.
     path: of the PNG.
     title: what stands above.
+    shares: whether the legend says what share of the masks' pixels a class has.
   """
   height, width = rows[0][0][1].shape[:2]
   # a wide photo goes above its mask
@@ -110,7 +116,12 @@ def grid(rows, classes, masks, path, title):
       if i == 0 and not stacked:
         place.set_title(name, fontsize=9)
   handles = [
-    Patch(facecolor=palette[i] / 255, edgecolor="0.5", linewidth=0.5, label=f"{classes[i]}  {counts[i] / total:.1%}")
+    Patch(
+      facecolor=palette[i] / 255,
+      edgecolor="0.5",
+      linewidth=0.5,
+      label=f"{classes[i]}  {counts[i] / total:.1%}" if shares else classes[i],
+    )
     for i in there
   ]
   figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=9)

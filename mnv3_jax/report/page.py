@@ -2,28 +2,33 @@
 
 import numpy as np
 
+from mnv3_jax.architectures import sizes
+
 
 def as_rows(f):
   """Figures as people read them: a list of (name, value)."""
   tflite, latency = f["tflite"], f["latency"]
+  # a segmenter's figure is of pixels, a classifier's of photos
+  dense = "miou" in f
+  key, called, of = ("miou", "mIoU", "on") if dense else ("top1", "top-1", "of")
+  agrees = f"on {tflite['agrees']:.2%} of the pixels" if dense else f"on {tflite['agrees']:,} of {f['examples']:,}"
+  if tflite["max_difference"] is not None:
+    agrees += f"; largest difference of a logit {tflite['max_difference']:.1e}"
   ops = ", ".join(f"{n} {op}" for op, n in tflite["ops"].items())
   return [
-    ("network", f"{f['model']}, {f['resolution']} px"),
+    ("network", f"{f['model']}, {sizes.pixels(f['resolution'])}"),
     ("parameters", f"{f['params']:,}"),
     ("multiply-adds", f"{f['madds']:,}"),
     ("training", f"{f['epochs']:g} epochs, {f['steps']:,} steps, {f['seconds']:.0f} s, seed {f['seed']}"),
     *(
       (
-        f"top-1, {'EMA' if kind == 'ema' else kind} weights",
-        f"{top1:.4f} of {f.get('tested', {}).get(kind, f['examples']):,} test photos",
+        f"{called}, {'EMA' if kind == 'ema' else kind} weights",
+        f"{reached:.4f} {of} {f.get('tested', {}).get(kind, f['examples']):,} test photos",
       )
-      for kind, top1 in f["top1"].items()
+      for kind, reached in f[key].items()
     ),
-    ("top-1, .tflite", f"{tflite['top1']:.4f} of {f['examples']:,} test photos"),
-    (
-      ".tflite agrees with Flax",
-      f"on {tflite['agrees']:,} of {f['examples']:,}; largest difference of a logit {tflite['max_difference']:.1e}",
-    ),
+    (f"{called}, .tflite", f"{tflite[key]:.4f} {of} {f['examples']:,} test photos"),
+    (".tflite agrees with Flax", agrees),
     (".tflite", f"{tflite['bytes'] / 1e6:.2f} MB, XNNPACK partitions: {tflite['partitions']}"),
     ("operators", ops),
     (
@@ -35,20 +40,29 @@ def as_rows(f):
   ]
 
 
-def as_page(title, rows, labels, predicted, classes):
-  """report.md."""
+def as_page(title, rows, confusion, classes, dense=False):
+  """report.md.
+
+  Args:
+    title: what stands above.
+    rows: of `as_rows`.
+    confusion: (classes, classes) photos, or pixels, of each class (row) that were taken for each (column).
+    classes: names by label.
+    dense: whether a class's figure is its IoU, of pixels.
+  """
+  hit, real, taken = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+  figure = hit / np.maximum(real + taken - hit if dense else real, 1)
   by_class = [
-    f"| {c} | {(predicted[labels == i] == i).mean():.3f} | {most_mistaken(predicted, labels, i, classes)} |"
-    for i, c in enumerate(classes)
-    if (labels == i).any()
+    f"| {c} | {figure[i]:.3f} | {most_mistaken(confusion[i], i, classes, dense)} |" for i, c in enumerate(classes) if real[i]
   ]
   lines = [f"# {title}", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
   lines += ["![learning curve](learning_curve.png)", "", "![predictions](predictions.png)", ""]
-  lines += ["| class | top-1, .tflite | most often taken for |", "|---|---|---|", *by_class, ""]
+  lines += [f"| class | {'IoU' if dense else 'top-1'}, .tflite | most often taken for |", "|---|---|---|", *by_class, ""]
   return "\n".join(lines)
 
 
-def most_mistaken(predicted, labels, i, names):
-  """The class that photos of class `i` are most often taken for, with its count; "-" where all are right."""
-  counts = np.bincount(predicted[(labels == i) & (predicted != i)], minlength=len(names))
-  return f"{names[counts.argmax()]} ({counts.max()})" if counts.any() else "-"
+def most_mistaken(row, i, names, dense=False):
+  """The class that class `i`, its row of the confusion, is taken for most often, with its count or, `dense`, share; or "-"."""
+  others = np.where(np.arange(len(row)) == i, 0, row)
+  count = f"{others.max() / row.sum():.1%}" if dense else others.max()
+  return f"{names[others.argmax()]} ({count})" if others.any() else "-"

@@ -7,12 +7,14 @@ import jax
 import numpy as np
 import pytest
 from conftest import ended, mnv3, ok
+from PIL import Image
 from test_commands import timed
 
 from mnv3_jax.architectures import fields
 from mnv3_jax.commands import export as command
 from mnv3_jax.data import scenes
 from mnv3_jax.mobile import graph, runtime
+from mnv3_jax.report.run_directory import RunDirectory
 from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.tasks.segmentation import Segmentation
 
@@ -101,7 +103,7 @@ def miou(file, n):
   total = np.zeros((11, 11))
   for i in np.linspace(0, 39, n).round().astype(int):
     scene = tested.scene(i)
-    x = (scene.image / 127.5 - 1).astype(np.float32)[None, ..., None].repeat(3, axis=3)
+    x = (scene.image[None] / 127.5 - 1).astype(np.float32)
     np.add.at(total, (scene.mask, network(x)[0].argmax(-1)), 1)
   union = total.sum(0) + total.sum(1) - np.diag(total)
   return (np.diag(total)[union > 0] / union[union > 0]).mean()
@@ -134,9 +136,26 @@ def test_other_formats_and_what_a_run_has_not(segmented, tmp_path):
   assert run(np.zeros((3, 48, 80, 3), np.float32)).shape == (3, 48, 80, 11)
   status, _, err = ended("export", "--workdir", segmented, "--data", tmp_path, "--out", tmp_path / "n")
   assert status == 2 and "a segmenter is evaluated on the test photos of its own data set" in err
-  ok("export", "--workdir", segmented, "--examples", 5, "--out", tmp_path / "m.tflite")
-  status, _, err = ended("report", "--workdir", segmented, "--tflite", tmp_path / "m.tflite", "--out", tmp_path / "report")
-  assert status == 2 and "is of a segmenter, report of classifiers" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [(), ("--argmax", "--preprocess", "in_graph")])
+def test_the_report_of_a_segmenter(segmented, tmp_path, words):
+  file, out = tmp_path / "m.tflite", tmp_path / "report"
+  ok("export", "--workdir", segmented, "--examples", 5, "--out", file, *words)
+  said = ok("report", "--workdir", segmented, "--tflite", file, "--out", out)
+  figures, result = json.loads((out / "report.json").read_text()), RunDirectory(segmented).result()
+  assert figures["miou"] == {kind: v["miou"] for kind, v in result["metrics"]["test"].items()}
+  # the file is the averaged weights
+  assert figures["tflite"]["miou"] == pytest.approx(result["metrics"]["test"]["ema"]["miou"], abs=1e-3)
+  assert figures["tflite"]["agrees"] > 0.999 and (figures["tflite"]["max_difference"] is None) == bool(words)
+  assert "of the pixels" in said and f"{figures['tflite']['miou']:.4f} on " in said
+  text = (out / "report.md").read_text()
+  rows = dict(re.findall(r"\| ([^|]+) \| (0\.\d{3}) \| [^|]+ \|", text))
+  assert rows == {name: f"{figures['tflite']['iou'][name]:.3f}" for name in rows} and len(rows) == len(scenes.CLASSES)
+  for picture in re.findall(r"!\[.*?\]\((.*?)\)", text):
+    with Image.open(out / picture) as image:
+      assert min(image.size) > 300 and np.asarray(image.convert("L")).std() > 10
 
 
 def test_large_scenes_are_fewer(tiny):

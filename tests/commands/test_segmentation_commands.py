@@ -41,7 +41,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def photos(tmp_path):
-  """A scene in grey, wide and high, and a colour photo."""
+  """A scene, wide and high, and a photo of noise."""
   paths = [tmp_path / name for name in ("wide.png", "high.png", "colour.jpg")]
   for path, size in zip(paths[:2], ((50, 130), (90, 40)), strict=True):
     Image.fromarray(Scenes("test", size).scene(0).image).save(path)
@@ -125,7 +125,7 @@ def test_the_mask_is_what_the_network_says_of_a_scene(run, tmp_path, capsys):
   Image.fromarray(scene.image).save(tmp_path / "scene.png")
   assert main(["predict", "--workdir", str(run), str(tmp_path / "scene.png"), "--out", str(tmp_path)]) == 0
   model, variables = api.load(run)
-  x = np.repeat(scene.image[None, ..., None] / 127.5 - 1, 3, -1).astype(np.float32)
+  x = (scene.image[None] / 127.5 - 1).astype(np.float32)
   with Image.open(tmp_path / "scene_mask.png") as mask:
     labels = np.asarray(mask)
   agree = (labels == np.asarray(jax.jit(model.apply)(variables, x)).argmax(-1)[0]).mean()
@@ -136,7 +136,7 @@ def test_the_sheet_shows_masks(run, tmp_path, capsys):
   sheet = tmp_path / "sheet.png"
   assert main(["data", "--config", "configs/scenes_segmentation.py", "--out", str(sheet), "--seconds", "1"]) == 0
   assert "scenes: 11 classes, 4000 scenes an epoch" in capsys.readouterr().out
-  # colours of classes over grey photos
+  # colours of classes over photos
   with Image.open(sheet) as page:
     pixels = np.asarray(page.convert("RGB")).astype(int)
   assert (np.ptp(pixels, -1) > 60).mean() > 0.02

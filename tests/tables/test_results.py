@@ -331,8 +331,8 @@ def test_csv_of_segmentation_has_columns_of_its_own(tmp_path):
   lines = list(csv.DictReader(io.StringIO(render.as_csv(SEGMENTED, found, SCENES))))
   assert list(lines[0])[:4] == ["model", "miou", "pixel_accuracy", "param_count"] and "top1" not in lines[0]
   eighth = lines[7]
-  assert (eighth["miou"], eighth["pixel_accuracy"], eighth["img_size"]) == ("60.000", "90.000", "64x128")
-  assert (eighth["latency_ms"], eighth["latency_half_ms"], eighth["gmacs"]) == ("312.0000", "78.0000", "0.0370")
+  assert (eighth["miou"], eighth["pixel_accuracy"], eighth["img_size"]) == ("60.000", "90.000", "80x112")
+  assert (eighth["latency_ms"], eighth["latency_half_ms"], eighth["gmacs"]) == ("312.0000", "78.0000", "0.0405")
   assert (eighth["paper_miou"], eighth["paper_gmacs"], eighth["paper_latency_ms"]) == ("72.36", "9.74", "2470")
   assert (eighth["paper_latency_half_ms"], eighth["paper_miou_test"], lines[0]["miou"]) == ("657", "", "")
   paper = list(csv.DictReader(io.StringIO(render.as_csv(SEGMENTED, found, CITYSCAPES))))[7]

@@ -198,18 +198,18 @@ def test_commands_are_of_the_rows_network(scale, tmp_path):
 
 def test_the_mini_scale_of_segmentation_has_the_rows_head_on_small_scenes():
   found = {row.name: SCENES.architecture(row) for name in ("table7", "table8") for row in TABLES[name].published}
-  assert {(a.resolution, a.num_classes) for a in found.values()} == {((64, 128), 11)}
+  assert {(a.resolution, a.num_classes) for a in found.values()} == {((80, 112), 11)}
   assert {a.segmenter.filters for a in found.values()} == {128, 256}
-  last = {name: a.segmenter.pooled((4, 8)) for name, a in found.items() if a.segmenter.pool == "paper"}
+  last = {name: a.segmenter.pooled((5, 7)) for name, a in found.items() if a.segmenter.pool == "paper"}
   # no kernel fits into the map
   assert set(last.values()) == {1}
 
 
 def test_a_segmentation_row_of_another_size_is_scaled_too():
   half = dataclasses.replace(TABLES["table7"].rows[7], run="half", fields={**TABLES["table7"].rows[7].fields, **HALF})
-  assert SCENES.architecture(half).resolution == (32, 64)
+  assert SCENES.architecture(half).resolution == (40, 56)
   (words, _), *_ = scales.commands("runs", SCENES, [half], 0)
-  assert {"--config.model.resolution=32", "--config.model.resolution_width=64"} <= set(words)
+  assert {"--config.model.resolution=40", "--config.model.resolution_width=56"} <= set(words)
 
 
 HALF = {"resolution": 512, "resolution_width": 1024}
