@@ -190,6 +190,18 @@ def test_every_kind(wide, kind, argmax, tmp_path):
   assert least < exported.agreement.top1_agreement < 1
 
 
+def test_int8_bears_channels_of_the_stem_that_are_larger_than_others():
+  a = little(size=(64, 96))
+  variables, images = exporting.seeded(a, images=4)
+  stem, first = (variables["params"]["backbone"][row] for row in ("stem", "block_01"))
+  large = np.where(np.arange(a.stem.filters) == 3, 40, 1)
+  stem["bn"]["scale"] = large * stem["bn"]["scale"]
+  first["depthwise"]["kernel"] = first["depthwise"]["kernel"] / large
+  content = exporting.converted(a, variables)
+  made = runtime.Network(quantize.quantized(content, "int8", [x[None] for x in images]))
+  assert agreement.compare(inference.logits(network(a), variables, images), made.run_all(images)).snr_db > 20  # else 7
+
+
 def test_what_int8_leaves_in_float(wide):
   a, variables, images, _ = wide
   made = quantize.quantized(exporting.converted(a, variables), "int8", [x[None] for x in images])
