@@ -35,6 +35,8 @@ CITYSCAPES = {
 BLACK = (0, 0, 0)
 # share of a class's colour in what is painted over a photo
 ALPHA = 0.55
+# what red, green and blue have in the brightness of a pixel
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def colours(classes):
@@ -50,11 +52,15 @@ def colours(classes):
 
 
 def painted(pixels, mask, palette):
-  """A photo (h, w, 3) uint8 under its mask (h, w); black classes and labels beyond the palette are left clear."""
+  """A photo (h, w, 3) uint8 under its mask (h, w); black classes and labels beyond the palette are left clear.
+
+  Where there is a colour the photo is in grey: one class has one hue, whatever colours the photo has.
+  """
   known = np.where(mask < len(palette), mask, 0)
   colour = palette[known].astype(np.float32)
   clear = (mask >= len(palette)) | ~colour.any(-1)
-  over = (1 - ALPHA) * pixels + ALPHA * colour
+  grey = (pixels @ LUMA)[..., None]
+  over = (1 - ALPHA) * grey + ALPHA * colour
   return np.where(clear[..., None], pixels, np.uint8(np.round(over)))
 
 
