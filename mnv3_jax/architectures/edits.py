@@ -356,7 +356,7 @@ def minimalistic(architecture):
   return _everywhere(plain, "relu")
 
 
-def with_segmenter(architecture, head, *, filters=None, pool=None, gate=None, gate_bias=None, skip=None):
+def with_segmenter(architecture, head, *, filters=None, pool=None, gate=None, gate_bias=None, skip=None, dropout=None):
   """A classifier as a network that gives every pixel a class; the last of all edits.
 
   What comes after the map that the classifier pools is gone, and so is the wide 1x1 convolution of an original last stage (V2,
@@ -365,8 +365,8 @@ def with_segmenter(architecture, head, *, filters=None, pool=None, gate=None, ga
   Args:
     architecture: with its width, output stride and halved tail.
     head: "lr_aspp" or "r_aspp".
-    filters, pool, gate, gate_bias, skip: see spec.Segmenter; None: 128, the paper's pool, "sigmoid", True and "depthwise" for
-      "lr_aspp"; 256, the global pool, and nothing more for "r_aspp".
+    filters, pool, gate, gate_bias, skip, dropout: see spec.Segmenter; None: 128, the paper's pool, "sigmoid", True and
+      "depthwise" for "lr_aspp", which drops nothing; 256, the global pool and a dropout of 0.1 for "r_aspp".
 
   Raises:
     ArchitectureError: for a setting that is not possible, or a network that is a segmenter already.
@@ -375,7 +375,7 @@ def with_segmenter(architecture, head, *, filters=None, pool=None, gate=None, ga
     _refuse(architecture, "segmenter", head, f"it has {architecture.segmenter.head} already")
   if head not in SEGMENTERS:
     _refuse(architecture, "segmenter", head, nearest(head, SEGMENTERS))
-  own = {"filters": filters, "pool": pool, "gate": gate, "gate_bias": gate_bias, "skip": skip}
+  own = {"filters": filters, "pool": pool, "gate": gate, "gate_bias": gate_bias, "skip": skip, "dropout": dropout}
   usual = {
     "lr_aspp": {"filters": 128, "pool": "paper", "gate": "sigmoid", "skip": "depthwise"},
     "r_aspp": {"filters": 256, "pool": "global", "dropout": 0.1},

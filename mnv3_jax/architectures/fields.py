@@ -128,7 +128,7 @@ def architecture(name, **fields) -> Architecture:
     a = edits.with_width(a, f["width"], f["width_rule"] or "paper")
   head = {field: f[f"segmenter_{field}"] for field in ("filters", "pool", "gate", "gate_bias", "skip")}
   if f["segmenter"] is not None:
-    return edits.with_segmenter(a, f["segmenter"], **head)
+    return edits.with_segmenter(a, f["segmenter"], **head, dropout=f["dropout"])
   for field, value in head.items():
     if value is not None:
       raise ArchitectureError(f"{name}: segmenter_{field} = {value!r} goes with a segmenter; {' or '.join(SEGMENTERS)}")

@@ -232,6 +232,8 @@ class Segmenter:
       elif value is not None:
         _fail(row, field, value, "allowed: None; lr_aspp alone has one")
     _number(row, "dropout", self.dropout, 0, 1)
+    if self.head == "lr_aspp" and self.dropout:
+      _fail(row, "dropout", self.dropout, "allowed: 0; r_aspp alone has one")
     _number(row, "bn_epsilon", self.bn_epsilon, 1e-12, 1)
 
   def window(self, size):

@@ -50,16 +50,20 @@ def main(arguments):
   print(f"{config.data.dataset}: {len(dataset.classes)} classes, {dataset.fingerprint}")
   print(f"{dataset.steps_per_epoch:,} steps of {config.train.batch_size} images in an epoch; {size}, {config.data.augment}")
   out.parent.mkdir(parents=True, exist_ok=True)
-  sheet(dataset, out, f"{config.data.dataset}, {size}, {config.data.augment}")
+  untested = sheet(dataset, out, f"{config.data.dataset}, {size}, {config.data.augment}")
   print(f"{out}: training photos, each as {TIMES} epochs show it, and test photos")
   speed, first, broken = timed(dataset.train_batches(0), given.seconds)
-  for sentence in dict.fromkeys(broken):
+  for sentence in dict.fromkeys([*untested, *broken]):
     print(f"left out: {sentence}")
   print(f"pipeline alone: {speed:,.0f} images/s over {progress.duration(given.seconds)}, first batch after {first:.2f} s")
 
 
 def sheet(dataset, path, title):
-  """Draws some training photos, each a row of what several epochs make of it, and a row of test photos."""
+  """Draws some training photos, each a row of what several epochs make of it, and a row of test photos.
+
+  Returns:
+    why test photos were left out.
+  """
   rows = []
   n = dataset.order.n
   for i in range(0, n, max(n // PHOTOS, 1))[:PHOTOS]:
@@ -74,6 +78,7 @@ def sheet(dataset, path, title):
   test = next(iter(dataset.eval_batches(TIMES)))
   rows.append(("test", pictures(dataset, test, np.flatnonzero(test["mask"] > 0))))
   plots.rows_of_photos(rows, path, title)
+  return test.get("broken", [])
 
 
 def pictures(dataset, batch, chosen):

@@ -3,14 +3,16 @@
 import dataclasses
 import json
 import pathlib
+import sys
 
 import numpy as np
 from PIL import Image
 
 from mnv3_jax.commands.options import Options, add_workdir, start_jax
+from mnv3_jax.commands.predict import class_names
 from mnv3_jax.data.photographs import Photographs
-from mnv3_jax.errors import WrongUse
-from mnv3_jax.report import page, plots
+from mnv3_jax.errors import StoppedForGood, WrongUse
+from mnv3_jax.report import overlays, page, plots
 from mnv3_jax.report.run_directory import RunDirectory, write_atomically
 
 EXAMPLE = "mnv3 report --workdir /tmp/run --tflite small.tflite --out /tmp/report"
@@ -19,6 +21,8 @@ EXAMPLE = "mnv3 report --workdir /tmp/run --tflite small.tflite --out /tmp/repor
 RUNS, FIRST, WRONG, PHOTOS = 200, 32, 8, 8
 # test photos of a set whose photos are files
 TESTED = 2000
+# of a segmenter: test photos on its sheet, as many as fit a screen, and those that are read at a time
+SHOWN, READ = 5, 5
 
 
 def main(arguments):
@@ -40,7 +44,6 @@ def main(arguments):
   if directory.result() and not directory.metrics():
     raise WrongUse(f"{given.workdir!r} has no figures to report: it was imported, not trained; evaluate --data DIR makes some")
   start_jax()
-  from mnv3_jax.report import dense
   from mnv3_jax.training import trained
 
   run = trained.load(given.workdir, given.weights)
@@ -57,11 +60,11 @@ def main(arguments):
       f"the run has {ours[0]} and {ours[1]}"
     )
   title = f"{a.name} on {run.config.data.dataset}"
-  classes, view = run.job.dataset.classes, run.job.dataset.view
+  classes, view = class_names(run.job.dataset.classes, a.num_classes), run.job.dataset.view
   figures = of_the_run(run, directory.result())
   if a.segmenter:
     # all test photos: a segmenter's are fewer, and none is kept
-    found, confusion, shown = dense.measured(run, network)
+    found, confusion, shown = measured_dense(run, network)
     named = [(pixels, f"{i}") for i, (pixels, *_) in enumerate(shown)]
   else:
     images, labels = test_images(fewer(run.job.dataset))
@@ -78,7 +81,7 @@ def main(arguments):
   task = run.job.task
   plots.learning_curve(directory.metrics(), out / "learning_curve.png", title, task.best, task.called)
   if a.segmenter:
-    dense.sheet(shown, classes, out / "predictions.png")
+    overlays.compared(shown, classes, out / "predictions.png", f"The first {len(shown)} test photos through the .tflite")
   else:
     sheet(pixels, labels, lite, classes, out / "predictions.png")
   for photo, name in named:
@@ -138,6 +141,54 @@ def measured(run, network, images, labels):
     "max_difference": float(np.abs(flax - lite).max()),
   }
   return {"examples": len(labels), "tflite": file}, lite
+
+
+def measured_dense(run, network):
+  """What a segmenter's .tflite file, of logits or of classes, and Flax say of every test photo; none is kept but a few.
+
+  Returns:
+    {"examples", "tflite": {"miou", "iou" by class, "agrees": share of pixels that both give one class, "max_difference" of a
+    logit, None where the file gives classes}}; the file's confusion (classes, classes); and the first photos, a list of
+    (pixels (h, w, 3) uint8, labels (h, w), the file's classes (h, w)).
+
+  Raises:
+    StoppedForGood: if more photos cannot be read than the run's config allows, or none can.
+  """
+  import jax
+
+  from mnv3_jax.models import inference
+  from mnv3_jax.training import sums
+
+  job, total, alike, pixels, difference, shown, broken = run.job, {}, 0, 0, 0.0, [], []
+  count, forward, limit = jax.jit(job.task.sums), jax.jit(job.model.apply), run.config.data.broken_limit
+  for batch in job.dataset.eval_batches(READ):
+    for sentence in batch.get("broken", []):
+      broken.append(sentence)
+      print(f"left out: {sentence}", file=sys.stderr)
+    if len(broken) > limit:
+      raise StoppedForGood(f"{len(broken)} photos cannot be read, more than config.data.broken_limit = {limit}")
+    there = batch["mask"] > 0
+    if not there.any():
+      continue
+    images, labels = batch["image"][there], batch["label"][there]
+    inputs = job.dataset.view.pixels(images) if network.takes_pixels else images
+    at_a_time = inference.at_a_time(job.architecture)
+    for part, expected in inference.by_batch(forward, run.variables, images, at_a_time):
+      found = network.run_all(inputs[part])
+      gives_classes = found.ndim < expected.ndim
+      classes = found if gives_classes else found.argmax(-1)
+      logits = np.eye(expected.shape[-1], dtype=np.float32)[found] if gives_classes else found
+      sums.add(total, count(logits, {"label": labels[part]}))
+      alike, pixels = alike + int((classes == expected.argmax(-1)).sum()), pixels + classes.size
+      difference = None if gives_classes else max(difference, float(np.abs(found - expected).max()))
+      for i in range(min(SHOWN - len(shown), len(classes))):
+        shown.append((job.dataset.view.pixels(images[part][i]), labels[part][i], classes[i]))
+  if not total:
+    raise StoppedForGood("not one test photo can be read")
+  figures = job.task.figures(total)
+  iou = {name.removeprefix("iou/"): value for name, value in figures.items() if name.startswith("iou/")}
+  file = {"miou": figures["miou"], "iou": iou, "agrees": alike / pixels, "max_difference": difference}
+  return {"examples": figures["count"], "tflite": file}, np.asarray(total["confusion"]), shown
 
 
 def sheet(pixels, labels, logits, classes, path):

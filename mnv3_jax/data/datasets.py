@@ -253,6 +253,8 @@ def _scenes(data, shared):
   for field in ("dir", "train_size", "train_width"):
     if data[field]:
       raise WrongUse(f"config.data.{field} = {data[field]!r} goes with photos in files; scenes are made at the network's size")
+  if min(size) < scenes.LEAST:
+    raise WrongUse(f"scenes of {sizes.pixels(shared['resolution'])} are not possible; a side is at least {scenes.LEAST} px")
   if augment_by != "none":
     raise WrongUse(f"config.data.augment = {augment_by!r} is not possible; scenes are new ones in every epoch: 'none'")
   if data.classes and tuple(data.classes) != scenes.CLASSES:

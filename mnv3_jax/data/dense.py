@@ -14,7 +14,7 @@ from mnv3_jax.architectures import sizes
 from mnv3_jax.data import crops, views
 from mnv3_jax.data.fit import placed
 from mnv3_jax.data.images import colour, upright
-from mnv3_jax.data.label_maps import IGNORED
+from mnv3_jax.data.label_maps import IGNORED, WrongMask
 from mnv3_jax.data.sources import OfSources
 from mnv3_jax.errors import StoppedForGood, WrongUse
 
@@ -73,10 +73,17 @@ class DensePhotos(OfSources):
     """Whole batches in the training photos; the order changes every epoch, so what is left over changes too.
 
     Raises:
-      WrongUse: for anything that makes training on them impossible, and for a test photo that is too large to be evaluated:
-        better now than after an epoch.
+      WrongUse: for anything that makes training on them impossible, for a test photo that is too large to be evaluated, and for
+        a first mask, of training or test, that is no mask: better now than after an epoch.
     """
     _ = self.crops
+    for source in (self.train, self.test):
+      try:
+        source.read(0)
+      except WrongMask:
+        raise
+      except WrongUse:
+        pass  # damaged: it is left out, and named, when its batch comes
     for i in range(len(self.test)):
       self._fits(i, self.test.size(i) or (1, 1))
     return self.order.steps_per_epoch
@@ -91,6 +98,7 @@ class DensePhotos(OfSources):
       {"image": (share, h, w, 3) float32, "label": (share, h, w) int32, "broken": [why one was left out]}, (h, w) = side.
 
     Raises:
+      WrongMask: for what is read and is no mask of its photo.
       StoppedForGood: if none of OTHERS photos one after the other can be read.
     """
     for batch, whys in _ahead(self._cropped, map(self.order.step, itertools.count(start))):
@@ -115,6 +123,8 @@ class DensePhotos(OfSources):
     for i in range(first, first + min(OTHERS, n)):
       try:
         return *self.train.read(i % n), i % n, broken
+      except WrongMask:
+        raise
       except WrongUse as error:
         broken.append(str(error))
     raise StoppedForGood(f"not one of {len(broken)} photos with masks can be read: {'; '.join(broken[:5])}")
@@ -128,7 +138,7 @@ class DensePhotos(OfSources):
       read.
 
     Raises:
-      WrongUse: naming a photo that is larger than `size`.
+      WrongUse: naming a photo that is larger than `size`, or what is no mask of its photo.
     """
     share, n = batch_size // self.hosts, len(self.test)
     firsts = (at + self.host * share for at in range(0, n, batch_size))
@@ -146,6 +156,8 @@ class DensePhotos(OfSources):
     def make(row, i):
       try:
         image, labels = self.test.read(i)
+      except WrongMask:
+        raise
       except WrongUse as error:
         return str(error)
       self._fits(i, labels.shape)

@@ -68,6 +68,10 @@ VOC = (
 COLOUR_TYPES = {0: "grey", 2: "RGB colour", 3: "palette colour", 4: "grey with transparency", 6: "RGBA colour"}
 
 
+class WrongMask(WrongUse):
+  """A mask that can be read and is another thing than a mask of its photo: what is like it would be learnt wrongly."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class LabelMap:
   """The meaning of the numbers in masks.
@@ -99,20 +103,21 @@ class LabelMap:
       (height, width) uint8 train ids.
 
     Raises:
-      WrongUse: with `name`, if it is no 8-bit PNG file of one channel, damaged, or has a number that is none of this map.
+      WrongUse: with `name`, if it is damaged or no image.
+      WrongMask: with `name`, if it is no 8-bit PNG file of one channel, or has a number that is none of this map.
     """
     image = decoded(content, name)
     wanted = f"a mask is a PNG of 8-bit grey{' or a palette' if self.palette else ''}, with {self.what}"
     if image.format != "PNG":
-      raise WrongUse(f"{str(name)!r} is a {image.format} file; {wanted}")
+      raise WrongMask(f"{str(name)!r} is a {image.format} file; {wanted}")
     # Pillow would spread the numbers of 1 to 4 bits of grey over 0 to 255
     bits, kind = content[24], COLOUR_TYPES.get(content[25], "unknown colour")
     if (bits, kind) != (8, "grey") and not (kind == "palette colour" and self.palette):
-      raise WrongUse(f"{str(name)!r} is a PNG of {bits}-bit {kind}; {wanted}")
+      raise WrongMask(f"{str(name)!r} is a PNG of {bits}-bit {kind}; {wanted}")
     there = np.flatnonzero(image.histogram()[:256])
     for number in there:
       if number not in self.train_ids and number != IGNORED:
-        raise WrongUse(
+        raise WrongMask(
           f"{str(name)!r} has the label id {number}; {self.what} are 0 to {max(self.train_ids)}, and {IGNORED} to be ignored"
         )
     return np.asarray(image.point(self.table, "L") if image.mode == "L" else _indices(image, self.table))

@@ -6,6 +6,7 @@ import zlib
 from PIL import Image
 
 from mnv3_jax.data.images import colour, decoded
+from mnv3_jax.data.label_maps import WrongMask
 from mnv3_jax.errors import WrongUse
 
 
@@ -33,7 +34,8 @@ class Pairs:
     """(PIL image in RGB, (height, width) uint8 train ids) of photo `i`, as stored: what Exif says of its turning is ignored.
 
     Raises:
-      WrongUse: naming the file that is damaged, no image, no mask, or a mask of another size than its photo's.
+      WrongUse: naming the file that is damaged or no image.
+      WrongMask: naming the file that is no mask, or one of another size than its photo's.
     """
     photo, mask, label_map = self.files[i]
     return pair(content_of(photo), photo, content_of(mask), mask, label_map)
@@ -61,7 +63,7 @@ def pair(photo, photo_name, mask, mask_name, label_map):
   labels = label_map.read(mask, mask_name)
   height, width = labels.shape
   if image.size != (width, height):
-    raise WrongUse(
+    raise WrongMask(
       f"{str(mask_name)!r} is a mask of {width} x {height} pixels, but its photo {str(photo_name)!r} has "
       f"{image.width} x {image.height}"
     )

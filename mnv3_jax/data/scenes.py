@@ -21,6 +21,8 @@ LENGTHS = {"train": 4000, "test": 500}
 TEST_SEED = 2019
 # items in a scene, and their longer side as a share of the scene's shorter one
 ITEMS, SIDES = (2, 4), (0.55, 0.9)
+# the longer side of an item and the shorter one of a scene in pixels, at least
+LEAST = 8
 # share of an item that later ones may hide, and tries to find a place where they do not
 HIDDEN, TRIES = 0.25, 8
 # an item is what is brighter than this, and what that encloses
@@ -108,7 +110,7 @@ def compose(photos, labels, size, rng):
   chosen, areas, seen = [], [], []
   for _ in range(rng.integers(ITEMS[0], ITEMS[1] + 1)):
     i = int(rng.integers(len(photos)))
-    pixels, alpha = _item(photos[i], max(round(shorter * rng.uniform(*SIDES)), 8), rng)
+    pixels, alpha = _item(photos[i], max(round(shorter * rng.uniform(*SIDES)), LEAST), rng)
     solid = alpha[..., 0] >= 0.5
     for _ in range(TRIES):
       top, left = (int(rng.integers(n - m + 1)) for n, m in zip(size, solid.shape, strict=True))

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from mnv3_jax.architectures.spec import Architecture
@@ -15,8 +16,9 @@ def average_pool(x_bhwc, kernel, strides):
   if tuple(kernel) == x_bhwc.shape[1:3]:
     return x_bhwc.mean((1, 2), keepdims=True)
   window, steps = (1, *kernel, 1), (1, *strides, 1)
-  total = lax.reduce_window(x_bhwc, jnp.zeros((), x_bhwc.dtype), lax.add, window, steps, "VALID")
-  return total / (kernel[0] * kernel[1])
+  # up to 2401 numbers: bfloat16 would stop growing on the way. A zero of NumPy's: with a traced one there is no gradient
+  total = lax.reduce_window(x_bhwc.astype(jnp.float32), np.float32(0), lax.add, window, steps, "VALID")
+  return (total / (kernel[0] * kernel[1])).astype(x_bhwc.dtype)
 
 
 class Segmenter(nn.Module):

@@ -91,6 +91,23 @@ def overlay(pixels, mask, classes, path, title):
   grid([[("photo", pixels), ("", painted(pixels, mask, colours(classes)))]], classes, [mask], path, title)
 
 
+def compared(shown, classes, path, title):
+  """Photos beside their true masks and those that were found, with one legend.
+
+  Args:
+    shown: a list of (pixels (h, w, 3) uint8, labels (h, w), found labels (h, w)).
+    classes: names by label.
+    path: of the PNG.
+    title: what stands above.
+  """
+  palette, masks = colours(classes), [mask for _, *both in shown for mask in both]
+  rows = [
+    [("photo", pixels), ("truth", solid(truth, palette)), ("the .tflite", solid(found, palette))]
+    for pixels, truth, found in shown
+  ]
+  grid(rows, classes, masks, path, title, shares=False)
+
+
 def grid(rows, classes, masks, path, title, shares=True):
   """Rows of pictures with one legend.
 

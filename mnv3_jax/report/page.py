@@ -53,7 +53,10 @@ def as_page(title, rows, confusion, classes, dense=False):
   hit, real, taken = np.diag(confusion), confusion.sum(1), confusion.sum(0)
   figure = hit / np.maximum(real + taken - hit if dense else real, 1)
   by_class = [
-    f"| {c} | {figure[i]:.3f} | {most_mistaken(confusion[i], i, classes, dense)} |" for i, c in enumerate(classes) if real[i]
+    f"| {c} | {figure[i]:.3f} | {most_mistaken(confusion[i], i, classes, dense)} |"
+    for i, c in enumerate(classes)
+    # what is never there and was taken for it counts as well in a mean over classes
+    if real[i] or (dense and taken[i])
   ]
   lines = [f"# {title}", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
   lines += ["![learning curve](learning_curve.png)", "", "![predictions](predictions.png)", ""]
@@ -64,5 +67,7 @@ def as_page(title, rows, confusion, classes, dense=False):
 def most_mistaken(row, i, names, dense=False):
   """The class that class `i`, its row of the confusion, is taken for most often, with its count or, `dense`, share; or "-"."""
   others = np.where(np.arange(len(row)) == i, 0, row)
+  if not others.any():
+    return "-"
   count = f"{others.max() / row.sum():.1%}" if dense else others.max()
-  return f"{names[others.argmax()]} ({count})" if others.any() else "-"
+  return f"{names[others.argmax()]} ({count})"

@@ -11,7 +11,7 @@ from mnv3_jax.errors import WrongUse
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
 from mnv3_jax.tasks.classification import Classification
-from mnv3_jax.tasks.segmentation import Segmentation
+from mnv3_jax.tasks.segmentation import IGNORED, Segmentation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,11 @@ def of(config):
   elif config.model.num_classes < classes:
     raise WrongUse(
       f"config.model.num_classes = {config.model.num_classes} is not possible; {config.data.dataset} has {classes} classes"
+    )
+  if dense and architecture.num_classes > IGNORED:
+    raise WrongUse(
+      f"config.model.num_classes = {architecture.num_classes} is not possible for a segmenter; at most {IGNORED}, which is the "
+      "label of pixels that do not count"
     )
   smoothing = config.train.label_smoothing
   return Job(

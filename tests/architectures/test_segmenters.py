@@ -93,6 +93,11 @@ def test_rows_by_name_and_in_print():
   assert rows.names(network(head="r_aspp", filters=256))[-4:] == ["filter", "pooled", "merge", "logits"]
 
 
+def test_r_aspp_drops_what_is_asked_for():
+  found = {d: fields.architecture(LARGE, segmenter="r_aspp", dropout=d).segmenter.dropout for d in (None, 0.0, 0.4)}
+  assert found == {None: 0.1, 0.0: 0.0, 0.4: 0.4}
+
+
 @pytest.mark.parametrize(
   ("changes", "words"),
   [
@@ -102,6 +107,7 @@ def test_rows_by_name_and_in_print():
     ({"segmenter": "r_aspp", "segmenter_gate": "sigmoid"}, "lr_aspp alone has one"),
     ({"segmenter": "lr_aspp", "output_stride": 8}, "output stride 16 or 32"),
     ({"segmenter_filters": 128}, "segmenter_filters = 128 goes with a segmenter"),
+    ({"segmenter": "lr_aspp", "dropout": 0.1}, "dropout = 0.1.*r_aspp alone has one"),
     ({"resolution_width": 0}, "resolution = 0"),
     ({"output_stride": 16, "atrous": "torch"}, "did you mean 'torchvision'"),
   ],

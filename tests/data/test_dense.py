@@ -206,13 +206,13 @@ def test_what_cannot_be_is_named(own, changes, words):
 
 
 def broken(root):
-  """Breaks three of Cityscapes' pairs in `root`; returns a word of what is to be said of each."""
+  """Damages three of Cityscapes' pairs in `root`; returns a word of what is to be said of each."""
   photos = sorted((root / "leftImg8bit").rglob("*.png"))
   masks = sorted((root / "gtFine").rglob("*.png"))
   photos[0].write_bytes(photos[0].read_bytes()[:200])
-  Image.fromarray(np.full(SIZE, 77, np.uint8)).save(masks[1])
-  Image.fromarray(np.zeros((32, 40), np.uint8)).save(masks[2])
-  return [f"'{photos[0]}' is damaged", f"'{masks[1]}' has the label id 77", f"'{masks[2]}' is a mask of 40 x 32"]
+  masks[1].write_bytes(masks[1].read_bytes()[:60])
+  masks[2].write_bytes(b"no image")
+  return [f"'{photos[0]}' is damaged", f"'{masks[1]}' is damaged", f"'{masks[2]}' is not an image"]
 
 
 def test_broken_pairs_are_left_out_and_named(tmp_path):
@@ -230,6 +230,32 @@ def test_broken_pairs_are_left_out_and_named(tmp_path):
   found = list(dataset.eval_batches(5))
   assert sum(b["mask"].sum() for b in found) == 9 and sorted(s for b in found for s in b["broken"]) == named
   assert all((b["label"][b["mask"] == 0] == 255).all() for b in found)
+
+
+WRONG = {
+  "has the label id 77": Image.fromarray(np.full(SIZE, 77, np.uint8)),
+  "is a mask of 40 x 32": Image.fromarray(np.zeros((32, 40), np.uint8)),
+  "is a PNG of 16-bit grey": Image.fromarray(np.zeros(SIZE, np.uint16)),
+  "is a PNG of 8-bit palette colour": Image.fromarray(np.zeros(SIZE, np.uint8)).convert("P"),
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+@pytest.mark.parametrize("at", [0, 2])
+def test_what_is_no_mask_of_its_photo_is_refused_at_once(tmp_path, words, at):
+  """Left out it would be for ever: whoever has one mask of another kind has many."""
+  root = pairs.cityscapes(tmp_path, 6)
+  mask = sorted((root / "gtFine").rglob("*.png"))[at]
+  WRONG[words].save(mask)
+  dataset, said = opened(tmp_path, test="train", augment="none", train_size=SIZE), re.escape(f"'{mask}' {words}")
+  with pytest.raises(WrongUse, match=said):
+    first(dataset.train_batches(0), 3)
+  with pytest.raises(WrongUse, match=said):
+    list(dataset.eval_batches(3))
+  # the first of each split is looked at before anything begins
+  if at == 0:
+    with pytest.raises(WrongUse, match=said):
+      _ = dataset.steps_per_epoch
 
 
 def test_nothing_but_broken_pairs_is_an_error(tmp_path):

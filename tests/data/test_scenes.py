@@ -71,12 +71,12 @@ def test_every_class_is_there_and_none_is_everywhere():
   assert 0.5 < shares[0] < 0.85 and shares[1:].min() > 0.01
 
 
-def opened(batch_size=4, host=0, hosts=1, **data):
+def opened(batch_size=4, host=0, hosts=1, size=(32, 48), **data):
   config = base()
   config.model.segmenter = "lr_aspp"
   config.data.update({"dataset": "scenes", "augment": "none", "eval_split": "test[:10]", **data})
   config.train.batch_size = batch_size
-  return datasets.open_dataset(config, (32, 48), dense=True, host=host, hosts=hosts)
+  return datasets.open_dataset(config, size, dense=True, host=host, hosts=hosts)
 
 
 def test_batches_start_at_any_step_and_are_shared_by_hosts():
@@ -137,6 +137,7 @@ def test_photos_of_any_mode_are_shown(mode):
     ({"eval_split": "test[600:]"}, "is empty; test has 500"),
     ({"augment": "shift_flip"}, "new ones in every epoch"),
     ({"dir": "photos"}, "goes with photos in files"),
+    ({"size": (7, 48)}, "scenes of 7x48 px are not possible; a side is at least 8 px"),
     ({"train_size": 40}, "goes with photos in files"),
     ({"classes": ("Bag",)}, "and a background"),
     ({"dataset": "fashion_mnist"}, "choose scenes, cityscapes, voc"),

@@ -1,5 +1,6 @@
 """Segmenters as modules: shapes, the heads computed by hand, scaling, memory."""
 
+import functools
 import subprocess
 import sys
 
@@ -162,6 +163,16 @@ def test_formulations_agree_and_have_gradients(head):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_pool_is_exact_and_has_a_gradient_where_it_is_no_whole_map(dtype):
+  x = jnp.asarray(np.abs(images(1, 64, 128, 2)), dtype)
+  pool = functools.partial(segmenter.average_pool, kernel=(49, 49), strides=(16, 20))
+  found, gradient = jax.jit(jax.value_and_grad(lambda x: pool(x).astype(jnp.float32).sum()))(x)
+  expected, pooled = np.asarray(x, np.float64)[:, :49, :49].mean((1, 2)), jax.jit(pool)(x)[:, 0, 0]
+  np.testing.assert_allclose(np.asarray(pooled, np.float64), expected, rtol=1e-5 if dtype == "float32" else 0.01)
+  assert found.dtype == jnp.float32 and np.asarray(gradient, np.float64).sum() == pytest.approx(8, rel=0.01)
+
+
 def test_bfloat16_gives_float32_logits():
   model, variables = api.create("mobilenetv3_small", **SMALL, segmenter="lr_aspp", dtype="bfloat16")
   x = images(1, 64, 64, 3)

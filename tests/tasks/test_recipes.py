@@ -1,0 +1,65 @@
+"""Every recipe of configs/: its step and its evaluation, at their own sizes and types, are programs that JAX can make."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from conftest import ROOT
+
+from mnv3_jax.architectures import fields, sizes
+from mnv3_jax.commands.train import read_config
+from mnv3_jax.models.initialize import shapes
+from mnv3_jax.models.layers import AXIS
+from mnv3_jax.models.network import network
+from mnv3_jax.tasks import job
+from mnv3_jax.tasks.classification import Classification
+from mnv3_jax.tasks.segmentation import Segmentation
+
+RECIPES = sorted(path.name for path in (ROOT / "configs").glob("*.py"))
+SEGMENTERS = ("cityscapes", "scenes")
+
+
+def dense(recipe):
+  return recipe.startswith(SEGMENTERS)
+
+
+def mark(recipe, *words):
+  # those of classifiers are trained by other tests
+  return pytest.param(recipe, *words, marks=() if dense(recipe) else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+  ("recipe", "stride"),
+  [
+    *(mark(recipe, None) for recipe in RECIPES),
+    *(pytest.param(r, 32, marks=pytest.mark.slow) for r in RECIPES if dense(r)),
+  ],
+)
+def test_a_step_has_gradients_and_an_evaluation_logits(recipe, stride):
+  """Nothing is computed: that takes a street, this takes seconds."""
+  words = [f"--config.model.output_stride={stride}"] if stride else []
+  config = read_config(str(ROOT / "configs" / recipe), words)
+  net = fields.architecture(**config.model)
+  net = net if config.model.num_classes else net.replace(num_classes=19)
+  model = network(net, job.compute(config, net))
+  task = Segmentation(tuple(map(str, range(19)))) if net.segmenter else Classification()
+
+  def batch(size, *n):
+    label = sizes.sides(size) if net.segmenter else ()
+    return {
+      "image": jax.ShapeDtypeStruct((*n, *sizes.sides(size), 3), jnp.float32),
+      "label": jax.ShapeDtypeStruct((*n, *label), jnp.int32),
+    }
+
+  def loss(params, statistics, batch):
+    variables, rngs = {"params": params, "batch_stats": statistics}, {"dropout": jax.random.key(0)}
+    logits, _ = model.apply(variables, batch["image"], train=True, mutable=["batch_stats"], rngs=rngs)
+    return task.loss(logits, batch)
+
+  variables, data = shapes(model), config.data
+  trained = sizes.of(data.train_size, data.train_width or data.train_size) if data.train_size else net.resolution
+  # of one device, which batch norm may have to be told of
+  gradient_of = jax.jit(jax.vmap(jax.grad(loss), in_axes=(None, None, 0), axis_name=AXIS))
+  gradient = jax.eval_shape(gradient_of, variables["params"], variables["batch_stats"], batch(trained, 1, 2))
+  assert jax.tree.map(lambda g: g.shape[1:], gradient) == jax.tree.map(lambda p: p.shape, variables["params"])
+  logits = jax.eval_shape(jax.jit(model.apply), variables, batch(net.resolution, 2)["image"])
+  assert logits.dtype == jnp.float32 and logits.shape[-1] == net.num_classes
