@@ -124,7 +124,7 @@ SCALES = (
     says="a few epochs on scenes of 80x112 px composed from the embedded photos, ten classes and a background, tested on 500. "
     "Such a run can tell that a network learns; it cannot tell which of two rows is better on Cityscapes, nor any difference "
     "within the spread over seeds. The map before the head is 5x7, at output stride 32 3x4, smaller than any kernel: all pools "
-    "are global here",
+    "are global here, and R-ASPP, which has no map at stride 8, has logits of 5x7 px only",
   ),
 )
 NAMES = tuple(dict.fromkeys(scale.name for scale in SCALES))

@@ -12,7 +12,7 @@ from conftest import ROOT
 from mnv3_jax.architectures import cost, development, fields, printed, sizes
 from mnv3_jax.commands.train import read_config
 from mnv3_jax.errors import WrongUse
-from mnv3_jax.tables import columns, scales, table as tables
+from mnv3_jax.tables import columns, results, scales, table as tables
 
 TABLES = {name: tables.load(name) for name in tables.known()}
 ROWS = [(name, row) for name, table in TABLES.items() for row in table.published]
@@ -355,12 +355,21 @@ def test_known_tables_are_read_from_a_checkout_wherever_one_stands(tmp_path):
   assert out.returncode == 0 and out.stdout.count("\n") == 5, out.stderr
 
 
-def test_json_of_the_kept_runs_is_whole():
+@pytest.mark.parametrize("scale", [MINI, SCENES], ids=lambda scale: scale.folder)
+def test_json_of_the_kept_runs_is_whole(scale):
   """Kept results are small, and of the networks of some table."""
-  keys = {row.key for _, row in ROWS}
-  for file in (ROOT / "experiments" / "results" / "mini").glob("**/*"):
-    if file.is_file():
-      assert file.suffix == ".json" and file.stat().st_size < 10_000
-      assert file.parent.name.startswith("seed_")
-      json.loads(file.read_text())
-      assert file.relative_to(ROOT / "experiments" / "results" / "mini").parts[0] in keys
+  keys, folder = {row.key for _, row in ROWS}, ROOT / "experiments" / "results" / scale.folder
+  files = [file for file in folder.glob("**/*") if file.is_file()]
+  assert len(files) > 20
+  for file in files:
+    assert file.suffix == ".json" and file.stat().st_size < 10_000
+    assert file.parent.name.startswith("seed_")
+    json.loads(file.read_text())
+    assert file.relative_to(folder).parts[0] in keys
+
+
+def test_every_row_about_segmentation_was_run_at_mini_and_timed():
+  for name in ("table7", "table8"):
+    for found in results.collect(TABLES[name], ROOT / "experiments" / "results", SCENES):
+      if found.row.model:
+        assert len(found.reached) == 2 and not found.missing and found.ms > 2 * found.ms_half > 0, found.row.name
