@@ -57,9 +57,10 @@ def test_a_step_has_gradients_and_an_evaluation_logits(recipe, stride):
 
   variables, data = shapes(model), config.data
   trained = sizes.of(data.train_size, data.train_width or data.train_size) if data.train_size else net.resolution
-  # of one device, which batch norm may have to be told of
+  # one device, of which batch norm may have to be told, with as many images as it wants together
+  n = max(config.model.bn_group or 0, 2)
   gradient_of = jax.jit(jax.vmap(jax.grad(loss), in_axes=(None, None, 0), axis_name=AXIS))
-  gradient = jax.eval_shape(gradient_of, variables["params"], variables["batch_stats"], batch(trained, 1, 2))
+  gradient = jax.eval_shape(gradient_of, variables["params"], variables["batch_stats"], batch(trained, 1, n))
   assert jax.tree.map(lambda g: g.shape[1:], gradient) == jax.tree.map(lambda p: p.shape, variables["params"])
   logits = jax.eval_shape(jax.jit(model.apply), variables, batch(net.resolution, 2)["image"])
   assert logits.dtype == jnp.float32 and logits.shape[-1] == net.num_classes
