@@ -15,7 +15,7 @@ help:
 	@echo "make test   the tests that take minutes; make test-slow: the long ones"
 	@echo "make engines   the tests of Ray, SLURM, a browser and the notebook; as root on Debian it installs what they need"
 	@echo "make sources   torchvision, timm, Keras and TF-slim on our weights, and their files read here (installs 2 GB, Python 3.11)"
-	@echo "make lint   style"
+	@echo "make lint   style and types"
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try PYTHON=python3.12")'
@@ -70,6 +70,7 @@ sources: $(VENV)/tests
 lint: $(VENV)/tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
 
 clean:
 	rm -rf $(VENV) $(OUT) $(SOURCES) build dist *.egg-info

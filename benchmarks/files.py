@@ -16,10 +16,10 @@ from importlib import metadata
 from speed import several, write
 
 from mnv3_jax.architectures import zoo
-from mnv3_jax.mobile import export
-from mnv3_jax.mobile.latency import Host, ratio
-from mnv3_jax.mobile.quantize import KINDS, quantized
-from mnv3_jax.mobile.runtime import Network
+from mnv3_jax.export import tflite
+from mnv3_jax.export.quantize import KINDS, quantized
+from mnv3_jax.export.runtime import Network
+from mnv3_jax.latency.timing import Host, ratio
 
 NETWORKS = ("mobilenetv3_large", "mobilenetv3_small", "mobilenetv2", "mobilenetv1", "mnasnet_a1")
 KERAS = {"mobilenetv3_large": "MobileNetV3Large", "mobilenetv3_small": "MobileNetV3Small"}
@@ -30,8 +30,8 @@ UNFUSED = "float32, h-swish in parts"
 def files(name):
   """{what: bytes of a .tflite file} of a network; "float32" comes first."""
   a = zoo.MODELS[name]()
-  variables, images = export.seeded(a, images=8)
-  plain, parts = export.converted(a, variables), export.converted(a, variables, fused=False)
+  variables, images = tflite.seeded(a, images=8)
+  plain, parts = tflite.converted(a, variables), tflite.converted(a, variables, fused=False)
   images = [x[None] for x in images]
   found = {kind: quantized(parts if kind == "int8_integer" else plain, kind, images) for kind in KINDS}
   found = {"float32": found.pop("none"), **found}

@@ -24,8 +24,8 @@ from speed import several, write
 from mnv3_jax.architectures import fields, sizes
 from mnv3_jax.architectures.spec import SEGMENTERS
 from mnv3_jax.commands.options import start_jax
-from mnv3_jax.errors import WrongUse
-from mnv3_jax.mobile import export, quantize, runtime
+from mnv3_jax.errors import UsageError
+from mnv3_jax.export import quantize, runtime, tflite
 from mnv3_jax.models import segmenter
 
 NETWORKS = ("mobilenetv3_small", "mobilenetv3_large", "mobilenetv2")
@@ -38,8 +38,8 @@ ALIKE = 1e-3
 
 def files(architecture):
   """{what: bytes of the file}."""
-  variables, images = export.seeded(architecture)
-  found = {OURS: export.converted(architecture, variables), THEIRS: by_tensorflow(architecture, variables)}
+  variables, images = tflite.seeded(architecture)
+  found = {OURS: tflite.converted(architecture, variables), THEIRS: by_tensorflow(architecture, variables)}
   ours, theirs = (runtime.Network(content)(images[:1]) for content in found.values())
   if not np.abs(ours - theirs).max() <= ALIKE * np.abs(ours).max():
     raise SystemExit(f"not the same network: logits differ by {np.abs(ours - theirs).max():.2g}")
@@ -48,13 +48,13 @@ def files(architecture):
     return jax.image.resize(x_bhwc, (len(x_bhwc), *size, x_bhwc.shape[3]), "bilinear", antialias=False)
 
   with mock.patch.object(segmenter, "bilinear", left_to_the_converter):
-    detours = export.converted(architecture, variables)
+    detours = tflite.converted(architecture, variables)
   try:
     runtime.Network(detours)
     found["scaling left to the converter"] = detours
-  except WrongUse as error:
+  except UsageError as error:
     print(f"  scaling left to the converter: {error}", file=sys.stderr)
-  found["argmax"] = export.converted(architecture, variables, argmax=True)
+  found["argmax"] = tflite.converted(architecture, variables, argmax=True)
   for what, content in (("int8", found[OURS]), ("int8, argmax", found["argmax"])):
     found[what] = quantize.quantized(content, "int8", [x[None] for x in images])
   return found

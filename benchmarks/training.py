@@ -21,10 +21,10 @@ import numpy as np
 from matplotlib import cbook
 from PIL import Image
 
-from mnv3_jax.commands import train
 from mnv3_jax.commands.options import start_jax
-from mnv3_jax.data import datasets
-from mnv3_jax.data.prefetch import ahead
+from mnv3_jax.config import read_config
+from mnv3_jax.data import factory
+from mnv3_jax.data.pipelines.prefetch import ahead
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.tasks import job as jobs
 from mnv3_jax.training import parallel, state as states
@@ -90,8 +90,8 @@ def overrides(given, folder, resolution):
 
 def row(given, folder, resolution):
   """A line of the table."""
-  config = train.read_config(given.config, overrides(given, folder, resolution))
-  config.data.classes = datasets.complete(config)
+  config = read_config(given.config, overrides(given, folder, resolution))
+  config.data.classes = factory.complete(config)
   job = jobs.of(config)
   devices = parallel.MODES[config.train.parallel]()
   rate = schedule(config.optim, batch_size=given.batch, steps_per_epoch=100, total_steps=1000)

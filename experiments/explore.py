@@ -9,8 +9,8 @@ import pathlib
 import sys
 import tempfile
 
-from mnv3_jax.errors import StoppedForGood
-from mnv3_jax.report.run_directory import write_atomically
+from mnv3_jax.errors import FatalError
+from mnv3_jax.runs.directory import write_atomically
 
 NOTEBOOK = pathlib.Path(__file__).with_suffix(".ipynb")
 
@@ -84,7 +84,7 @@ def main():
       execute(notebook, folder)
     # nbclient asserts that a kernel lives
     except (CellExecutionError, AssertionError) as error:
-      raise StoppedForGood(f"{NOTEBOOK} is not written: a cell failed\n{error}") from None
+      raise FatalError(f"{NOTEBOOK} is not written: a cell failed\n{error}") from None
   write_atomically(NOTEBOOK, json.dumps(cleaned(notebook), indent=1, ensure_ascii=False) + "\n")
 
 

@@ -20,8 +20,8 @@ import numpy as np
 from mnv3_jax.architectures import units
 from mnv3_jax.architectures.fields import architecture
 from mnv3_jax.report import plots
-from mnv3_jax.report.progress import Counter
-from mnv3_jax.report.run_directory import write_atomically
+from mnv3_jax.runs.directory import write_atomically
+from mnv3_jax.runs.progress import Counter
 
 ROOT = pathlib.Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results" / "latency_prediction"
@@ -51,8 +51,8 @@ def whole(a):
   import jax
   import jax.numpy as jnp
 
-  from mnv3_jax.mobile.converter import convert
-  from mnv3_jax.mobile.export import PLAIN
+  from mnv3_jax.export.converter import convert
+  from mnv3_jax.export.tflite import PLAIN
   from mnv3_jax.models.classifier import Classifier
   from mnv3_jax.models.initialize import initialize
 
@@ -63,8 +63,8 @@ def whole(a):
 
 def run(folder):
   """Times units, networks and the grid: what is kept as figures.json."""
-  from mnv3_jax.mobile.latency import Host
-  from mnv3_jax.mobile.latency_table import LatencyTable, predict_latency, steady
+  from mnv3_jax.latency.latency_table import LatencyTable, predict_latency, steady
+  from mnv3_jax.latency.timing import Host
 
   networks = {(m, w): architecture(m, width=w) for m, w in [*itertools.product(MODELS, WIDTHS), *OTHERS]}
   host = Host()

@@ -12,7 +12,7 @@ import sys
 
 import section
 
-from mnv3_jax.report.progress import duration
+from mnv3_jax.runs.progress import duration
 from mnv3_jax.tables import columns, grid, render, results, scales, table
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -10,7 +10,7 @@ import os
 import sys
 
 from mnv3_jax.architectures.spec import ArchitectureError, nearest
-from mnv3_jax.errors import StartAgain, StoppedForGood, WrongUse
+from mnv3_jax.errors import FatalError, RetryableError, UsageError
 
 VERBS = {
   "data": "show what a network will see of a data set, and time the pipeline",
@@ -59,7 +59,7 @@ def run(arguments):
     print(f"mnv3_jax {__version__}")
     return 0
   if verb not in VERBS:
-    raise WrongUse(f"no verb {verb!r}; {nearest(verb, VERBS)}")
+    raise UsageError(f"no verb {verb!r}; {nearest(verb, VERBS)}")
   return importlib.import_module(f"mnv3_jax.commands.{verb}").main(rest) or 0
 
 
@@ -75,10 +75,10 @@ def end(work):
     # a reader that went away is noticed here and not at exit
     sys.stdout.flush()
     sys.exit(status)
-  except (WrongUse, ArchitectureError) as error:
+  except (UsageError, ArchitectureError) as error:
     status, sentence = 2, error
-  except (StoppedForGood, StartAgain) as error:
-    status, sentence = 42 if isinstance(error, StartAgain) else 1, error
+  except (FatalError, RetryableError) as error:
+    status, sentence = 42 if isinstance(error, RetryableError) else 1, error
     if error.at_once:
       complain(sentence)
       os._exit(status)

@@ -46,7 +46,7 @@ def load(workdir, weights="ema"):
     A training.trained.Trained: `model, variables = load(DIR)` unpacks it; .classes, .prepare(photo) and .config are there too.
 
   Raises:
-    WrongUse: if the directory is not that of a run.
+    UsageError: if the directory is not that of a run.
   """
   from mnv3_jax.training import trained
 

@@ -1,13 +1,16 @@
 """The config of a run: every field with its default and meaning. Files under configs/ start from here."""
 
+import importlib.util
 import math
+import pathlib
 
-from ml_collections import ConfigDict, config_dict
+from absl import flags
+from ml_collections import ConfigDict, config_dict, config_flags
 
 from mnv3_jax.architectures import fields, rows
-from mnv3_jax.architectures.spec import nearest
-from mnv3_jax.data import views
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.architectures.spec import ArchitectureError, nearest
+from mnv3_jax.data.transforms import preprocessing
+from mnv3_jax.errors import UsageError, first_line
 
 SCHEDULES = ("exponential", "cosine", "poly")
 PARALLEL = ("shard_map", "pmap")
@@ -32,7 +35,7 @@ def base():
       "classes": (),  # names of the classes that are used, in the order of the labels; (): all
       "train_split": "train",  # a split or a slice of it, as TFDS writes it: train[:90%]; in folders also all[:90%]
       "eval_split": "test",
-      # a policy of data/augment.py for the embedded photos; else of data/distortions.py: inception, crop_flip+randaugment(2,9)
+      # a policy of data/transforms/augment.py for the embedded photos; else of distortions.py: crop_flip+randaugment(2,9)
       "augment": "shift_flip",
       "train_size": 0,  # height and width of the crops that a segmenter learns from; 0: the network's resolution
       "train_width": 0,  # their width, where it is not the height
@@ -90,29 +93,29 @@ def from_dict(sections, source):
   """The config that a run directory keeps.
 
   Raises:
-    WrongUse: naming `source`, for a field that this version does not have.
+    UsageError: naming `source`, for a field that this version does not have.
   """
   config = base()
   for section, values in sections.items():
     inside = isinstance(values, dict)
     if not inside and isinstance(config.get(section), ConfigDict):
-      raise WrongUse(f"{source} is damaged: {section} is no section")
+      raise UsageError(f"{source} is damaged: {section} is no section")
     there = (config.get(section) or {}) if inside else config
     for name, value in values.items() if inside else [(section, values)]:
       field = f"{section}.{name}" if inside else section
       if name not in there:
-        raise WrongUse(f"{source} has the unknown field {field}; another version of this project wrote it")
+        raise UsageError(f"{source} has the unknown field {field}; another version of this project wrote it")
       try:
         # JSON knows no tuples
         there[name] = tuple(value) if isinstance(value, list) else value
       except TypeError:
-        raise WrongUse(f"{source} is damaged: {field} = {value!r}") from None
+        raise UsageError(f"{source} is damaged: {field} = {value!r}") from None
   check(config)
   return config
 
 
 def check(config):
-  """Raises WrongUse (ArchitectureError for the model) for a value that no run can have, naming field and choices."""
+  """Raises UsageError (ArchitectureError for the model) for a value that no run can have, naming field and choices."""
   _choice(config, "optim.name", OPTIMIZERS)
   _choice(config, "optim.schedule", SCHEDULES)
   _choice(config, "train.parallel", PARALLEL)
@@ -129,7 +132,7 @@ def check(config):
   ):
     _range(config, field, 0, None, above=True)
   if config.optim.weight_decay and config.optim.name != "adamw":
-    raise WrongUse(
+    raise UsageError(
       f"config.optim.weight_decay = {config.optim.weight_decay!r} goes with optim.name = 'adamw'; others have optim.l2"
     )
   for field in ("optim.batch_reference", "optim.l2", "optim.weight_decay", "optim.warmup", "train.steps"):
@@ -142,15 +145,15 @@ def check(config):
   if config.train.steps == 0:
     _range(config, "train.epochs", 0, None, above=True)
   if config.quantize_aware and not config.train.init:
-    raise WrongUse("config.quantize_aware = True fine-tunes a network that was trained without; --init DIR names its run")
+    raise UsageError("config.quantize_aware = True fine-tunes a network that was trained without; --init DIR names its run")
   if config.quantize_aware and config.model.dtype == "bfloat16":
-    raise WrongUse(
+    raise UsageError(
       "config.model.dtype = 'bfloat16' cannot hold all 256 values of a map; config.quantize_aware = True has float32"
     )
   for name in config.data.classes:
     if not isinstance(name, str):
-      raise WrongUse(f"config.data.classes has {name!r}; allowed: names")
-  views.of(config.data)
+      raise UsageError(f"config.data.classes has {name!r}; allowed: names")
+  preprocessing.of(config.data)
   rows.factors(fields.architecture(**config.model), config.optim.lr_groups)
 
 
@@ -162,7 +165,7 @@ def _value(config, field):
 def _choice(config, field, choices):
   value = _value(config, field)
   if value not in choices:
-    raise WrongUse(f"config.{field} = {value!r} is not possible; {nearest(value, choices)}")
+    raise UsageError(f"config.{field} = {value!r} is not possible; {nearest(value, choices)}")
 
 
 def _range(config, field, low, high, above=False):
@@ -170,4 +173,72 @@ def _range(config, field, low, high, above=False):
   if not math.isfinite(value) or value < low or (above and value <= low) or (high is not None and value >= high):
     least = "above" if above else "at least"
     most = "" if high is None else f" and below {high}"
-    raise WrongUse(f"config.{field} = {value!r} is not possible; allowed: {least} {low}{most}")
+    raise UsageError(f"config.{field} = {value!r} is not possible; allowed: {least} {low}{most}")
+
+
+def read_config(where, overrides):
+  """The config of a file, FILE or FILE:ARGUMENT, with fields set by words such as "--config.train.epochs=2".
+
+  Raises:
+    UsageError: naming the file, field or value, and the nearest that there is.
+  """
+  file = pathlib.Path(where.split(":")[0])
+  if not file.is_file():
+    there = sorted(str(p) for p in file.parent.glob("*.py")) or sorted(str(p) for p in pathlib.Path("configs").glob("*.py"))
+    raise UsageError(f"no config {str(file)!r}" + (f"; {nearest(file, there)}" if there else ""))
+  config = _load(file, where)
+  known = dict(_fields(config))
+  for word in overrides:
+    field, equals, value = word.removeprefix("--config.").partition("=")
+    if field not in known:
+      raise UsageError(f"the config has no field {field!r}; {nearest(field, known)}")
+    if not equals:
+      raise UsageError(f"--config.{field} has no value; write --config.{field}=VALUE")
+    section, _, name = field.partition(".")
+    if section == "model" and name in fields.FIELDS and value == "None":
+      # flags know no way back to what the network has in the paper
+      config.model[name] = None
+      continue
+    try:
+      config = _override(config, word)
+    except flags.Error as error:
+      allowed = WORDS.get(known[field], first_line(error))
+      raise UsageError(f"config.{field} = {value!r} is not possible; allowed: {allowed}") from None
+  return config
+
+
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+
+
+def _load(file, where):
+  """What get_config of a file returns; `where` is FILE or FILE:ARGUMENT."""
+  spec = importlib.util.spec_from_file_location("config_of_a_run", file)
+  if spec is None:
+    raise UsageError(f"config {where!r} cannot be read: it is not a Python file")
+  module = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+    config = module.get_config(*where.split(":")[1:])
+  except (UsageError, ArchitectureError):
+    raise
+  except Exception as error:  # a config is a program: anything can happen in it
+    raise UsageError(f"config {where!r} cannot be read: {type(error).__name__}: {first_line(error)}") from None
+  if not isinstance(config, ConfigDict) or dict(_fields(config)).keys() != dict(_fields(base())).keys():
+    raise UsageError(f"config {where!r} does not have the fields of a config; start from mnv3_jax.config.base()")
+  return config
+
+
+def _override(config, word):
+  values = flags.FlagValues()
+  words = ["mnv3", word]
+  config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=words)
+  values(words)
+  return values.config
+
+
+def _fields(config, prefix=""):
+  for name, value in config.items():
+    if hasattr(value, "items"):
+      yield from _fields(value, f"{prefix}{name}.")
+    else:
+      yield f"{prefix}{name}", config.get_type(name)

@@ -1,11 +1,11 @@
 """How a command ends when it does not end well; __main__ turns each into one sentence and an exit status."""
 
 
-class WrongUse(ValueError):
+class UsageError(ValueError):
   """The caller asked for something that cannot be: exit status 2, nothing changed on disk."""
 
 
-class StoppedForGood(RuntimeError):
+class FatalError(RuntimeError):
   """Starting again would not help (NaN, a full disk, damaged data): exit status 1.
 
   Attributes:
@@ -15,13 +15,13 @@ class StoppedForGood(RuntimeError):
   at_once = False
 
 
-class StartAgain(RuntimeError):
+class RetryableError(RuntimeError):
   """The same command, started again, goes on where this one stopped (SIGTERM): exit status 42."""
 
   at_once = False
 
 
-class LostPeer(StartAgain):
+class LostPeer(RetryableError):
   """Another process of this training is gone: nothing can be agreed on any more, not even an orderly end."""
 
   at_once = True

@@ -7,7 +7,7 @@ import pytest
 import mnv3_jax
 from mnv3_jax.architectures import zoo
 from mnv3_jax.architectures.spec import ArchitectureError
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 
 
 def test_create():
@@ -33,7 +33,7 @@ def test_unknown_names_have_a_closest():
     mnv3_jax.create("mobilenetv22")
   with pytest.raises(ArchitectureError, match="did you mean 'width'"):
     mnv3_jax.create("mobilenetv2", widht=0.5)
-  with pytest.raises(WrongUse, match="no directory"):
+  with pytest.raises(UsageError, match="no directory"):
     mnv3_jax.load("/nowhere")
-  with pytest.raises(WrongUse, match="no weights are called 'EMA'"):
+  with pytest.raises(UsageError, match="no weights are called 'EMA'"):
     mnv3_jax.load("/nowhere", weights="EMA")

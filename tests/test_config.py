@@ -6,10 +6,9 @@ import pytest
 from tiny_run import last_state, tiny_config, tiny_job
 
 from mnv3_jax.architectures import fields
-from mnv3_jax.commands.train import read_config
-from mnv3_jax.config import base, check, from_dict
-from mnv3_jax.errors import WrongUse
-from mnv3_jax.report.run_directory import RunDirectory
+from mnv3_jax.config import base, check, from_dict, read_config
+from mnv3_jax.errors import UsageError
+from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.tasks import job as jobs
 from mnv3_jax.training import parallel
 from mnv3_jax.training.loop import train
@@ -91,7 +90,7 @@ def outcome(workdir, monkeypatch, changes):
     dataset = getattr(job.dataset, "real", job.dataset)
     object.__setattr__(dataset, "eval_batches", lambda n: used["eval"].append(n) or real(n))
     train(config, workdir, job)
-  except WrongUse as error:
+  except UsageError as error:
     assert not (workdir / "config.json").exists()
     return str(error)
   step, leaves = last_state(workdir)
@@ -130,7 +129,7 @@ def test_the_network_of_a_config():
   config.model.num_classes = 12
   assert jobs.of(config).architecture.num_classes == 12
   config.model.num_classes = 9
-  with pytest.raises(WrongUse, match="has 10 classes"):
+  with pytest.raises(UsageError, match="has 10 classes"):
     jobs.of(config)
 
 
@@ -141,25 +140,25 @@ def test_a_config_survives_json():
   # a run of before there was the field
   older = {name: values for name, values in config.to_dict().items() if name != "quantize_aware"}
   assert from_dict(older, "config.json").quantize_aware is False
-  with pytest.raises(WrongUse, match=r"unknown field train.epoch"):
+  with pytest.raises(UsageError, match=r"unknown field train.epoch"):
     from_dict({"train": {"epoch": 3}}, "config.json")
-  with pytest.raises(WrongUse, match=r"unknown field pruned"):
+  with pytest.raises(UsageError, match=r"unknown field pruned"):
     from_dict({"pruned": True}, "config.json")
-  with pytest.raises(WrongUse, match=r"unknown field prune.share"):
+  with pytest.raises(UsageError, match=r"unknown field prune.share"):
     from_dict({"prune": {"share": 0.5}}, "config.json")
 
 
 def test_a_field_without_a_section_is_a_flag_too():
   config = read_config("configs/fashion_mnist.py", ["--config.quantize_aware=True"])
   assert config.quantize_aware is True
-  with pytest.raises(WrongUse, match=r"quantize_aware = 'often' is not possible; allowed: true or false"):
+  with pytest.raises(UsageError, match=r"quantize_aware = 'often' is not possible; allowed: true or false"):
     read_config("configs/fashion_mnist.py", ["--config.quantize_aware=often"])
-  with pytest.raises(WrongUse, match=r"--init DIR"):
+  with pytest.raises(UsageError, match=r"--init DIR"):
     check(config)
   config.train.init = "a run"
   check(config)
   config.model.dtype = "bfloat16"
-  with pytest.raises(WrongUse, match=r"bfloat16"):
+  with pytest.raises(UsageError, match=r"bfloat16"):
     check(config)
 
 
@@ -174,7 +173,7 @@ def test_a_field_without_a_section_is_a_flag_too():
   ],
 )
 def test_a_damaged_config_is_named(content):
-  with pytest.raises(WrongUse):
+  with pytest.raises(UsageError):
     from_dict(content, "config.json")
 
 
@@ -184,7 +183,7 @@ def test_a_damaged_config_is_named(content):
 def test_a_config_file_with_other_fields_is_refused(body, tmp_path):
   file = tmp_path / "mine.py"
   file.write_text(f"from ml_collections import ConfigDict\nfrom mnv3_jax.config import base\ndef get_config():\n  {body}\n")
-  with pytest.raises(WrongUse, match=r"mine\.py"):
+  with pytest.raises(UsageError, match=r"mine\.py"):
     read_config(str(file), [])
 
 
@@ -210,7 +209,7 @@ def test_a_config_file_with_other_fields_is_refused(body, tmp_path):
 def test_impossible_values_are_named(changes, words):
   config = tiny_config(**changes)
   ((field, value),) = changes.items()
-  with pytest.raises(WrongUse) as error:
+  with pytest.raises(UsageError) as error:
     check(config)
   assert f"config.{field} = {value!r}" in str(error.value) and words in str(error.value)
 

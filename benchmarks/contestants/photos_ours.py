@@ -9,8 +9,9 @@ CASE = line.read_case()
 # before any library counts the cores
 os.sched_setaffinity(0, CASE["cores"])
 
-from mnv3_jax.commands import train  # noqa: E402
-from mnv3_jax.data import datasets, stream  # noqa: E402
+from mnv3_jax.config import read_config  # noqa: E402
+from mnv3_jax.data import factory  # noqa: E402
+from mnv3_jax.data.pipelines import tf_stream  # noqa: E402
 
 
 def main():
@@ -23,11 +24,11 @@ def main():
     "model.resolution": CASE["resolution"],
     "train.batch_size": CASE["batch"],
   }
-  config = train.read_config("configs/imagenet.py:mobilenetv3_small", [f"--config.{k}={v}" for k, v in values.items()])
-  version = stream.tensorflow().__version__
+  config = read_config("configs/imagenet.py:mobilenetv3_small", [f"--config.{k}={v}" for k, v in values.items()])
+  version = tf_stream.tensorflow().__version__
   began = time.perf_counter()
-  config.data.classes = datasets.complete(config)
-  batches = datasets.open_dataset(config, CASE["resolution"], host=0, hosts=1).train_batches(0)
+  config.data.classes = factory.complete(config)
+  batches = factory.open_dataset(config, CASE["resolution"], host=0, hosts=1).train_batches(0)
   next(batches)
   about = {"first_batch_s": round(time.perf_counter() - began, 2), "versions": {"tensorflow": version}}
   line.serve(lambda: next(batches), lambda: None, **about)

@@ -12,7 +12,7 @@ import line
 CASE = line.read_case()
 os.sched_setaffinity(0, CASE["cores"])
 
-from mnv3_jax.data.stream import tensorflow  # noqa: E402
+from mnv3_jax.data.pipelines.tf_stream import tensorflow  # noqa: E402
 
 
 def main():

@@ -7,10 +7,11 @@ import sys
 
 from mnv3_jax.commands import device as devices
 from mnv3_jax.commands.options import Options, positive, print_json
-from mnv3_jax.errors import WrongUse
-from mnv3_jax.mobile import latency, record, runtime
-from mnv3_jax.report.progress import Counter
-from mnv3_jax.report.table import aligned
+from mnv3_jax.errors import UsageError
+from mnv3_jax.export import record, runtime
+from mnv3_jax.latency import timing
+from mnv3_jax.report.text_table import aligned
+from mnv3_jax.runs.progress import Counter
 
 EXAMPLE = """mnv3 benchmark large.tflite --threads 1 --runs 200
   mnv3 benchmark large.tflite small.tflite --compare
@@ -71,22 +72,22 @@ def main(arguments):
 
 
 def check(options, given):
-  """Raises WrongUse for options that do not go together."""
+  """Raises UsageError for options that do not go together."""
   if given.adb and given.adb != devices.ANY and pathlib.Path(given.adb).suffix == ".tflite":
-    raise WrongUse(f"--adb takes the serial number of a device, not the file {given.adb!r}; write --adb after the files")
+    raise UsageError(f"--adb takes the serial number of a device, not the file {given.adb!r}; write --adb after the files")
   if not given.files:
     options.error("the following arguments are required: FILE")
   devices.check(given)
   if given.profile and given.adb:
-    raise WrongUse("--profile goes with this machine, not with --adb")
+    raise UsageError("--profile goes with this machine, not with --adb")
   if given.out and not given.profile:
-    raise WrongUse("--out goes with --profile, which draws a chart")
+    raise UsageError("--out goes with --profile, which draws a chart")
   if given.compare and len(given.files) < 2:
-    raise WrongUse("--compare takes two files or more")
+    raise UsageError("--compare takes two files or more")
   if given.out and len(given.files) > 1:
-    raise WrongUse("--out names one chart, there are several files; without it each gets a FILE.profile.png")
+    raise UsageError("--out names one chart, there are several files; without it each gets a FILE.profile.png")
   if given.out and pathlib.Path(given.out).suffix.lower() != ".png":
-    raise WrongUse(f"--out {given.out!r} is not possible; it takes the name of a .png file")
+    raise UsageError(f"--out {given.out!r} is not possible; it takes the name of a .png file")
 
 
 def named(files):
@@ -105,7 +106,7 @@ def here(given, contents):
     rounds = host.rounds(contents, given.runs, heard=heard)
   first = next(iter(rounds.values()))
   measured = {name: host.latency(r) for name, r in rounds.items()}
-  return measured, {name: latency.ratio(r, first) for name, r in rounds.items()}, host.describe(), host.waited
+  return measured, {name: timing.ratio(r, first) for name, r in rounds.items()}, host.describe(), host.waited
 
 
 def on_device(given, contents):
@@ -115,13 +116,13 @@ def on_device(given, contents):
   with Counter("invocations") as heard:
     measured = phone.measure(contents, given.runs, heard=heard)
   first = next(iter(measured.values())).median_ms
-  ratios = {name: latency.Ratio(m.median_ms / first, None, None, m.median_ms / first) for name, m in measured.items()}
+  ratios = {name: timing.Ratio(m.median_ms / first, None, None, m.median_ms / first) for name, m in measured.items()}
   return measured, ratios, device, 0.0
 
 
 def profile(given, name, content, found):
   """(Profile, path of its chart); the chart is drawn, and the figures are added to what --json prints."""
-  from mnv3_jax.mobile import profiler
+  from mnv3_jax.latency import profiler
   from mnv3_jax.report import plots
 
   with Counter("profiled invocations") as heard:
@@ -215,10 +216,10 @@ def warn(measured, waited):
   """One sentence on standard error if the machine is noisy."""
   spreads = {name: one.spread for name, one in measured.items() if one.spread is not None}
   worst = max(spreads, key=spreads.get, default=None)
-  if waited > latency.WAITED:
+  if waited > timing.WAITED:
     why = f"other processes had the processor for {waited:.0%} of the time"
-  elif worst is not None and spreads[worst] > latency.SPREAD:
-    why = f"the quartiles of {worst} are {spreads[worst]:.0%} of its median apart, more than {latency.SPREAD:.0%}"
+  elif worst is not None and spreads[worst] > timing.SPREAD:
+    why = f"the quartiles of {worst} are {spreads[worst]:.0%} of its median apart, more than {timing.SPREAD:.0%}"
   else:
     return
   remedy = "stop what else runs and measure again, or trust no more than the ratios of files that differ much"

@@ -7,10 +7,11 @@ import time
 import numpy as np
 
 from mnv3_jax.architectures import fields, sizes
-from mnv3_jax.commands import train
 from mnv3_jax.commands.options import Options, positive
-from mnv3_jax.errors import StoppedForGood, WrongUse
-from mnv3_jax.report import overlays, plots, progress
+from mnv3_jax.config import read_config
+from mnv3_jax.errors import FatalError, UsageError
+from mnv3_jax.report import overlays, plots
+from mnv3_jax.runs import progress
 
 EXAMPLE = """mnv3 data --config configs/fashion_mnist.py --out photos.png
   mnv3 data oxford_flowers102 --config configs/imagenet.py --config.train.batch_size=64 --out flowers.png
@@ -34,18 +35,18 @@ def main(arguments):
   options.refuse([word for word in rest if not word.startswith("--config.")])
   if given.dataset:
     rest = [*rest, f"--config.data.dataset={given.dataset}"]
-  config = train.read_config(given.config, rest)
+  config = read_config(given.config, rest)
   out = pathlib.Path(given.out)
   if out.suffix != ".png" or out.is_dir():
-    raise WrongUse(f"--out {given.out!r} is no name of a PNG file")
+    raise UsageError(f"--out {given.out!r} is no name of a PNG file")
 
   from mnv3_jax.config import check
-  from mnv3_jax.data import datasets
+  from mnv3_jax.data import factory
 
   check(config)
-  config.data.classes = datasets.complete(config)
+  config.data.classes = factory.complete(config)
   architecture = fields.architecture(**config.model)
-  dataset = datasets.open_dataset(config, architecture.resolution, dense=architecture.segmenter is not None)
+  dataset = factory.open_dataset(config, architecture.resolution, dense=architecture.segmenter is not None)
   size = sizes.pixels(architecture.resolution)
   print(f"{config.data.dataset}: {len(dataset.classes)} classes, {dataset.fingerprint}")
   print(f"{dataset.steps_per_epoch:,} steps of {config.train.batch_size} images in an epoch; {size}, {config.data.augment}")
@@ -69,7 +70,7 @@ def sheet(dataset, path, title):
   for i in range(0, n, max(n // PHOTOS, 1))[:PHOTOS]:
     try:
       shown = list(itertools.islice(dataset.only(i).train_batches(0), TIMES))
-    except StoppedForGood:
+    except FatalError:
       # it is broken; timing names it
       continue
     label = shown[0]["label"][0]

@@ -1,7 +1,7 @@
 """What a verb times files on: this machine, or an Android device."""
 
 from mnv3_jax.commands.options import threads
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 
 ANY = "the only one"
 
@@ -22,13 +22,13 @@ def add_phone(options):
 
 
 def device(given):
-  """The device that the options mean: a mobile.latency.Host or a mobile.android.Phone.
+  """The device that the options mean: a latency.timing.Host or a latency.android.Phone.
 
   Raises:
-    WrongUse: for options that do not go together.
+    UsageError: for options that do not go together.
   """
-  from mnv3_jax.mobile.android import Phone
-  from mnv3_jax.mobile.latency import Host
+  from mnv3_jax.latency.android import Phone
+  from mnv3_jax.latency.timing import Host
 
   check(given)
   if given.adb:
@@ -37,7 +37,7 @@ def device(given):
 
 
 def check(given):
-  """Raises WrongUse for options that go with --adb alone."""
+  """Raises UsageError for options that go with --adb alone."""
   for name, words in (("--cores", given.cores), ("--benchmark_model", given.benchmark_model)):
     if words and not given.adb:
-      raise WrongUse(f"{name} goes with --adb")
+      raise UsageError(f"{name} goes with --adb")

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 
 from mnv3_jax.commands.options import Options, add_workdir, print_json, start_jax
-from mnv3_jax.errors import StoppedForGood, WrongUse
+from mnv3_jax.errors import FatalError, UsageError
 
 EXAMPLE = """mnv3 evaluate --workdir /tmp/run --weights=raw
   mnv3 evaluate --workdir /tmp/large --data imagenet/val
@@ -30,7 +30,7 @@ def main(arguments):
   given = options.parse(arguments)
 
   start_jax()
-  from mnv3_jax.data import datasets
+  from mnv3_jax.data import factory
   from mnv3_jax.training import parallel, trained
   from mnv3_jax.training.evaluation import Evaluator
 
@@ -39,12 +39,12 @@ def main(arguments):
   if given.data and job.architecture.segmenter:
     # photos with masks in the layout that the run's own have
     config.data.dir = given.data
-    job = dataclasses.replace(job, dataset=datasets.open_dataset(config, job.architecture.resolution, dense=True))
+    job = dataclasses.replace(job, dataset=factory.open_dataset(config, job.architecture.resolution, dense=True))
   elif given.data:
-    job = dataclasses.replace(job, dataset=datasets.photos(given.data, job.dataset))
+    job = dataclasses.replace(job, dataset=factory.photos(given.data, job.dataset))
   if given.flip or given.scales:
     if not job.architecture.segmenter:
-      raise WrongUse(f"--{'flip' if given.flip else 'scales'} goes with a segmenter; {given.workdir!r} has a classifier")
+      raise UsageError(f"--{'flip' if given.flip else 'scales'} goes with a segmenter; {given.workdir!r} has a classifier")
     job = dataclasses.replace(job, task=dataclasses.replace(job.task, flip=given.flip, scales=given.scales or (1.0,)))
   devices = parallel.MODES[config.train.parallel]()
   evaluator = Evaluator(job, devices, config.evaluate.batch_size)
@@ -56,7 +56,7 @@ def main(arguments):
       print(f"left out: {sentence}", file=sys.stderr)
     limit = config.data.broken_limit
     if len(broken) > limit:
-      raise StoppedForGood(f"{len(broken)} photos cannot be read, more than config.data.broken_limit = {limit}")
+      raise FatalError(f"{len(broken)} photos cannot be read, more than config.data.broken_limit = {limit}")
 
   with counted(job.dataset, evaluator.batch_size) as seen:
     figures = evaluator(devices.replicate(run.variables), lambda n, sentences: (seen(n), hear(n, sentences)))
@@ -84,9 +84,9 @@ def counted(dataset, batch_size):
   from rich.console import Console
   from rich.progress import Progress
 
-  from mnv3_jax.data.photographs import Photographs
+  from mnv3_jax.data.pipelines.image_files import ImageFiles
 
-  if not isinstance(dataset, Photographs) or not sys.stderr.isatty():
+  if not isinstance(dataset, ImageFiles) or not sys.stderr.isatty():
     yield lambda batches: None
     return
   with Progress(console=Console(stderr=True), transient=True) as progress:

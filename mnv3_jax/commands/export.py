@@ -12,9 +12,9 @@ from PIL import Image
 
 from mnv3_jax.architectures import fields, sizes, zoo
 from mnv3_jax.commands.options import Options, add_model_fields, add_workdir, given_fields, positive, start_jax
-from mnv3_jax.data import fashion_mnist
-from mnv3_jax.errors import WrongUse
-from mnv3_jax.report.run_directory import RunDirectory, write_atomically
+from mnv3_jax.data.sources import fashion_mnist
+from mnv3_jax.errors import UsageError
+from mnv3_jax.runs.directory import RunDirectory, write_atomically
 
 EXAMPLE = """mnv3 export --workdir /tmp/run --out small.tflite
   mnv3 export --workdir /tmp/run --quantize int8                       (into /tmp/run/export/)
@@ -48,15 +48,15 @@ def main(arguments):
   given = options().parse(arguments)
   asked = given_fields(given)
   if bool(given.workdir) == bool(given.model):
-    raise WrongUse("export takes either --workdir DIR (a trained run) or --model NAME (seeded weights)")
+    raise UsageError("export takes either --workdir DIR (a trained run) or --model NAME (seeded weights)")
   others = [name for name in asked if name not in ("resolution", "resolution_width")]
   if given.workdir and others:
-    raise WrongUse(f"--{others[0]} goes with --model; a run of --workdir has its network in its config")
+    raise UsageError(f"--{others[0]} goes with --model; a run of --workdir has its network in its config")
   if given.model and not given.out:
-    raise WrongUse("--model goes with --out FILE; only a run has a place for its files")
+    raise UsageError("--model goes with --out FILE; only a run has a place for its files")
   for name in ("data", "labels", "examples", "calibration"):
     if given.model and getattr(given, name):
-      raise WrongUse(f"--{name} goes with --workdir; seeded weights have learnt no classes and seen no photo")
+      raise UsageError(f"--{name} goes with --workdir; seeded weights have learnt no classes and seen no photo")
   if given.format != "tflite":
     refuse_for_others(given)
   architecture = fields.architecture(given.model, **asked) if given.model else None
@@ -71,7 +71,7 @@ def main(arguments):
 
 def options():
   """The verb's options."""
-  from mnv3_jax.mobile.quantize import KINDS
+  from mnv3_jax.export.quantize import KINDS
 
   what = "Writes a .tflite file, after it was found to agree with Flax, and what is known of it to FILE.json."
   options = Options("export", what, EXAMPLE)
@@ -120,7 +120,7 @@ def options():
 
 
 def refuse_for_others(given):
-  """Raises WrongUse for options that only a .tflite file can have."""
+  """Raises UsageError for options that only a .tflite file can have."""
   tflite_only = {
     "--quantize": given.quantize != "none",
     "--preprocess": given.preprocess != "outside",
@@ -132,7 +132,7 @@ def refuse_for_others(given):
   }
   for option, there in tflite_only.items():
     if there:
-      raise WrongUse(f"{option} goes with --format tflite; --format {given.format} is the network as it is, in float32")
+      raise UsageError(f"{option} goes with --format tflite; --format {given.format} is the network as it is, in float32")
 
 
 class Seeded:
@@ -141,8 +141,8 @@ class Seeded:
   classes, config_hash, workdir, trained, aware, task = (), None, None, False, False, None
 
   def __init__(self, architecture):
-    from mnv3_jax.data.views import View
-    from mnv3_jax.mobile.export import seeded
+    from mnv3_jax.data.transforms.preprocessing import View
+    from mnv3_jax.export.tflite import seeded
 
     self.architecture, self.view, self.weights = architecture, View(), {"weights": "seeded", "step": 0}
     n = max(4, min(RANDOM, RANDOM_PIXELS // sizes.area(architecture.resolution)))
@@ -168,7 +168,7 @@ class Learnt:
   trained = True
 
   def __init__(self, given):
-    from mnv3_jax.data import datasets
+    from mnv3_jax.data import factory
     from mnv3_jax.training import trained
 
     run = trained.load(given.workdir, given.weights)
@@ -176,13 +176,15 @@ class Learnt:
     self.architecture, dataset, self.task = run.job.architecture, run.job.dataset, run.job.task
     self.aware, self.dense = run.config.quantize_aware, self.architecture.segmenter is not None
     if given.data and self.dense:
-      raise WrongUse(f"--data {given.data!r} is not possible; a segmenter is evaluated on the test photos of its own data set")
+      raise UsageError(
+        f"--data {given.data!r} is not possible; a segmenter is evaluated on the test photos of its own data set"
+      )
     size = asked_size(given, self.architecture.resolution)
     if size:
       self.architecture = self.architecture.replace(resolution=size)
-      dataset = datasets.open_dataset(run.config, size, dense=self.dense)
+      dataset = factory.open_dataset(run.config, size, dense=self.dense)
     self.own, self.data = dataset, given.data
-    self.others = datasets.photos(given.data, dataset) if given.data else dataset
+    self.others = factory.photos(given.data, dataset) if given.data else dataset
     self.view = dataset.view
     self.weights = {"weights": run.weights, "step": run.step}
     self.calibrated_on = "training photos"
@@ -195,7 +197,7 @@ class Learnt:
     try:
       found = Shown(self.others.fewer_tests(n) if n else self.others, READ_DENSE if self.dense else READ)
       return found if any(True for _ in found) else ()
-    except WrongUse:
+    except UsageError:
       if self.data:
         raise
       return ()
@@ -213,12 +215,12 @@ class Learnt:
 
     try:
       return together(self.own.tested_on_training(n))
-    except WrongUse as error:
+    except UsageError as error:
       if self.data:
         self.calibrated_on = f"photos of {self.data}, on some of which it is evaluated too"
         return together(self.others.fewer_tests(n))
       others = "" if self.dense else "; --data DIR names others, one folder per class"
-      raise WrongUse(
+      raise UsageError(
         f"the ranges of 8-bit activations are found on photos, and those that {str(self.workdir)!r} was trained on cannot be "
         f"read{others} ({error})"
       ) from None
@@ -286,23 +288,23 @@ def asked_size(given, own):
 
 def write_tflite(given, source):
   """Exports, measures, prints, and writes FILE.json."""
-  from mnv3_jax.mobile import export as exporting, record
-  from mnv3_jax.mobile.quantize import CALIBRATED
+  from mnv3_jax.export import record, tflite as exporting
+  from mnv3_jax.export.quantize import CALIBRATED
 
   began = time.monotonic()
   a, kind = source.architecture, given.quantize
   out = pathlib.Path(given.out or default_name(source, given))
   if given.calibration and kind not in CALIBRATED:
-    raise WrongUse(f"--calibration goes with --quantize {' or '.join(CALIBRATED)}; {kind} needs no ranges of activations")
+    raise UsageError(f"--calibration goes with --quantize {' or '.join(CALIBRATED)}; {kind} needs no ranges of activations")
   if kind == "int8_integer" and given.unfused:
-    raise WrongUse("--unfused goes with the other kinds; int8_integer never has h-swish as one operator")
+    raise UsageError("--unfused goes with the other kinds; int8_integer never has h-swish as one operator")
   if given.argmax and not a.segmenter:
-    raise WrongUse(f"--argmax goes with a segmenter, whose pixels have classes; {a.name} is a classifier")
+    raise UsageError(f"--argmax goes with a segmenter, whose pixels have classes; {a.name} is a classifier")
   tested = source.tested(given.examples)
   ranges = source.calibration(given.calibration or few(a) or CALIBRATION) if kind in CALIBRATED else ()
   judged = Judged(source.task) if tested else None
   if given.labels and not source.classes:
-    raise WrongUse(f"--labels: {str(source.workdir)!r} has no names of classes; import --classes FILE gives them")
+    raise UsageError(f"--labels: {str(source.workdir)!r} has no names of classes; import --classes FILE gives them")
   note = {"model": a.name, "config": source.config_hash, **source.weights, "classes": list(source.classes)}
   note |= {"mean": list(source.view.mean), "std": list(source.view.std)}
   e = exporting.export(
@@ -358,7 +360,7 @@ def default_name(source, given):
 
 def latency(exported, unfused):
   """(this machine, milliseconds on it with 1 thread, the ratio to the float file, both timed in turn, and noise)."""
-  from mnv3_jax.mobile.latency import Host, ratio
+  from mnv3_jax.latency.timing import Host, ratio
 
   host = Host()
   files = {"file": exported.content}
@@ -376,8 +378,8 @@ def latency(exported, unfused):
 
 def say(out, found, task=None):
   """Prints what is in FILE.json as people read it."""
-  from mnv3_jax.mobile import record
-  from mnv3_jax.mobile.latency import WAITED
+  from mnv3_jax.export import record
+  from mnv3_jax.latency.timing import WAITED
 
   agrees, (timed,) = found["agreement"], found["latencies"]
   print(
@@ -416,7 +418,7 @@ def say(out, found, task=None):
 
 def write_portable(given, source):
   """Exports to another format and prints how to run it."""
-  from mnv3_jax.mobile import portable
+  from mnv3_jax.export import portable
 
   out = given.out or str(pathlib.Path(source.workdir) / "export" / f"{source.architecture.name}.{given.format}")
   tested = source.tested(4)

@@ -6,7 +6,7 @@ import pathlib
 from mnv3_jax.architectures import cost, sizes
 from mnv3_jax.commands.options import Options, add_model_field, start_jax
 from mnv3_jax.config import base
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 
 EXAMPLE = """mnv3 import --from timm --model mobilenetv3_large_100 model.safetensors --out large
   mnv3 import --from torchvision --model mobilenet_v2.IMAGENET1K_V2 mobilenet_v2-7ebf99e0.pth --out v2    (needs PyTorch)
@@ -43,11 +43,11 @@ def main(arguments):
     return
   for name in ("from", "model", "file", "out"):
     if not getattr(given, "source" if name == "from" else name):
-      raise WrongUse(f"import has no {'FILE' if name == 'file' else '--' + name}; mnv3 import --help has examples")
+      raise UsageError(f"import has no {'FILE' if name == 'file' else '--' + name}; mnv3 import --help has examples")
   asked = {name: getattr(given, name) for name in FIELDS if getattr(given, name) is not None}
   sources.published(given.source, given.model, **asked).architecture()
   if pathlib.Path(given.out).exists():
-    raise WrongUse(f"{given.out!r} is there already; --out names a new directory")
+    raise UsageError(f"{given.out!r} is there already; --out names a new directory")
   names = read_names(given.classes) if given.classes else None
 
   from mnv3_jax.weights import formats
@@ -85,16 +85,16 @@ def read_names(path):
   """The class names in a text file, one a line."""
   file = pathlib.Path(path)
   if not file.is_file():
-    raise WrongUse(f"no file {path!r}; --classes takes one with a class name a line")
+    raise UsageError(f"no file {path!r}; --classes takes one with a class name a line")
   try:
     # some editors begin a file with a mark
     names = file.read_text(encoding="utf-8-sig").splitlines()
   except UnicodeDecodeError:
-    raise WrongUse(f"{path!r} is no text; --classes takes a file with a class name a line") from None
+    raise UsageError(f"{path!r} is no text; --classes takes a file with a class name a line") from None
   names = tuple(name.strip() for name in names if name.strip())
   twice = [name for i, name in enumerate(names) if name in names[:i]]
   if twice:
-    raise WrongUse(f"{path!r} names the class {twice[0]!r} twice")
+    raise UsageError(f"{path!r} names the class {twice[0]!r} twice")
   return names
 
 
@@ -107,15 +107,15 @@ def config_of(published, architecture, names):
     names: of the classes; None for the source's own, where the weights have as many, and none otherwise.
 
   Raises:
-    WrongUse: if there are not as many names as classes, or a segmenter has none.
+    UsageError: if there are not as many names as classes, or a segmenter has none.
   """
   n, dense = architecture.num_classes, architecture.segmenter is not None
   if names is not None and len(names) != n:
-    raise WrongUse(f"--classes names {len(names)} classes, the weights have {n}")
+    raise UsageError(f"--classes names {len(names)} classes, the weights have {n}")
   if names is None and len(published.classes) == n:
     names = published.classes
   if dense and names is None:
-    raise WrongUse(f"the weights have {n} classes where {len(published.classes)} have names; --classes FILE names them")
+    raise UsageError(f"the weights have {n} classes where {len(published.classes)} have names; --classes FILE names them")
   imagenet = names is None and n == 1000
   config = base()
   config.model.update({**published.model, "num_classes": n})

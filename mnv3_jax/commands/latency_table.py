@@ -5,9 +5,9 @@ import math
 from mnv3_jax.architectures import fields, units, zoo
 from mnv3_jax.commands.device import add_device, device
 from mnv3_jax.commands.options import Options, add_model_fields, given_fields, positive, print_json, start_jax
-from mnv3_jax.errors import StartAgain, WrongUse
-from mnv3_jax.report.progress import Counter, duration
-from mnv3_jax.report.table import aligned
+from mnv3_jax.errors import RetryableError, UsageError
+from mnv3_jax.report.text_table import aligned
+from mnv3_jax.runs.progress import Counter, duration
 
 EXAMPLE = """mnv3 latency_table mobilenetv3_large mobilenetv3_small --resolution=224 --out table.json --minutes 10
   mnv3 latency_table mobilenetv3_large --width=0.75 --grid 0 --out table.json    (more units into the same table)
@@ -32,13 +32,13 @@ def main(arguments):
   add_model_fields(options)
   given = options.parse(arguments)
   if not given.minutes > 0:
-    raise WrongUse(f"--minutes {given.minutes:g} is not possible; it takes a number above 0")
+    raise UsageError(f"--minutes {given.minutes:g} is not possible; it takes a number above 0")
   networks = [fields.architecture(name, **given_fields(given)) for name in given.models]
   wanted = units.distinct(*networks)
   wanted += units.grid(wanted, given.grid) if given.grid else []
 
   start_jax()
-  from mnv3_jax.mobile.latency_table import ROUNDS, LatencyTable, predict_latency
+  from mnv3_jax.latency.latency_table import ROUNDS, LatencyTable, predict_latency
 
   table = LatencyTable.open(given.out, device(given), given.runs)
   begun = sum(table.rounds(unit) >= ROUNDS for unit in wanted)
@@ -48,7 +48,7 @@ def main(arguments):
   with Counter("timings") as heard:
     missing = table.fill(wanted, 60 * given.minutes, heard)
   if missing:
-    raise StartAgain(
+    raise RetryableError(
       f"{duration(60 * given.minutes)} are over: {len(missing)} of {len(wanted)} units are not timed {ROUNDS} times yet; "
       "the same command goes on"
     )

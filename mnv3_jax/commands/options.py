@@ -7,11 +7,11 @@ import pathlib
 
 from mnv3_jax.architectures import fields
 from mnv3_jax.architectures.spec import nearest
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 
 
 class Options(argparse.ArgumentParser):
-  """argparse whose errors are one sentence with the nearest valid choice, raised as WrongUse.
+  """argparse whose errors are one sentence with the nearest valid choice, raised as UsageError.
 
   Args:
     verb: as on the command line.
@@ -29,8 +29,8 @@ class Options(argparse.ArgumentParser):
     )
 
   def error(self, message):
-    """Raises WrongUse instead of printing the usage and leaving."""
-    raise WrongUse(f"{self.prog.split(maxsplit=1)[1]}: {message}; mnv3 {self.prog.split()[1]} --help shows the options")
+    """Raises UsageError instead of printing the usage and leaving."""
+    raise UsageError(f"{self.prog.split(maxsplit=1)[1]}: {message}; mnv3 {self.prog.split()[1]} --help shows the options")
 
   def parse(self, arguments):
     """The options of a command line without anything left over."""
@@ -47,13 +47,13 @@ class Options(argparse.ArgumentParser):
     return options, rest
 
   def refuse(self, words):
-    """Raises WrongUse for words that are no option of this verb."""
+    """Raises UsageError for words that are no option of this verb."""
     if not words:
       return
     word = words[0].split("=")[0]
     known = [s for action in self._actions for s in action.option_strings if s.startswith("--")]
     help_ = nearest(word, known) if word.startswith("-") else f"mnv3 {self.prog.split()[1]} --help shows the options"
-    raise WrongUse(f"{self.prog.split()[1]} has no option {word!r}; {help_}")
+    raise UsageError(f"{self.prog.split()[1]} has no option {word!r}; {help_}")
 
 
 def truth(text):

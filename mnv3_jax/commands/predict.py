@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from mnv3_jax.commands.options import Options, add_workdir, positive, print_json, start_jax
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 
 EXAMPLE = """mnv3 predict --workdir /tmp/run shoe.png coat.jpg --top 3
   mnv3 predict --workdir /tmp/segmenter street.jpg --out painted    (painted/street_mask.png, painted/street_overlay.png)"""
@@ -26,7 +26,7 @@ def main(arguments):
   )
   given = options.parse(arguments)
 
-  from mnv3_jax.data.images import open_image
+  from mnv3_jax.data.transforms.decoding import open_image
 
   photos = [open_image(path) for path in given.images]
   start_jax()
@@ -35,9 +35,9 @@ def main(arguments):
   run = trained.load(given.workdir, given.weights)
   dense = run.job.architecture.segmenter is not None
   if dense and given.top:
-    raise WrongUse(f"--top goes with a classifier; {given.workdir!r} has a segmenter, which gives every pixel one class")
+    raise UsageError(f"--top goes with a classifier; {given.workdir!r} has a segmenter, which gives every pixel one class")
   if not dense and given.out:
-    raise WrongUse(f"--out goes with a segmenter; {given.workdir!r} has a classifier, which paints nothing")
+    raise UsageError(f"--out goes with a segmenter; {given.workdir!r} has a classifier, which paints nothing")
   found = (masked if dense else named)(run, given, photos)
   if given.json:
     print_json(found)
@@ -69,17 +69,17 @@ def masked(run, given, photos):
   """[{"image", "mask", "overlay", "classes"}] of a segmenter; writes both files of every photo."""
   import jax
 
-  from mnv3_jax.data.fit import unfit
-  from mnv3_jax.data.images import colour, upright
+  from mnv3_jax.data.transforms.decoding import colour, upright
+  from mnv3_jax.data.transforms.fit import unfit
   from mnv3_jax.report import overlays
 
   out = pathlib.Path(given.out or "predictions")
   stems = [pathlib.Path(path).stem for path in given.images]
   for stem in stems:
     if stems.count(stem) > 1:
-      raise WrongUse(f"two photos are called {stem!r}, and so would be their masks; predict them into two --out folders")
+      raise UsageError(f"two photos are called {stem!r}, and so would be their masks; predict them into two --out folders")
   if out.exists() and not out.is_dir():
-    raise WrongUse(f"--out {str(out)!r} is a file; it takes a folder")
+    raise UsageError(f"--out {str(out)!r} is a file; it takes a folder")
   out.mkdir(parents=True, exist_ok=True)
   dataset, a = run.job.dataset, run.job.architecture
   names = class_names(dataset.classes, a.num_classes)

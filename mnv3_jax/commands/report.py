@@ -10,10 +10,10 @@ from PIL import Image
 
 from mnv3_jax.commands.options import Options, add_workdir, start_jax
 from mnv3_jax.commands.predict import class_names
-from mnv3_jax.data.photographs import Photographs
-from mnv3_jax.errors import StoppedForGood, WrongUse
+from mnv3_jax.data.pipelines.image_files import ImageFiles
+from mnv3_jax.errors import FatalError, UsageError
 from mnv3_jax.report import overlays, page, plots
-from mnv3_jax.report.run_directory import RunDirectory, write_atomically
+from mnv3_jax.runs.directory import RunDirectory, write_atomically
 
 EXAMPLE = "mnv3 report --workdir /tmp/run --tflite small.tflite --out /tmp/report"
 
@@ -36,26 +36,28 @@ def main(arguments):
 
   out = pathlib.Path(given.out)
   if out.exists() and not out.is_dir():
-    raise WrongUse(f"{given.out!r} is a file; --out takes a directory")
-  from mnv3_jax.mobile import runtime
+    raise UsageError(f"{given.out!r} is a file; --out takes a directory")
+  from mnv3_jax.export import runtime
 
   content = runtime.read(given.tflite)
   directory = RunDirectory(given.workdir)
   if directory.result() and not directory.metrics():
-    raise WrongUse(f"{given.workdir!r} has no figures to report: it was imported, not trained; evaluate --data DIR makes some")
+    raise UsageError(
+      f"{given.workdir!r} has no figures to report: it was imported, not trained; evaluate --data DIR makes some"
+    )
   start_jax()
   from mnv3_jax.training import trained
 
   run = trained.load(given.workdir, given.weights)
   if not directory.result():
-    raise WrongUse(f"{given.workdir!r} is not done yet; the same train command goes on with it")
+    raise UsageError(f"{given.workdir!r} is not done yet; the same train command goes on with it")
   network = runtime.Network(content, name=repr(given.tflite))
   a = run.job.architecture
   masks = (1, *a.image_shape[:2])
   ours = (1, *a.image_shape), (*masks, a.num_classes) if a.segmenter else (1, a.num_classes)
   # or, with the argmax in the file, classes of pixels
   if network.input_shape != ours[0] or network.output_shape not in (ours[1], masks if a.segmenter else ours[1]):
-    raise WrongUse(
+    raise UsageError(
       f"{given.tflite!r} is not of this run: it takes {network.input_shape} and gives {network.output_shape}, "
       f"the run has {ours[0]} and {ours[1]}"
     )
@@ -100,7 +102,7 @@ def main(arguments):
 
 def fewer(dataset):
   """A data set with no more test photos than fit into memory at any resolution."""
-  return dataset.fewer_tests(TESTED) if isinstance(dataset, Photographs) else dataset
+  return dataset.fewer_tests(TESTED) if isinstance(dataset, ImageFiles) else dataset
 
 
 def test_images(dataset):
@@ -123,7 +125,7 @@ def of_the_run(run, result):
 
 def timed(content):
   """Latency of a .tflite file, and where."""
-  from mnv3_jax.mobile.latency import Host
+  from mnv3_jax.latency.timing import Host
 
   host = Host()
   return {"latency": dataclasses.asdict(host.measure({"": content}, RUNS)[""]), "processor": host.describe()["device"]}
@@ -152,7 +154,7 @@ def measured_dense(run, network):
     (pixels (h, w, 3) uint8, labels (h, w), the file's classes (h, w)).
 
   Raises:
-    StoppedForGood: if more photos cannot be read than the run's config allows, or none can.
+    FatalError: if more photos cannot be read than the run's config allows, or none can.
   """
   import jax
 
@@ -166,7 +168,7 @@ def measured_dense(run, network):
       broken.append(sentence)
       print(f"left out: {sentence}", file=sys.stderr)
     if len(broken) > limit:
-      raise StoppedForGood(f"{len(broken)} photos cannot be read, more than config.data.broken_limit = {limit}")
+      raise FatalError(f"{len(broken)} photos cannot be read, more than config.data.broken_limit = {limit}")
     there = batch["mask"] > 0
     if not there.any():
       continue
@@ -184,7 +186,7 @@ def measured_dense(run, network):
       for i in range(min(SHOWN - len(shown), len(classes))):
         shown.append((job.dataset.view.pixels(images[part][i]), labels[part][i], classes[i]))
   if not total:
-    raise StoppedForGood("not one test photo can be read")
+    raise FatalError("not one test photo can be read")
   figures = job.task.figures(total)
   iou = {name.removeprefix("iou/"): value for name, value in figures.items() if name.startswith("iou/")}
   file = {"miou": figures["miou"], "iou": iou, "agrees": alike / pixels, "max_difference": difference}

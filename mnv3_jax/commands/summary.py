@@ -3,7 +3,7 @@
 from mnv3_jax.architectures import cost, fields, printed, sizes, zoo
 from mnv3_jax.architectures.spec import COLUMNS, row_format
 from mnv3_jax.commands.options import Options, add_model_fields, given_fields, print_json
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 
 EXAMPLE = """mnv3 summary mobilenetv3_small --width=0.75 --resolution=160 --h_swish_from=112
   mnv3 summary --all    (every network, with what the papers print of it)"""
@@ -23,12 +23,12 @@ def main(arguments):
   given = options.parse(arguments)
   asked = given_fields(given)
   if given.all and (given.model or asked):
-    raise WrongUse(f"--all goes without {given.model or '--' + next(iter(asked))}: its rows are those of the papers")
+    raise UsageError(f"--all goes without {given.model or '--' + next(iter(asked))}: its rows are those of the papers")
   if given.all:
     print_json(all_as_json()) if given.json else print(all_as_text())
     return
   if not given.model:
-    raise WrongUse(f"summary takes a MODEL or --all; the models are {', '.join(zoo.MODELS)}")
+    raise UsageError(f"summary takes a MODEL or --all; the models are {', '.join(zoo.MODELS)}")
   architecture = fields.architecture(given.model, **asked)
   if given.json:
     print_json(as_json(architecture))

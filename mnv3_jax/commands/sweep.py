@@ -7,9 +7,9 @@ import shlex
 
 from mnv3_jax.commands.options import Options, positive
 from mnv3_jax.commands.table import add_runs, asked
-from mnv3_jax.errors import WrongUse
-from mnv3_jax.report.progress import duration
-from mnv3_jax.report.table import aligned
+from mnv3_jax.errors import UsageError
+from mnv3_jax.report.text_table import aligned
+from mnv3_jax.runs.progress import duration
 from mnv3_jax.tables import scales
 
 EXAMPLE = """mnv3 sweep table5 --scale mini --dry_run                       (what would run, and for how long)
@@ -44,7 +44,7 @@ def main(arguments):
   given, words = options.parse_known_args(arguments)
   options.refuse([word for word in words if not word.startswith("--config.")])
   if given.retries < 0 or (given.gpus or 0) < 0:
-    raise WrongUse("--retries and --gpus take 0 or more")
+    raise UsageError("--retries and --gpus take 0 or more")
   from mnv3_jax.sweeps import launch
   from mnv3_jax.tables.trials import trials
 
@@ -59,7 +59,7 @@ def main(arguments):
     refuse_others(those, configs[scale], words)
     planned += those
   if not planned:
-    raise WrongUse(f"{given.name} has nothing to run: mnv3 table {given.name} --out DIR draws it")
+    raise UsageError(f"{given.name} has nothing to run: mnv3 table {given.name} --out DIR draws it")
   if given.dry_run:
     print(plan(planned, given))
     return 0
@@ -86,26 +86,26 @@ def main(arguments):
 
 
 def check(chosen, words, given):
-  """Raises WrongUse for what no run or engine can have, before many are started; returns {Scale: config of its runs}."""
+  """Raises UsageError for what no run or engine can have, before many are started; returns {Scale: config of its runs}."""
   from mnv3_jax.sweeps import launch
 
   launch.possible(given.engine, given.hosts, given.sbatch or "")
   if pathlib.Path(given.runs).exists() and not pathlib.Path(given.runs).is_dir():
-    raise WrongUse(f"{given.runs!r} is a file; --runs takes the folder of all runs")
+    raise UsageError(f"{given.runs!r} is a file; --runs takes the folder of all runs")
   configs = scales.check_all(chosen, words)
   if any(config.data.fake for config in configs.values()):
-    raise WrongUse(
+    raise UsageError(
       "--config.data.fake=True would leave results of one random batch; mnv3 train measures a model without its data"
     )
   for scale in chosen:
     missing = scale.still_needed(words)
     if missing and not given.dry_run:
-      raise WrongUse(f"the scale {scale.name} needs {' '.join(missing)}; --scale mini needs nothing")
+      raise UsageError(f"the scale {scale.name} needs {' '.join(missing)}; --scale mini needs nothing")
   return configs
 
 
 def refuse_others(planned, config, words):
-  """Raises WrongUse for a trial that is there with another value of a field that is set for all."""
+  """Raises UsageError for a trial that is there with another value of a field that is set for all."""
   for trial in planned:
     file = trial.directory / "config.json"
     if not file.is_file():
@@ -116,7 +116,9 @@ def refuse_others(planned, config, words):
       section, _, name = field.rpartition(".")
       there, wanted = (kept[section] if section else kept).get(name), (config[section] if section else config)[name]
       if there != (list(wanted) if isinstance(wanted, tuple) else wanted):
-        raise WrongUse(f"{str(trial.directory)!r} has config.{field} = {there!r}, here it is {wanted!r}; choose another --runs")
+        raise UsageError(
+          f"{str(trial.directory)!r} has config.{field} = {there!r}, here it is {wanted!r}; choose another --runs"
+        )
 
 
 def plan(planned, given):

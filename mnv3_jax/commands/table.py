@@ -6,7 +6,7 @@ import sys
 
 from mnv3_jax.commands import device as devices
 from mnv3_jax.commands.options import Options, positive
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 from mnv3_jax.tables import grid as grids, render, results, scales, table as tables
 from mnv3_jax.tables.columns import LATENCIES
 
@@ -41,7 +41,7 @@ def main(arguments):
     print(listed())
     return
   if (given.adb or given.cores or given.benchmark_model) and not given.measure:
-    raise WrongUse("--adb, --cores and --benchmark_model go with --measure")
+    raise UsageError("--adb, --cores and --benchmark_model go with --measure")
   chosen = asked(given)
   scales.check_all([scale for _, _, scale in chosen], words)
   if given.measure:
@@ -86,12 +86,12 @@ def add_runs(options):
 def asked(given):
   """[(name, Table, Scale)] that the command line names; of --all those that have the scale."""
   if given.all and given.name:
-    raise WrongUse(f"--all goes without {given.name}: it is every table")
+    raise UsageError(f"--all goes without {given.name}: it is every table")
   if given.all:
     found = {name: tables.load(name) for name in tables.known()}
     found = {name: table for name, table in found.items() if scales.has(given.scale, table.figure)}
   elif not given.name:
-    raise WrongUse(f"a NAME or --all is needed; tables and figures are {', '.join(tables.known())}")
+    raise UsageError(f"a NAME or --all is needed; tables and figures are {', '.join(tables.known())}")
   else:
     found = {pathlib.Path(given.name).stem: tables.load(given.name)}
   return [(name, table, scales.of(given.scale, table.figure)) for name, table in found.items()]
@@ -107,8 +107,8 @@ def listed():
 def measure(chosen, given):
   """Times what is missing and says how far that is."""
   from mnv3_jax.commands.options import start_jax
-  from mnv3_jax.mobile.latency import WAITED
-  from mnv3_jax.report.progress import Counter
+  from mnv3_jax.latency.timing import WAITED
+  from mnv3_jax.runs.progress import Counter
   from mnv3_jax.tables import measure as measuring
 
   # as in the paper

@@ -207,7 +207,7 @@ class ConvNorm(nn.Module):
     return activated(self, self.activation, x, exact=exact) if compute.quantize else x
 
 
-class Biased(nn.Module):
+class Conv1x1(nn.Module):
   """1x1 convolution without batch norm, with a bias unless told: (B, H, W, C) -> (B, H, W, features)."""
 
   compute: Compute
@@ -235,8 +235,8 @@ class SqueezeExciteLayer(nn.Module):
     s = x_bhwc.mean((1, 2), keepdims=True)
     if self.compute.quantize:
       s = Quantized(name="mean")(s, already=x_bhwc.shape == s.shape)
-    s = activated(self, "relu", Biased(self.compute, self.squeeze, name="reduce")(s), "squeezed")
-    s = activated(self, self.gate, Biased(self.compute, x_bhwc.shape[-1], name="expand")(s), "gate")
+    s = activated(self, "relu", Conv1x1(self.compute, self.squeeze, name="reduce")(s), "squeezed")
+    s = activated(self, self.gate, Conv1x1(self.compute, x_bhwc.shape[-1], name="expand")(s), "gate")
     return activated(self, "linear", x_bhwc * s)
 
 

@@ -7,7 +7,7 @@ from jax import lax
 
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.models.backbone import Backbone
-from mnv3_jax.models.layers import FUNCTIONS, Biased, Compute, ConvNorm
+from mnv3_jax.models.layers import FUNCTIONS, Compute, Conv1x1, ConvNorm
 from mnv3_jax.models.resize import bilinear
 
 
@@ -42,9 +42,9 @@ class Segmenter(nn.Module):
     if s.head == "r_aspp":
       self.pooled, self.merge, self.dropout = conv(), conv(), nn.Dropout(s.dropout)
     else:
-      self.gate = Biased(self.compute, s.filters, s.gate_bias)
-      self.skip_logits = Biased(self.compute, net.num_classes)
-    self.logits = Biased(self.compute, net.num_classes)
+      self.gate = Conv1x1(self.compute, s.filters, s.gate_bias)
+      self.skip_logits = Conv1x1(self.compute, net.num_classes)
+    self.logits = Conv1x1(self.compute, net.num_classes)
 
   def features(self, x_bhwc, train=False):
     """The backbone's maps by name; see Backbone."""

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
-from mnv3_jax.report.atomic import write_atomically
+from mnv3_jax.runs.atomic import write_atomically
 
 # what everybody paints Cityscapes with
 CITYSCAPES = {

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mnv3_jax.report.run_directory import write_atomically
+from mnv3_jax.runs.directory import write_atomically
 
 # readable by the colour-blind, on white
 BLUE, ORANGE, GREEN, RED, GREY = "#0072b2", "#d55e00", "#1a7f37", "#cf222e", "#6e7781"
@@ -31,7 +31,7 @@ def learning_curve(metrics, path, title, figure="top1", called="top-1"):
   """Loss and a figure from 0 to 1 over epochs.
 
   Args:
-    metrics: lines of metrics.jsonl (report/run_directory.py).
+    metrics: lines of metrics.jsonl (runs/directory.py).
     path: of the PNG.
     title: what stands above.
     figure: name of the figure in the metrics.

@@ -5,8 +5,8 @@ import pathlib
 from html import escape
 from urllib.parse import quote
 
-from mnv3_jax.errors import WrongUse
-from mnv3_jax.report.run_directory import write_atomically
+from mnv3_jax.errors import UsageError
+from mnv3_jax.runs.directory import write_atomically
 
 # in every page of ours: another page is not written over
 SIGN = '<meta name="generator" content="mnv3_jax">'
@@ -50,16 +50,16 @@ def claim(out):
   """Takes a folder for a page: makes it, and leaves a page that says that it is not finished, so that a second try can go on.
 
   Raises:
-    WrongUse: if it is a file, or has other files and no page of ours.
+    UsageError: if it is a file, or has other files and no page of ours.
   """
   out = pathlib.Path(out)
   if out.exists() and not out.is_dir():
-    raise WrongUse(f"{str(out)!r} is a file; --out takes a folder")
+    raise UsageError(f"{str(out)!r} is a file; --out takes a folder")
   page = out / "index.html"
   if not page.exists() and out.is_dir() and any(out.iterdir()):
-    raise WrongUse(f"{str(out)!r} has other files than a page of this program; choose another --out")
+    raise UsageError(f"{str(out)!r} has other files than a page of this program; choose another --out")
   if page.exists() and SIGN not in page.read_text(errors="replace"):
-    raise WrongUse(f"{str(page)!r} is not a page of this program and stays as it is; choose another --out")
+    raise UsageError(f"{str(page)!r} is not a page of this program and stays as it is; choose another --out")
   if not page.exists():
     write_atomically(page, f"<!doctype html>{SIGN}<title>not finished</title><p>This page is not finished.</p>\n")
 
@@ -77,7 +77,7 @@ def write(sections, out, title, about):
     its path.
 
   Raises:
-    WrongUse: as `claim` does.
+    UsageError: as `claim` does.
   """
   claim(out)
   contents = "".join(f'<li><a href="#{escape(s.name)}">{escape(s.title)}</a></li>' for s in sections)

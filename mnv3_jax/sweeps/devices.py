@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 
 
 def gpus():
@@ -30,13 +30,13 @@ def shares(jobs, gpus_each=None):
     gpus_each: of one job; None for as many as there are for each.
 
   Raises:
-    WrongUse: where there are fewer GPUs than jobs that need one each.
+    UsageError: where there are fewer GPUs than jobs that need one each.
   """
   devices = gpus()
   each = gpus_each if gpus_each is not None else (max(len(devices) // jobs, 1) if jobs else 1) if devices else 0
   jobs = jobs or (len(devices) // each if each and devices else 1) or 1
   if each * jobs > len(devices):
-    raise WrongUse(
+    raise UsageError(
       f"{jobs} jobs at once with {each} GPU each need {jobs * each} GPUs, here are {len(devices)}; "
       + (f"use --jobs={max(len(devices) // each, 1)}" if len(devices) >= each else "JAX_PLATFORMS=cpu trains without any")
     )

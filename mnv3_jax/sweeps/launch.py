@@ -4,22 +4,22 @@ import functools
 import pathlib
 
 from mnv3_jax.architectures.spec import nearest
-from mnv3_jax.errors import StartAgain, WrongUse
-from mnv3_jax.sweeps.attempt import GRACE
+from mnv3_jax.errors import RetryableError, UsageError
+from mnv3_jax.sweeps.dashboard import View
 from mnv3_jax.sweeps.trial import Place, check
-from mnv3_jax.sweeps.view import View
+from mnv3_jax.sweeps.worker import GRACE
 
 ENGINES = ("local", "ray", "slurm")
 
 
 def possible(engine, hosts=1, sbatch=""):
-  """Raises WrongUse for what an engine cannot do."""
+  """Raises UsageError for what an engine cannot do."""
   if engine not in ENGINES:
-    raise WrongUse(f"no engine {engine!r}; {nearest(engine, ENGINES)}")
+    raise UsageError(f"no engine {engine!r}; {nearest(engine, ENGINES)}")
   if engine == "local" and hosts > 1:
-    raise WrongUse(f"hosts = {hosts} is not possible with the local engine; ray and slurm have several hosts for a trial")
+    raise UsageError(f"hosts = {hosts} is not possible with the local engine; ray and slurm have several hosts for a trial")
   if sbatch and engine != "slurm":
-    raise WrongUse(f"--sbatch has options for the engine slurm, not for {engine}")
+    raise UsageError(f"--sbatch has options for the engine slurm, not for {engine}")
 
 
 def run(
@@ -60,8 +60,8 @@ def run(
     {name: "done", "failed", or (detached) "queued" or "running"}.
 
   Raises:
-    WrongUse: where the engine cannot do that, before anything is started.
-    StartAgain: if the sweep was told to stop.
+    UsageError: where the engine cannot do that, before anything is started.
+    RetryableError: if the sweep was told to stop.
   """
   trials = list(trials)
   check(trials)
@@ -87,8 +87,8 @@ def run(
   try:
     with view:
       go(view, place)
-  except StartAgain as error:
-    raise StartAgain(f"{error}; {view.summary()}; the same command goes on") from None
+  except RetryableError as error:
+    raise RetryableError(f"{error}; {view.summary()}; the same command goes on") from None
   view.say(view.summary())
   return {name: entry.state for name, entry in view.entries.items()}
 

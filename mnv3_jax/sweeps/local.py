@@ -3,11 +3,11 @@
 import dataclasses
 import time
 
-from mnv3_jax.errors import StartAgain
-from mnv3_jax.sweeps import attempt, devices
-from mnv3_jax.sweeps.leash import Leashed
-from mnv3_jax.sweeps.queue import Queue
+from mnv3_jax.errors import RetryableError
+from mnv3_jax.sweeps import devices, worker
+from mnv3_jax.sweeps.scheduler import Queue
 from mnv3_jax.sweeps.signals import Interrupts
+from mnv3_jax.sweeps.worker_process import Leashed
 
 # seconds between two looks at the processes
 LOOK = 0.05
@@ -23,7 +23,7 @@ class Job:
   attempt: Leashed | None = None
 
 
-def run(view, place, *, jobs=None, gpus=None, retries=3, grace=attempt.GRACE):
+def run(view, place, *, jobs=None, gpus=None, retries=3, grace=worker.GRACE):
   """Runs the trials of a view that are not done.
 
   Args:
@@ -35,7 +35,7 @@ def run(view, place, *, jobs=None, gpus=None, retries=3, grace=attempt.GRACE):
     grace: seconds that trials have to stop when the sweep is told to.
 
   Raises:
-    StartAgain: if the sweep was told to stop.
+    RetryableError: if the sweep was told to stop.
   """
   pool = [Job(*share) for share in devices.shares(jobs, gpus)]
   queue = Queue(view, place, retries)
@@ -57,7 +57,7 @@ def run(view, place, *, jobs=None, gpus=None, retries=3, grace=attempt.GRACE):
         time.sleep(LOOK)
     finally:
       _end(view, pool, interrupts, grace)
-  raise StartAgain(f"stopped by {interrupts.by}")
+  raise RetryableError(f"stopped by {interrupts.by}")
 
 
 def _end(view, pool, interrupts, grace):

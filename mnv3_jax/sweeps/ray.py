@@ -7,13 +7,13 @@ import pathlib
 import socket
 import time
 
-from mnv3_jax.errors import StartAgain, WrongUse, first_line
-from mnv3_jax.report.progress import duration
-from mnv3_jax.sweeps import attempt
-from mnv3_jax.sweeps.leash import Leashed
-from mnv3_jax.sweeps.queue import Queue
+from mnv3_jax.errors import RetryableError, UsageError, first_line
+from mnv3_jax.runs.progress import duration
+from mnv3_jax.sweeps import worker
+from mnv3_jax.sweeps.scheduler import Queue
 from mnv3_jax.sweeps.signals import Interrupts
 from mnv3_jax.sweeps.trial import Place
+from mnv3_jax.sweeps.worker_process import Leashed
 
 # seconds between two looks at the tasks, and at the hosts: a task whose cable was cut does not say so
 LOOK, LOOK_AT_HOSTS = 0.2, 2.0
@@ -23,7 +23,7 @@ GROUPS = 64
 OTHERS, NOTICED = 10.0, 45.0
 
 
-def run(view, place, *, jobs=None, hosts=1, cpus=None, gpus=None, retries=3, wait_hours=1.0, grace=attempt.GRACE):
+def run(view, place, *, jobs=None, hosts=1, cpus=None, gpus=None, retries=3, wait_hours=1.0, grace=worker.GRACE):
   """Runs the trials of a view that are not done, on the cluster at RAY_ADDRESS, the one of this machine, or a new one.
 
   Args:
@@ -38,8 +38,8 @@ def run(view, place, *, jobs=None, hosts=1, cpus=None, gpus=None, retries=3, wai
     grace: seconds that trials have to stop.
 
   Raises:
-    WrongUse: where there is no Ray, or no cluster where there should be one.
-    StartAgain: if the sweep was told to stop.
+    UsageError: where there is no Ray, or no cluster where there should be one.
+    RetryableError: if the sweep was told to stop.
   """
   ray = _connected()
   try:
@@ -53,7 +53,7 @@ def run(view, place, *, jobs=None, hosts=1, cpus=None, gpus=None, retries=3, wai
       finally:
         sweep.end(interrupts)
     if interrupts.by:
-      raise StartAgain(f"stopped by {interrupts.by}")
+      raise RetryableError(f"stopped by {interrupts.by}")
   finally:
     ray.shutdown()
 
@@ -64,7 +64,7 @@ def _connected():
   try:
     import ray
   except ImportError:
-    raise WrongUse("the engine ray needs Ray: pip install -c requirements.txt -c requirements-extras.txt '.[ray]'") from None
+    raise UsageError("the engine ray needs Ray: pip install -c requirements.txt -c requirements-extras.txt '.[ray]'") from None
   quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
   address = os.environ.get("RAY_ADDRESS", "auto")
   try:
@@ -73,7 +73,7 @@ def _connected():
       return ray
   except Exception as error:  # of many kinds, by what is wrong with the address or its token
     if address != "auto" or not isinstance(error, ConnectionError):
-      raise WrongUse(f"the Ray cluster at RAY_ADDRESS={address} does not answer: {first_line(error)}") from None
+      raise UsageError(f"the Ray cluster at RAY_ADDRESS={address} does not answer: {first_line(error)}") from None
   # Ray gives it a token by itself, without which whoever reaches its ports could run anything
   ray.init(address="local", include_dashboard=False, **quiet)
   return ray

@@ -2,7 +2,7 @@
 
 import signal
 
-from mnv3_jax.sweeps.attempt import asked
+from mnv3_jax.sweeps.worker import asked
 
 
 class Interrupts:

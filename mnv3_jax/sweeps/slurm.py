@@ -15,9 +15,9 @@ import subprocess
 import sys
 import time
 
-from mnv3_jax.errors import StartAgain, WrongUse
-from mnv3_jax.report.atomic import write_atomically
-from mnv3_jax.sweeps import attempt
+from mnv3_jax.errors import RetryableError, UsageError
+from mnv3_jax.runs.atomic import write_atomically
+from mnv3_jax.sweeps import worker
 from mnv3_jax.sweeps.signals import Interrupts
 from mnv3_jax.sweeps.trial import Place, read
 
@@ -36,7 +36,7 @@ exec {python} -m mnv3_jax.sweeps.slurm {plan}
 """
 
 
-def run(view, place, *, jobs=None, hosts=1, cpus=None, gpus=None, options="", retries=3, detach=False, grace=attempt.GRACE):
+def run(view, place, *, jobs=None, hosts=1, cpus=None, gpus=None, options="", retries=3, detach=False, grace=worker.GRACE):
   """Submits the trials of a view that are neither done nor in the queue, and shows them until all have ended.
 
   Args:
@@ -51,11 +51,11 @@ def run(view, place, *, jobs=None, hosts=1, cpus=None, gpus=None, options="", re
     grace: seconds that trials have to stop.
 
   Raises:
-    WrongUse: where there is no sbatch, or it refuses.
-    StartAgain: if this was interrupted; what was submitted stays in SLURM.
+    UsageError: where there is no sbatch, or it refuses.
+    RetryableError: if this was interrupted; what was submitted stays in SLURM.
   """
   if not shutil.which("sbatch"):
-    raise WrongUse("there is no sbatch here; start the sweep where SLURM's commands are, or use --engine=local")
+    raise UsageError("there is no sbatch here; start the sweep where SLURM's commands are, or use --engine=local")
   folder = place("slurm").log.with_suffix("")
   folder.mkdir(parents=True, exist_ok=True)
   with Interrupts() as interrupts:
@@ -64,7 +64,7 @@ def run(view, place, *, jobs=None, hosts=1, cpus=None, gpus=None, options="", re
       fcntl.flock(lock, fcntl.LOCK_EX)
       there = queued(folder)
       if there is None:
-        raise WrongUse("squeue does not answer; is the SLURM controller up?")
+        raise UsageError("squeue does not answer; is the SLURM controller up?")
       # what has left the queue meanwhile may have been done
       missing = [n for n, e in view.entries.items() if e.state == "queued" and n not in there and not e.trial.done]
       if missing:
@@ -113,7 +113,7 @@ def submit(folder, plan, names, lines, options):
     file.unlink()
     script.unlink()
     said = (done.stderr.strip().splitlines() or ["no reason given"])[0]
-    raise WrongUse(f"sbatch refuses: {said.removeprefix('sbatch: ').removeprefix('error: ')}")
+    raise UsageError(f"sbatch refuses: {said.removeprefix('sbatch: ').removeprefix('error: ')}")
   return done.stdout.strip().split(";")[0]
 
 
@@ -142,7 +142,7 @@ def _watch(view, place, folder, interrupts):
   gone, looked = {}, -LOOK
   while True:
     if interrupts.by:
-      raise StartAgain(
+      raise RetryableError(
         f"the view was left ({interrupts.by}), what is in SLURM goes on there; "
         f"`scancel --me --name={','.join(sorted(p.stem for p in folder.glob('mnv3-*.json')))}` ends it"
       )
@@ -195,7 +195,7 @@ def main(arguments):
   launcher = ("srun", "--wait=60", *([f"--cpus-per-task={plan['cpus']}"] if plan["cpus"] else []))
   several = {"multihost": "auto", "launcher": launcher} if plan["hosts"] > 1 else {}
   # the one before may still be on its way out
-  record = attempt.attempt(file, grace=plan["grace"], wait=plan["grace"], failures=failures, **several)
+  record = worker.attempt(file, grace=plan["grace"], wait=plan["grace"], failures=failures, **several)
   if record.state == "again":
     record.failures = failures + (not record.sentence.startswith("stopped by"))
     if record.failures > plan["retries"] or restarts >= RESTARTS:
@@ -205,7 +205,7 @@ def main(arguments):
     # where SLURM has decided already, it puts the task back by itself (a preemption) or not at all (scancel)
     if _state() == "RUNNING" and restarts < RESTARTS:
       subprocess.run(["scontrol", "requeue", _task()])
-  return attempt.STATUS[record.state]
+  return worker.STATUS[record.state]
 
 
 def _task():

@@ -8,8 +8,8 @@ import pathlib
 import sys
 import time
 
-from mnv3_jax.errors import WrongUse
-from mnv3_jax.report.atomic import write_atomically
+from mnv3_jax.errors import UsageError
+from mnv3_jax.runs.atomic import write_atomically
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,17 +38,17 @@ class Trial:
 
 
 def check(trials):
-  """Raises WrongUse where names could not be told apart as files, or there is nothing to do."""
+  """Raises UsageError where names could not be told apart as files, or there is nothing to do."""
   names = [trial.name for trial in trials]
   for name in names:
     path = pathlib.PurePosixPath(name)
     if not name.isprintable() or path.is_absolute() or ".." in path.parts or str(path) != name or name == ".":
-      raise WrongUse(f"a trial cannot be called {name!r}: the name is part of a path")
+      raise UsageError(f"a trial cannot be called {name!r}: the name is part of a path")
     if names.count(name) > 1:
-      raise WrongUse(f"two trials are called {name!r}")
+      raise UsageError(f"two trials are called {name!r}")
   for trial in trials:
     if not trial.commands or not trial.results:
-      raise WrongUse(f"trial {trial.name!r} has no {'results' if trial.commands else 'commands'}")
+      raise UsageError(f"trial {trial.name!r} has no {'results' if trial.commands else 'commands'}")
 
 
 def words(command):

@@ -4,7 +4,7 @@ import pathlib
 import re
 
 from mnv3_jax.report import site
-from mnv3_jax.report.run_directory import write_atomically
+from mnv3_jax.runs.directory import write_atomically
 from mnv3_jax.tables import render
 
 
@@ -22,7 +22,7 @@ def write(tables, results, grids, scales, out):
     path of index.html.
 
   Raises:
-    WrongUse: if `out` is a file or has a page that is not ours.
+    UsageError: if `out` is a file or has a page that is not ours.
   """
   out = pathlib.Path(out)
   site.claim(out)

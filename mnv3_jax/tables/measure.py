@@ -3,9 +3,9 @@
 import dataclasses
 
 from mnv3_jax.architectures import cost
-from mnv3_jax.mobile import export, record
-from mnv3_jax.mobile.latency import Host
-from mnv3_jax.mobile.quantize import CALIBRATED
+from mnv3_jax.export import record, tflite
+from mnv3_jax.export.quantize import CALIBRATED
+from mnv3_jax.latency.timing import Host
 from mnv3_jax.tables.columns import LATENCIES
 from mnv3_jax.tables.results import latency_file
 
@@ -52,7 +52,7 @@ def measure(tables, runs, heard, on=None):
     tables: Tables.
     runs: folder of all runs.
     heard: called with (done, total, what is done now).
-    on: a mobile.latency.Host or mobile.android.Phone; None: this machine.
+    on: a latency.timing.Host or latency.android.Phone; None: this machine.
 
   Returns:
     (how many files were timed, the share of that time in which other processes had the processor: 0 on a phone, which does
@@ -100,8 +100,8 @@ def _known(file, device):
 
 def _export(file, row, latency):
   architecture, before = _architecture(row, latency), record.read(file)
-  variables, images = export.seeded(architecture, images=_plan(architecture).images)
-  e = export.export(
+  variables, images = tflite.seeded(architecture, images=_plan(architecture).images)
+  e = tflite.export(
     architecture,
     variables,
     file,

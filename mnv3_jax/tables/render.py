@@ -5,7 +5,7 @@ import io
 import textwrap
 
 from mnv3_jax.architectures import cost, sizes
-from mnv3_jax.report.table import aligned
+from mnv3_jax.report.text_table import aligned
 from mnv3_jax.tables.columns import UNITS
 
 # columns of notes on a terminal

@@ -13,9 +13,9 @@ import statistics
 
 from mnv3_jax.architectures import cost, fields
 from mnv3_jax.architectures.spec import ArchitectureError
-from mnv3_jax.errors import WrongUse, first_line
-from mnv3_jax.mobile import record
-from mnv3_jax.report.run_directory import read_json
+from mnv3_jax.errors import UsageError, first_line
+from mnv3_jax.export import record
+from mnv3_jax.runs.directory import read_json
 from mnv3_jax.tables import scales
 from mnv3_jax.tables.columns import LATENCIES
 from mnv3_jax.tables.table import Row
@@ -73,11 +73,11 @@ def collect(table, runs, scale, seeds=None):
     seeds: how many are asked for, from 0; None: as many as the scale has, and whatever others are there.
 
   Raises:
-    WrongUse: if a file is damaged, or a run is of another network, seed or data than its directory says.
+    UsageError: if a file is damaged, or a run is of another network, seed or data than its directory says.
   """
   runs = pathlib.Path(runs)
   if runs.exists() and not runs.is_dir():
-    raise WrongUse(f"{str(runs)!r} is a file; --runs takes the folder of all runs")
+    raise UsageError(f"{str(runs)!r} is a file; --runs takes the folder of all runs")
   device = _device(table, runs)
   return [_result(table, row, runs, scale, seeds, device) for row in table.rows]
 
@@ -122,16 +122,16 @@ def _run(where, row, scale):
     _number(file, result.get(name), name)
   expected = scale.architecture(row)
   if f"seed_{result['seed']}" != where.name:
-    raise WrongUse(f"{str(where)!r} is of seed {result['seed']}")
+    raise UsageError(f"{str(where)!r} is of seed {result['seed']}")
   kept = read_json(where / "config.json") if (where / "config.json").is_file() else None
   if kept:
     try:
       found = fields.architecture(**kept["model"])
       fake = kept["data"]["fake"]
     except (KeyError, TypeError, ArchitectureError) as error:
-      raise WrongUse(f"{str(where / 'config.json')!r} is damaged: {first_line(error)}") from None
+      raise UsageError(f"{str(where / 'config.json')!r} is damaged: {first_line(error)}") from None
     if fake:
-      raise WrongUse(f"{str(where)!r} was trained on one random batch (config.data.fake): it is no result")
+      raise UsageError(f"{str(where)!r} was trained on one random batch (config.data.fake): it is no result")
     same = _as_built(found) == _as_built(expected)
   else:
     # of any number of classes
@@ -142,7 +142,7 @@ def _run(where, row, scale):
       one + more * (two - one) for one, two in zip(*sizes, strict=True)
     )
   if not same or result.get("model") != expected.name:
-    raise WrongUse(
+    raise UsageError(
       f"{str(where)!r} is of another network than {row.name!r}: {result.get('model')} with {result['params']:,} parameters and "
       f"{result['madds']:,} multiply-adds"
     )
@@ -167,13 +167,13 @@ def _tested(row, where, result, figure):
     names = (figure.key, *figure.besides)
     return found and {name: _number(file, found[name], name) for name in names if name == figure.key or name in found}
   except (AttributeError, KeyError, TypeError):
-    raise WrongUse(f"{str(file)!r} is damaged: it has no figures of a test") from None
+    raise UsageError(f"{str(file)!r} is damaged: it has no figures of a test") from None
 
 
 def _number(file, value, name):
-  """A figure of a file; raises WrongUse where it is none."""
+  """A figure of a file; raises UsageError where it is none."""
   if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-    raise WrongUse(f"{str(file)!r} is damaged: {name} = {value!r}")
+    raise UsageError(f"{str(file)!r} is damaged: {name} = {value!r}")
   return value
 
 

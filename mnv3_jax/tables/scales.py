@@ -7,7 +7,7 @@ import shlex
 
 from mnv3_jax.architectures import fields, sizes
 from mnv3_jax.architectures.spec import nearest
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 from mnv3_jax.tables.table import FOLDERS
 
 
@@ -139,14 +139,14 @@ def of(name, figure):
   """The Scale of a name for tables about a columns.Figure; None: the paper's own.
 
   Raises:
-    WrongUse: where these have no such scale.
+    UsageError: where these have no such scale.
   """
   known = {scale.name: scale for scale in SCALES if scale.figure == figure.key}
   if name is None:
     return next(iter(known.values()))
   if name not in known:
     there = " or ".join(known) if name in NAMES else nearest(name, NAMES)
-    raise WrongUse(f"no scale {name!r} for tables about {figure.called}; {there}")
+    raise UsageError(f"no scale {name!r} for tables about {figure.called}; {there}")
   return known[name]
 
 
@@ -168,16 +168,16 @@ def check(scale, words):
     words: "--config.SECTION.FIELD=VALUE".
 
   Raises:
-    WrongUse: for a field that there is not, or one that the runs of a table differ in.
+    UsageError: for a field that there is not, or one that the runs of a table differ in.
   """
   # reads configs, which tables that are only shown do not
-  from mnv3_jax.commands.train import read_config
+  from mnv3_jax.config import read_config
 
   for word in words:
     field = word.removeprefix("--config.").split("=")[0]
     if field == "train.seed" or (field.startswith("model.") and field.removeprefix("model.") in ("name", *fields.FIELDS)):
       if field.removeprefix("model.") not in TRAINED:
-        raise WrongUse(f"--config.{field} is what the runs of a table differ in; it cannot be set for all of them")
+        raise UsageError(f"--config.{field} is what the runs of a table differ in; it cannot be set for all of them")
   return read_config(f"{config_file(scale)}:mobilenetv3_large", [*scale.words, *words])
 
 
@@ -192,14 +192,14 @@ def check_all(chosen, words):
     {Scale: config}.
 
   Raises:
-    WrongUse: as `check` does, and for the place of one scale's photos, given to runs of another scale too.
+    UsageError: as `check` does, and for the place of one scale's photos, given to runs of another scale too.
   """
   chosen = list(dict.fromkeys(chosen))
   for word in words:
     field = word.split("=")[0]
     wanted = [scale.name for scale in chosen if any(need.split("=")[0] == field for need in scale.needs)]
     if len(wanted) > 1:
-      raise WrongUse(f"{field} would be that of {' and of '.join(wanted)}; --scale {wanted[0]} has the runs of one alone")
+      raise UsageError(f"{field} would be that of {' and of '.join(wanted)}; --scale {wanted[0]} has the runs of one alone")
   return {scale: check(scale, words) for scale in chosen}
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from mnv3_jax.architectures import fields, sizes
 from mnv3_jax.architectures.spec import ArchitectureError, nearest
-from mnv3_jax.errors import WrongUse, first_line
+from mnv3_jax.errors import UsageError, first_line
 from mnv3_jax.tables.columns import COLUMNS, FIGURES, PAPER
 
-# of mobile/quantize.py, which is not read where nothing is exported
+# of export/quantize.py, which is not read where nothing is exported
 KINDS = ("none", "float16", "int8_weights", "int8", "int8_integer")
 
 
@@ -23,7 +23,7 @@ class Row:
     name: as the paper prints it.
     model: of the zoo; None where the network was never published: the row then has the paper's figures only.
     fields: of config.model, what makes this row's network out of that model; None undoes what a scale's config has.
-    kind: of the .tflite file that accuracy and latency are of, one of mobile/quantize.KINDS; "none": accuracy is Flax's.
+    kind: of the .tflite file that accuracy and latency are of, one of export/quantize.KINDS; "none": accuracy is Flax's.
     paper: {one of columns.PAPER: text as printed}, what there is of these.
     run: name of its runs' directory where the fields would make too long a one.
     family: rows of one family are a curve in plots.
@@ -40,17 +40,17 @@ class Row:
   def __post_init__(self):
     for column, text in self.paper.items():
       if column not in PAPER:
-        raise WrongUse(f"row {self.name!r}: the paper's figures have no {column!r}; {nearest(column, PAPER)}")
+        raise UsageError(f"row {self.name!r}: the paper's figures have no {column!r}; {nearest(column, PAPER)}")
       try:
         float(text if isinstance(text, str) else "")
       except ValueError:
-        raise WrongUse(
+        raise UsageError(
           f"row {self.name!r}: {column} = {text!r} is not possible; it takes a number as text, as printed"
         ) from None
     if self.kind not in KINDS:
-      raise WrongUse(f"row {self.name!r}: kind = {self.kind!r} is not possible; {nearest(self.kind, KINDS)}")
+      raise UsageError(f"row {self.name!r}: kind = {self.kind!r} is not possible; {nearest(self.kind, KINDS)}")
     if self.run is not None and not re.fullmatch(r"[\w=.,-]*\w", self.run):
-      raise WrongUse(f"row {self.name!r}: run = {self.run!r} is not possible; it is the name of a folder")
+      raise UsageError(f"row {self.name!r}: run = {self.run!r} is not possible; it is the name of a folder")
 
   @property
   def key(self):
@@ -95,27 +95,27 @@ class Table:
 
   def __post_init__(self):
     if not isinstance(self.rows, tuple) or not all(isinstance(row, Row) for row in self.rows):
-      raise WrongUse(f"{self.title}: rows = {self.rows!r} is not possible; it takes a tuple of Rows: (Row(...),)")
+      raise UsageError(f"{self.title}: rows = {self.rows!r} is not possible; it takes a tuple of Rows: (Row(...),)")
     names = [row.name for row in self.rows]
     for name in names:
       if names.count(name) > 1:
-        raise WrongUse(f"{self.title}: two rows are called {name!r}")
+        raise UsageError(f"{self.title}: two rows are called {name!r}")
     if self.reference is not None and self.reference not in [row.name for row in self.published]:
-      raise WrongUse(
+      raise UsageError(
         f"{self.title}: no row {self.reference!r} with a network to be the reference; {nearest(self.reference, names)}"
       )
     for column in self.columns:
       if column not in COLUMNS:
-        raise WrongUse(f"{self.title}: no column {column!r}; {nearest(column, COLUMNS)}")
+        raise UsageError(f"{self.title}: no column {column!r}; {nearest(column, COLUMNS)}")
     about = [column for column in self.columns if column in FIGURES]
     if len(about) != 1:
       found = " and ".join(about) or "none"
-      raise WrongUse(f"{self.title}: columns has {found} of what runs reach; it takes one of {', '.join(FIGURES)}")
+      raise UsageError(f"{self.title}: columns has {found} of what runs reach; it takes one of {', '.join(FIGURES)}")
     networks = {}
     for row in self.published:
       same = row.model, row.fields
       if networks.setdefault(row.key, same) != same:
-        raise WrongUse(f"{self.title}: the runs of {row.name!r} have the name of another network's, {row.key!r}")
+        raise UsageError(f"{self.title}: the runs of {row.name!r} have the name of another network's, {row.key!r}")
 
   @property
   def figure(self):
@@ -145,7 +145,7 @@ def known():
         found.setdefault(file.stem, file)
   if found:
     return dict(sorted(found.items(), key=lambda item: _order(item[0])))
-  raise WrongUse(f"no tables in {str(FOLDERS[0])!r}; run this in a checkout, or name a file: mnv3 table FILE.py")
+  raise UsageError(f"no tables in {str(FOLDERS[0])!r}; run this in a checkout, or name a file: mnv3 table FILE.py")
 
 
 def _order(name):
@@ -157,26 +157,26 @@ def load(name):
   """The Table of a name, "table5", or of a file, "my/ablation.py".
 
   Raises:
-    WrongUse: where there is no such table, naming the nearest, or its file cannot be read.
+    UsageError: where there is no such table, naming the nearest, or its file cannot be read.
   """
   if str(name).endswith(".py"):
     file = pathlib.Path(name)
     if not file.is_file():
-      raise WrongUse(f"no file {str(name)!r} with a table; known ones: {', '.join(known())}")
+      raise UsageError(f"no file {str(name)!r} with a table; known ones: {', '.join(known())}")
   else:
     there = known()
     if name not in there:
-      raise WrongUse(f"no table {name!r}; {nearest(name, there)}")
+      raise UsageError(f"no table {name!r}; {nearest(name, there)}")
     file = there[name]
   spec = importlib.util.spec_from_file_location(f"table_{file.stem}", file)
   module = importlib.util.module_from_spec(spec)
   try:
     spec.loader.exec_module(module)
     table = module.TABLE
-  except (WrongUse, ArchitectureError):
+  except (UsageError, ArchitectureError):
     raise
   except (Exception, SystemExit) as error:  # a table is a program: anything can happen in it
-    raise WrongUse(f"table {str(file)!r} cannot be read: {type(error).__name__}: {first_line(error)}") from None
+    raise UsageError(f"table {str(file)!r} cannot be read: {type(error).__name__}: {first_line(error)}") from None
   if not isinstance(table, Table):
-    raise WrongUse(f"table {str(file)!r} has no Table called TABLE; start from one in experiments/")
+    raise UsageError(f"table {str(file)!r} has no Table called TABLE; start from one in experiments/")
   return table

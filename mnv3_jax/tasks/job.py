@@ -6,8 +6,8 @@ import jax
 
 from mnv3_jax.architectures import fields, rows
 from mnv3_jax.architectures.spec import Architecture
-from mnv3_jax.data.datasets import open_dataset
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.data.factory import open_dataset
+from mnv3_jax.errors import UsageError
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
 from mnv3_jax.tasks.classification import Classification
@@ -22,7 +22,7 @@ class Job:
     architecture: the network as a value.
     model: the Linen module.
     task: loss, sums and figures; see tasks/classification.py.
-    dataset: batches; see data/datasets.py.
+    dataset: batches; see data/factory.py.
   """
 
   architecture: Architecture
@@ -35,11 +35,11 @@ def of(config):
   """The Job of a config: segmentation where its network has a segmenter, else classification.
 
   Raises:
-    ArchitectureError, WrongUse: naming the field that is not possible.
+    ArchitectureError, UsageError: naming the field that is not possible.
   """
   architecture = fields.architecture(**config.model)
   if config.quantize_aware and architecture.segmenter:
-    raise WrongUse(
+    raise UsageError(
       "config.quantize_aware = True is of classifiers; export --quantize int8 finds a segmenter's ranges afterwards"
     )
   dense, hosts = architecture.segmenter is not None, {"host": jax.process_index(), "hosts": jax.process_count()}
@@ -48,11 +48,11 @@ def of(config):
   if config.model.num_classes is None:
     architecture = architecture.replace(num_classes=max(classes, 1))
   elif config.model.num_classes < classes:
-    raise WrongUse(
+    raise UsageError(
       f"config.model.num_classes = {config.model.num_classes} is not possible; {config.data.dataset} has {classes} classes"
     )
   if dense and architecture.num_classes > IGNORED:
-    raise WrongUse(
+    raise UsageError(
       f"config.model.num_classes = {architecture.num_classes} is not possible for a segmenter; at most {IGNORED}, which is the "
       "label of pixels that do not count"
     )

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mnv3_jax.errors import StoppedForGood, first_line
+from mnv3_jax.errors import FatalError, first_line
 
 
 def flatten(tree):
@@ -66,7 +66,7 @@ class Checkpoints:
     """Saves NumPy leaves and a JSON dict in the background; then the newest `keep` and `best_step` are what is kept.
 
     Raises:
-      StoppedForGood: if the disk is full; earlier checkpoints stay.
+      FatalError: if the disk is full; earlier checkpoints stay.
     """
     flat = flatten(tree)
     # the caller goes on counting while this is written
@@ -88,7 +88,7 @@ class Checkpoints:
         self.manager.delete(old)
 
   def wait(self):
-    """Returns when the save in flight is on the disk; raises StoppedForGood if that is full."""
+    """Returns when the save in flight is on the disk; raises FatalError if that is full."""
     self._finish()
 
   def newest_good(self, like, say):
@@ -162,13 +162,13 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _disk():
-  """A full disk, as Orbax and TensorStore report it, becomes StoppedForGood."""
+  """A full disk, as Orbax and TensorStore report it, becomes FatalError."""
   try:
     yield
   except Exception as error:
     if "No space left" not in str(error) and "os_error_code='28'" not in str(error):
       raise
-    raise StoppedForGood("the disk is full: the checkpoint was not saved; earlier ones are as they were") from error
+    raise FatalError("the disk is full: the checkpoint was not saved; earlier ones are as they were") from error
 
 
 class Damaged(RuntimeError):

@@ -2,7 +2,7 @@
 
 import jax
 
-from mnv3_jax.errors import StoppedForGood
+from mnv3_jax.errors import FatalError
 from mnv3_jax.training import parallel, sums
 from mnv3_jax.training.step import evaluation_step
 
@@ -32,5 +32,5 @@ class Evaluator:
       sums.add(total, self.devices.fetch(self.step(variables, self.devices.shard(batch))))
       seen(n, broken)
     if not total.get("count"):
-      raise StoppedForGood("not one test photo can be read")
+      raise FatalError("not one test photo can be read")
     return self.job.task.figures(total)

@@ -15,14 +15,14 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from mnv3_jax.errors import StartAgain, StoppedForGood, WrongUse
+from mnv3_jax.errors import FatalError, RetryableError, UsageError
 
 # what a process says to the others before it ends
 GOODBYE, FOR_GOOD = b".", b"!"
 # length of what they know each other by
 SECRET = 32
 # what the leading process may raise for all
-KINDS = {kind.__name__: kind for kind in (WrongUse, StoppedForGood, StartAgain)}
+KINDS = {kind.__name__: kind for kind in (UsageError, FatalError, RetryableError)}
 
 
 def join(where):
@@ -33,13 +33,13 @@ def join(where):
       at that address.
 
   Raises:
-    WrongUse: if it is none of these, or the others cannot be found.
+    UsageError: if it is none of these, or the others cannot be found.
   """
   if where == "off":
     return
   given = re.fullmatch(r"([^,\s]+:\d+),(\d+),(\d+)", where)
   if where != "auto" and (not given or int(given[3]) >= int(given[2])):
-    raise WrongUse(f"--multihost={where} is not possible; allowed: auto, off, or HOST:PORT,N,I with I from 0 to N - 1")
+    raise UsageError(f"--multihost={where} is not possible; allowed: auto, off, or HOST:PORT,N,I with I from 0 to N - 1")
   try:
     if given:
       # an explicit start under SLURM would otherwise be given one device only
@@ -47,7 +47,9 @@ def join(where):
     else:
       jax.distributed.initialize()
   except (RuntimeError, ValueError) as error:
-    raise WrongUse(f"--multihost={where}: the processes did not find each other: {str(error).splitlines()[0][:200]}") from None
+    raise UsageError(
+      f"--multihost={where}: the processes did not find each other: {str(error).splitlines()[0][:200]}"
+    ) from None
 
 
 def leads():
@@ -92,12 +94,12 @@ def alike(what, named):
   """What `what()` returns (JSON), which is the same on every process.
 
   Raises:
-    WrongUse: on all, where it is not; `named` says what it is. What `what` raises on any process is raised on all.
+    UsageError: on all, where it is not; `named` says what it is. What `what` raises on any process is raised on all.
   """
   values = gathered(what)
   other = next((i for i, value in enumerate(values) if value != values[0]), None)
   if other is not None:
-    raise WrongUse(f"{named} of process {other} differ from those of process 0: {values[other]} there, {values[0]} here")
+    raise UsageError(f"{named} of process {other} differ from those of process 0: {values[other]} there, {values[0]} here")
   return values[0]
 
 
@@ -192,11 +194,11 @@ def watched():
   try:
     yield
     farewell = GOODBYE
-  except StartAgain:
+  except RetryableError:
     # on which all have agreed
     farewell = GOODBYE
     raise
-  except StoppedForGood as error:
+  except FatalError as error:
     farewell, error.at_once = FOR_GOOD, True
     raise
   finally:

@@ -17,11 +17,11 @@ import orbax.checkpoint
 
 import mnv3_jax
 from mnv3_jax.architectures import cost, rows, sizes
-from mnv3_jax.data.prefetch import ahead
-from mnv3_jax.errors import LostPeer, StartAgain, StoppedForGood, WrongUse, first_line
+from mnv3_jax.data.pipelines.prefetch import ahead
+from mnv3_jax.errors import FatalError, LostPeer, RetryableError, UsageError, first_line
 from mnv3_jax.models.initialize import initialize
-from mnv3_jax.report import progress
-from mnv3_jax.report.run_directory import RunDirectory
+from mnv3_jax.runs import progress
+from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.training import hosts, parallel, start, state as states, sums, traces
 from mnv3_jax.training.checkpoints import Checkpoints, Damaged
 from mnv3_jax.training.clock import Clock
@@ -79,13 +79,13 @@ def train(config, workdir, job, profile=False):
     The content of result.json.
 
   Raises:
-    WrongUse: if the directory holds something else, the batch does not divide among the devices, or config.train.init holds
+    UsageError: if the directory holds something else, the batch does not divide among the devices, or config.train.init holds
       another network, or the photos are others than when the run began.
-    StoppedForGood: if the loss is not finite, or too many photos cannot be read.
-    StartAgain: after SIGTERM or SIGINT of any of the processes, once everything is saved; LostPeer if one of them is gone.
+    FatalError: if the loss is not finite, or too many photos cannot be read.
+    RetryableError: after SIGTERM or SIGINT of any of the processes, once everything is saved; LostPeer if one of them is gone.
   """
   if config.optim.name == "none":
-    raise WrongUse("config.optim.name = 'none' is of imported weights; train --init DIR starts a run of its own from them")
+    raise UsageError("config.optim.name = 'none' is of imported weights; train --init DIR starts a run of its own from them")
   run = RunDirectory(workdir)
   parallel.check_batch(config.train.batch_size, config.model.bn_group or 0, config.train.accumulate)
   # where to start from may not fit, too
@@ -165,7 +165,7 @@ class _Run:
       try:
         found = self.checkpoints.newest_good(host_state, print)
       except Damaged as error:
-        raise StoppedForGood(f"{error}; no checkpoint of this run can be used, another --workdir starts anew") from None
+        raise FatalError(f"{error}; no checkpoint of this run can be used, another --workdir starts anew") from None
       if found:
         step, host_state, memory = found
         return step, memory
@@ -197,10 +197,10 @@ class _Run:
     return result
 
   def _same_photos(self):
-    """Raises WrongUse unless the photos are those of the run so far."""
+    """Raises UsageError unless the photos are those of the run so far."""
     then, now = self.memory["photos"], self.job.dataset.fingerprint
     if then != now:
-      raise WrongUse(f"the photos are not those that this run began with: {then} then, {now} now")
+      raise UsageError(f"the photos are not those that this run began with: {then} then, {now} now")
 
   def _steps(self, step, state):
     config, plan = self.config, self.plan
@@ -255,7 +255,7 @@ class _Run:
           saved = step
         if stop and step < plan.total:
           by = self.stop or "another process"
-          raise StartAgain(f"stopped by {by} after step {step}; the same command goes on from there")
+          raise RetryableError(f"stopped by {by} after step {step}; the same command goes on from there")
       if saved < step:
         self._save(step, state)
 
@@ -268,7 +268,7 @@ class _Run:
     return batch
 
   def _leave_out(self, sentences):
-    """Names photos that cannot be read, once each; raises StoppedForGood when they are too many."""
+    """Names photos that cannot be read, once each; raises FatalError when they are too many."""
     known, limit = self.memory["broken"], self.config.data.broken_limit
     new = [s for s in dict.fromkeys(sentences) if s not in known]
     for sentence in new:
@@ -276,9 +276,7 @@ class _Run:
       # every host reads photos of its own
       (self.bar.say if hosts.leads() else print)(f"left out: {sentence}")
     if len(known) > limit:
-      raise StoppedForGood(
-        f"{len(known)} photos cannot be read, more than config.data.broken_limit = {limit}: {'; '.join(known)}"
-      )
+      raise FatalError(f"{len(known)} photos cannot be read, more than config.data.broken_limit = {limit}: {'; '.join(known)}")
 
   def _asking(self, batch):
     """A batch that tells the other processes whether this one was asked to stop; one process alone need not tell."""
@@ -293,7 +291,7 @@ class _Run:
     if not math.isfinite(total["objective"]):
       good = self.checkpoints.steps() if self.checkpoints else []
       last = f"the last good checkpoint is that of step {good[-1]}" if good else "there is no checkpoint yet"
-      raise StoppedForGood(f"the loss is not finite at step {step}; {last}; a lower config.optim.lr may help")
+      raise FatalError(f"the loss is not finite at step {step}; {last}; a lower config.optim.lr may help")
 
   def _log(self, step):
     total, self.memory["sums"] = self.memory["sums"], {}

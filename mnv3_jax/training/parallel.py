@@ -5,7 +5,7 @@ import numpy as np
 from flax import jax_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 from mnv3_jax.models.layers import AXIS
 
 
@@ -71,14 +71,14 @@ MODES = {"shard_map": ShardMap, "pmap": Pmap}
 
 
 def check_batch(batch_size, bn_group=0, accumulate=1):
-  """Raises WrongUse unless a training batch divides among all devices, in `accumulate` parts of whole batch-norm groups."""
+  """Raises UsageError unless a training batch divides among all devices, in `accumulate` parts of whole batch-norm groups."""
   n = jax.device_count()
   parts = n * accumulate
   if batch_size % parts:
     near = max(round(batch_size / parts), 1) * parts
     among = f"{n} devices" + (f" in {accumulate} parts each" if accumulate > 1 else "")
-    raise WrongUse(f"config.train.batch_size = {batch_size} does not divide among {among}; the nearest that does is {near}")
+    raise UsageError(f"config.train.batch_size = {batch_size} does not divide among {among}; the nearest that does is {near}")
   if bn_group > 0 and batch_size // parts % bn_group:
-    raise WrongUse(
+    raise UsageError(
       f"config.model.bn_group = {bn_group} does not divide the {batch_size // parts} images that a device has at a time"
     )

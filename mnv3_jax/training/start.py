@@ -2,9 +2,9 @@
 
 from mnv3_jax.architectures import fields
 from mnv3_jax.config import from_dict
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 from mnv3_jax.models.fake_quantization import is_range
-from mnv3_jax.report.run_directory import RunDirectory
+from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.training import trained
 from mnv3_jax.training.checkpoints import flatten, unflatten
 
@@ -22,17 +22,17 @@ def inherit(config, workdir):
   A run that was begun before has all of it in its own config.json; then the other directory is not needed any more.
 
   Raises:
-    WrongUse: if config.train.init is not the directory of a run, or of another network than config.model.name.
+    UsageError: if config.train.init is not the directory of a run, or of another network than config.model.name.
   """
   begun = RunDirectory(workdir)
   source = config.train.init
   if (begun.path / "config.json").is_file() and begun.config().get("train", {}).get("init") == source:
     source = workdir
   if not RunDirectory(source).path.is_dir():
-    raise WrongUse(f"no directory {str(source)!r}; --init names what import has made, or a run")
+    raise UsageError(f"no directory {str(source)!r}; --init names what import has made, or a run")
   other = from_dict(RunDirectory(source).config(), f"{source}/config.json")
   if other.model.name != config.model.name:
-    raise WrongUse(
+    raise UsageError(
       f"config.model.name = {config.model.name!r}, but {str(source)!r} holds a {other.model.name}; "
       f"--config.model.name={other.model.name} trains that"
     )
@@ -56,7 +56,7 @@ def variables(config, job, seeded, say):
     say: hears what is taken from where.
 
   Raises:
-    WrongUse: naming the first tensor that has another shape there.
+    UsageError: naming the first tensor that has another shape there.
   """
   if not config.train.init:
     return seeded
@@ -77,7 +77,7 @@ def variables(config, job, seeded, say):
   differ = [n for n in both if not goes(n) and (n not in new or n not in old or new[n].shape != old[n].shape)]
   if differ:
     shapes = [str(tree[differ[0]].shape) if differ[0] in tree else "missing" for tree in (new, old)]
-    raise WrongUse(
+    raise UsageError(
       f"{str(config.train.init)!r} holds another network than this config: {len(differ)} tensors differ, first {differ[0]}, "
       f"{shapes[0]} here and {shapes[1]} there"
     )

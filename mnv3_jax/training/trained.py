@@ -14,9 +14,9 @@ import jax
 from mnv3_jax.architectures import rows
 from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.config import from_dict
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 from mnv3_jax.models.initialize import shapes
-from mnv3_jax.report.run_directory import RunDirectory
+from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.tasks import job as jobs
 from mnv3_jax.training import state as states
 from mnv3_jax.training.checkpoints import Checkpoints, Damaged
@@ -76,10 +76,10 @@ def load(workdir, weights="ema", say=_aloud):
     say: hears of damaged checkpoints.
 
   Raises:
-    WrongUse: if the directory is not that of a run, or has no checkpoint that can be used, or for other weights.
+    UsageError: if the directory is not that of a run, or has no checkpoint that can be used, or for other weights.
   """
   if weights not in WEIGHTS:
-    raise WrongUse(f"no weights are called {weights!r}; {nearest(weights, WEIGHTS)}")
+    raise UsageError(f"no weights are called {weights!r}; {nearest(weights, WEIGHTS)}")
   run = RunDirectory(workdir)
   config = from_dict(run.config(), f"{workdir}/config.json")
   job = jobs.of(config)
@@ -89,21 +89,21 @@ def load(workdir, weights="ema", say=_aloud):
     shapes(job.model),
   )
   if not run.checkpoints.is_dir():
-    raise WrongUse(f"{str(workdir)!r} has no checkpoint yet; train --workdir {workdir} makes them")
+    raise UsageError(f"{str(workdir)!r} has no checkpoint yet; train --workdir {workdir} makes them")
   checkpoints = Checkpoints(run.checkpoints, write=False)
   try:
     found = checkpoints.newest_good(like, say)
   except Damaged as error:
-    raise WrongUse(str(error)) from None
+    raise UsageError(str(error)) from None
   if not found:
-    raise WrongUse(f"{str(workdir)!r} has no checkpoint yet; train --workdir {workdir} makes them")
+    raise UsageError(f"{str(workdir)!r} has no checkpoint yet; train --workdir {workdir} makes them")
   step, state, meta = found
   if weights == "best" and meta["best"] and meta["best"]["step"] != step:
     step = meta["best"]["step"]
     try:
       state, _ = checkpoints.restore(step, like)
     except Damaged as error:
-      raise WrongUse(f"{error}; --weights=ema uses the newest good one") from None
+      raise UsageError(f"{error}; --weights=ema uses the newest good one") from None
   kind = "raw" if weights == "raw" or not state.ema else "ema"
   variables = state.ema if kind == "ema" else state.variables
   return Trained(config=config, job=job, variables=variables, weights=kind, step=step)
@@ -119,11 +119,11 @@ def save(out, config, variables, result):
     result: what result.json is to hold.
 
   Raises:
-    WrongUse: if there is something at `out`.
+    UsageError: if there is something at `out`.
   """
   out = pathlib.Path(out)
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
-    raise WrongUse(f"{str(out)!r} is there already; --out names a new directory")
+    raise UsageError(f"{str(out)!r} is there already; --out names a new directory")
   out.parent.mkdir(parents=True, exist_ok=True)
   draft = pathlib.Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
   try:

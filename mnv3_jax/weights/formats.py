@@ -9,7 +9,7 @@ import zipfile
 
 import numpy as np
 
-from mnv3_jax.errors import WrongUse, first_line
+from mnv3_jax.errors import UsageError, first_line
 
 # what PyTorch's training scripts put around a state dict; averaged weights first, since these are what they evaluate
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict")
@@ -35,27 +35,27 @@ def read(path):
     {name: NumPy array}, or KerasLayers for a Keras file.
 
   Raises:
-    WrongUse: if the file is missing, of a format that is not read, damaged, or anything but arrays.
+    UsageError: if the file is missing, of a format that is not read, damaged, or anything but arrays.
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise WrongUse(f"no file {str(path)!r}")
+    raise UsageError(f"no file {str(path)!r}")
   suffix = path.suffix.lower()
   if suffix in (".index", ".meta", ".ckpt", ".pb") or ".data-0000" in path.name:
-    raise WrongUse(
+    raise UsageError(
       f"{str(path)!r} is in TensorFlow's own format; mnv3_jax/weights/slim.py begins with the one line that makes an .npz of it"
     )
   if suffix not in READERS:
     pickles = "; pickles are never loaded: they can run any program" if suffix in (".pkl", ".pickle", ".joblib", ".npy") else ""
-    raise WrongUse(f"{str(path)!r} has no format that is read here ({', '.join(READERS)}){pickles}")
+    raise UsageError(f"{str(path)!r} has no format that is read here ({', '.join(READERS)}){pickles}")
   if path.stat().st_size == 0:
-    raise WrongUse(f"{str(path)!r} is empty")
+    raise UsageError(f"{str(path)!r} is empty")
   try:
     return READERS[suffix](path)
-  except (WrongUse, PermissionError):
+  except (UsageError, PermissionError):
     raise
   except Exception as error:  # three libraries raise many kinds on damaged files
-    raise WrongUse(f"{str(path)!r} is damaged or cut off: {first_line(error)}") from None
+    raise UsageError(f"{str(path)!r} is damaged or cut off: {first_line(error)}") from None
 
 
 def _safetensors(path):
@@ -73,12 +73,12 @@ def _npz(path):
   except ValueError as error:
     if "allow_pickle" not in str(error):
       raise
-    raise WrongUse(f"{str(path)!r} holds pickled objects; they are never loaded: they can run any program") from None
+    raise UsageError(f"{str(path)!r} holds pickled objects; they are never loaded: they can run any program") from None
 
 
 def _torch(path):
   if importlib.util.find_spec("torch") is None:
-    raise WrongUse(
+    raise UsageError(
       f"{str(path)!r} can be read by PyTorch only, which is not installed; pip install torch, or save the weights as "
       ".safetensors where it is"
     )
@@ -94,7 +94,7 @@ def _torch(path):
   except (pickle.UnpicklingError, RuntimeError) as error:
     if isinstance(error, RuntimeError) and "TorchScript" not in str(error):
       raise
-    raise WrongUse(
+    raise UsageError(
       f"{str(path)!r} is damaged, or holds more than tensors: that can run any program, and is never loaded"
     ) from None
   for wrapper in WRAPPERS:
@@ -102,7 +102,7 @@ def _torch(path):
       content = content[wrapper]
       break
   if not isinstance(content, dict) or not content or not all(isinstance(name, str) for name in content):
-    raise WrongUse(f"{str(path)!r} holds no state dict of named tensors but a {type(content).__name__}")
+    raise UsageError(f"{str(path)!r} holds no state dict of named tensors but a {type(content).__name__}")
   # what DataParallel and torch.compile put before every name
   for prefix in ("module.", "_orig_mod."):
     inside = {name: t for name, t in content.items() if name != "n_averaged"}
@@ -111,7 +111,7 @@ def _torch(path):
   plain = {n: isinstance(t, torch.Tensor) and t.layout == torch.strided and not t.is_quantized for n, t in content.items()}
   others = [name for name in content if not plain[name]]
   if others:
-    raise WrongUse(f"{str(path)!r} holds no plain state dict: {others[0]!r} is no tensor, or a sparse or quantized one")
+    raise UsageError(f"{str(path)!r} holds no plain state dict: {others[0]!r} is no tensor, or a sparse or quantized one")
   return {name: (t.float() if t.is_floating_point() else t).detach().numpy() for name, t in content.items()}
 
 
@@ -136,13 +136,13 @@ def _layers(file, path):
       ]
       return KerasLayers([(name, arrays) for name, arrays in names if arrays], ordered=True)
     if "layers" not in h5:
-      raise WrongUse(f"{str(path)!r} is an HDF5 file, but holds no weights of a Keras model")
+      raise UsageError(f"{str(path)!r} is an HDF5 file, but holds no weights of a Keras model")
     found = []
     for group in h5["layers"].values():
       variables = group.get("vars", {})
       if len(variables):
         if "name" not in variables.attrs:
-          raise WrongUse(
+          raise UsageError(
             f"{str(path)!r} is of an early Keras 3, without layer names; a newer Keras can load it and save it again"
           )
         found.append((str(variables.attrs["name"]), [np.asarray(variables[str(i)]) for i in range(len(variables))]))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mnv3_jax.architectures import cost, fields, rows
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 
 # names that a sentence about a file shows before it says "and so many more"
 SHOWN = 4
@@ -221,24 +221,24 @@ def to_ours(published, tensors, what):
     (Architecture with the file's number of classes, {"params", "batch_stats"} of float32 NumPy arrays).
 
   Raises:
-    WrongUse: for a tensor that is missing, left over, of another shape or not finite, or a variance below 0; names them.
+    UsageError: for a tensor that is missing, left over, of another shape or not finite, or a variance below 0; names them.
   """
   classes = _classes(published, tensors)
   architecture = published.architecture(classes)
   entries = _entries(published, architecture)
   faults = _faults(entries, tensors, published.style)
   if faults:
-    raise WrongUse(f"{what}: {'; '.join(faults)}")
+    raise UsageError(f"{what}: {'; '.join(faults)}")
   odd = [f"{e.name} is {tensors[e.name].dtype}" for e in entries if str(tensors[e.name].dtype) not in FLOATS]
   if odd:
-    raise WrongUse(f"{what}: {len(odd)} tensors are no floating-point numbers ({_listed(odd)})")
+    raise UsageError(f"{what}: {len(odd)} tensors are no floating-point numbers ({_listed(odd)})")
   with np.errstate(over="ignore"):
     found = {e: e.ours(tensors[e.name]) for e in entries}
   broken = [e.name for e, a in found.items() if not np.isfinite(a).all()]
   negative = [e.name for e, a in found.items() if e.path[-1] == "var" and (a < 0).any()]
   if broken or negative:
     why = f"not finite: {_listed(broken)}" if broken else f"variances below 0: {_listed(negative)}"
-    raise WrongUse(f"{what}: its numbers are damaged; {why}")
+    raise UsageError(f"{what}: its numbers are damaged; {why}")
   variables = {}
   for e, a in found.items():
     node = variables

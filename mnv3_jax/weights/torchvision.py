@@ -5,7 +5,7 @@ has one size, 520x520 unless told: a photo is scaled to fit into it, and the res
 not scaled). Photos of 3:4 are shown as torchvision shows them by --resolution=520 --resolution_width=693.
 """
 
-from mnv3_jax.data import label_maps
+from mnv3_jax.data.sources import label_maps
 from mnv3_jax.weights.mapping import TORCH, Place, Published
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "interpolation": "bilinear"}

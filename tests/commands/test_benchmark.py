@@ -12,8 +12,8 @@ from stand_in import READY, SECOND, Adb, program
 from test_commands import timed
 
 from mnv3_jax.commands import benchmark
-from mnv3_jax.mobile import export as exporting
-from mnv3_jax.mobile.latency import Latency
+from mnv3_jax.export import tflite as exporting
+from mnv3_jax.latency.timing import Latency
 
 LITERT = "litert_benchmark_model.txt"
 

@@ -9,7 +9,7 @@ from conftest import SHORT, SMALL, ended, mnv3, ok
 from PIL import Image
 
 from mnv3_jax.__main__ import VERBS
-from mnv3_jax.data import fashion_mnist
+from mnv3_jax.data.sources import fashion_mnist
 
 
 @pytest.fixture(scope="module")

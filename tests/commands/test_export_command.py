@@ -9,8 +9,8 @@ import pytest
 from conftest import ended, mnv3, ok
 from PIL import Image
 
-from mnv3_jax.data import fashion_mnist, folder
-from mnv3_jax.mobile import graph, runtime
+from mnv3_jax.data.sources import fashion_mnist, folder
+from mnv3_jax.export import graph, runtime
 
 ALIKE = {"kind", "fused", "quantize_aware", "bytes", "ops", "tensors", "partitions", "agreement", "calibration", "accuracy"}
 ALIKE |= {"file", "latencies", "note", "outside", "seconds"}

@@ -14,11 +14,12 @@ from test_commands import timed
 
 from mnv3_jax.architectures import fields
 from mnv3_jax.commands import export as command, predict, report
-from mnv3_jax.data import scenes, views
-from mnv3_jax.errors import StoppedForGood
-from mnv3_jax.mobile import graph, runtime
+from mnv3_jax.data.sources import scenes
+from mnv3_jax.data.transforms import preprocessing
+from mnv3_jax.errors import FatalError
+from mnv3_jax.export import graph, runtime
 from mnv3_jax.report import page
-from mnv3_jax.report.run_directory import RunDirectory
+from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.tasks.segmentation import Segmentation
 
@@ -165,7 +166,7 @@ def test_the_report_of_a_segmenter(segmented, tmp_path, words):
 def test_a_report_names_broken_photos_and_classes_that_nobody_named(capsys):
   def measured(*batches, limit=1):
     batches = [{"image": np.zeros((2, 4, 4, 3), np.float32), "label": np.ones((2, 4, 4), np.int32), **b} for b in batches]
-    dataset = types.SimpleNamespace(eval_batches=lambda n: iter(batches), view=views.View())
+    dataset = types.SimpleNamespace(eval_batches=lambda n: iter(batches), view=preprocessing.View())
     a = fields.architecture("mobilenetv3_small", segmenter="lr_aspp", num_classes=3).replace(resolution=4)
     model = types.SimpleNamespace(apply=lambda variables, x: jax.nn.one_hot(jnp.full(x.shape[:3], 2), 3))
     job = types.SimpleNamespace(task=Segmentation(("a", "b")), dataset=dataset, model=model, architecture=a)
@@ -179,9 +180,9 @@ def test_a_report_names_broken_photos_and_classes_that_nobody_named(capsys):
   assert found["tflite"] == {"miou": 0.0, "iou": {"b": 0.0, "class 2": 0.0}, "agrees": 1.0, "max_difference": None}
   text = page.as_page("", [], confusion, predict.class_names(("a", "b"), 3), dense=True)
   assert "| b | 0.000 | class 2 (100.0%) |" in text and "| class 2 | 0.000 | - |" in text and "| a |" not in text
-  with pytest.raises(StoppedForGood, match="not one test photo can be read"):
+  with pytest.raises(FatalError, match="not one test photo can be read"):
     measured({"mask": np.zeros(2)})
-  with pytest.raises(StoppedForGood, match=r"2 photos cannot be read, more than config\.data\.broken_limit = 1"):
+  with pytest.raises(FatalError, match=r"2 photos cannot be read, more than config\.data\.broken_limit = 1"):
     measured({"mask": np.zeros(2), "broken": ["one", "two"]})
 
 

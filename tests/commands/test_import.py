@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 import mnv3_jax
-from mnv3_jax.data import imagenet, voc
+from mnv3_jax.data.sources import imagenet, voc
 from mnv3_jax.models import inference
 from mnv3_jax.weights import formats, sources
 
@@ -81,7 +81,7 @@ def test_predict_has_imagenets_names_and_the_sources_view(imported, photos):
   model, variables = run = mnv3_jax.load(imported)
   assert run.classes == imagenet.classes()
   x = sources.published(SOURCE, MODEL).view
-  from mnv3_jax.data.views import View
+  from mnv3_jax.data.transforms.preprocessing import View
 
   shown = View(**x).photo(Image.open(photo), 224)
   np.testing.assert_array_equal(run.prepare(Image.open(photo)), shown)

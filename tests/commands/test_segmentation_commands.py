@@ -10,8 +10,8 @@ from conftest import mnv3
 from PIL import Image
 
 from mnv3_jax import api
-from mnv3_jax.data.scenes import CLASSES, Scenes
-from mnv3_jax.report.run_directory import RunDirectory
+from mnv3_jax.data.sources.scenes import CLASSES, Scenes
+from mnv3_jax.runs.directory import RunDirectory
 
 # each command is a process that compiles
 pytestmark = pytest.mark.slow

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings, strategies
 from PIL import Image
 
-from mnv3_jax.data import augment
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.data.transforms import augment
+from mnv3_jax.errors import UsageError
 
 RNG = np.random.default_rng(0)
 PHOTOS = RNG.integers(0, 256, (3, 28, 28), dtype=np.uint8)
@@ -57,5 +57,5 @@ def test_draws_are_a_function_of_seed_and_epoch_and_stay_in_bounds(name):
 
 
 def test_an_unknown_policy_is_named():
-  with pytest.raises(WrongUse, match=r"'flop'.*shift_flip"):
+  with pytest.raises(UsageError, match=r"'flop'.*shift_flip"):
     augment.policy("flop")

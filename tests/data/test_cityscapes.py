@@ -9,9 +9,9 @@ import pairs
 import pytest
 from PIL import Image
 
-from mnv3_jax.data import cityscapes, label_maps
-from mnv3_jax.data.dense import DensePhotos
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.data.pipelines.image_mask_files import ImageMaskFiles
+from mnv3_jax.data.sources import cityscapes, label_maps
+from mnv3_jax.errors import UsageError
 
 
 def test_photos_and_train_ids(tmp_path):
@@ -81,11 +81,11 @@ def test_half_of_a_pair_is_named(tmp_path):
   )
   content = mask.read_bytes()
   mask.unlink()
-  with pytest.raises(WrongUse, match=re.escape(f"the photo {str(photo)!r} has no mask; it would be {str(mask)!r}")):
+  with pytest.raises(UsageError, match=re.escape(f"the photo {str(photo)!r} has no mask; it would be {str(mask)!r}")):
     cityscapes.source(tmp_path, "train")
   mask.write_bytes(content)
   photo.unlink()
-  with pytest.raises(WrongUse, match=re.escape(f"the mask {str(mask)!r} has no photo; it would be {str(photo)!r}")):
+  with pytest.raises(UsageError, match=re.escape(f"the mask {str(mask)!r} has no photo; it would be {str(photo)!r}")):
     cityscapes.source(tmp_path, "train")
 
 
@@ -94,10 +94,10 @@ def test_a_mask_of_another_size_is_named(tmp_path):
   photo, mask, _ = source.files[0]
   Image.fromarray(pairs.labels(0, (32, 40))).save(mask)
   words = f"{str(mask)!r} is a mask of 40 x 32 pixels, but its photo {str(photo)!r} has 48 x 32"
-  with pytest.raises(WrongUse, match=re.escape(words)):
+  with pytest.raises(UsageError, match=re.escape(words)):
     source.read(0)
   mask.unlink()
-  with pytest.raises(WrongUse, match=re.escape(f"{str(mask)!r} cannot be read: No such file")):
+  with pytest.raises(UsageError, match=re.escape(f"{str(mask)!r} cannot be read: No such file")):
     source.read(0)
 
 
@@ -117,7 +117,7 @@ def test_what_is_not_there_is_named(tmp_path, root, split, words):
   pairs.cityscapes(tmp_path / "here", 2)
   for kind in ("leftImg8bit", "gtFine"):
     (tmp_path / "here" / kind / "empty" / "city").mkdir(parents=True)
-  with pytest.raises(WrongUse, match=re.escape(words)):
+  with pytest.raises(UsageError, match=re.escape(words)):
     cityscapes.source(str(tmp_path / root) if root else "", split)
 
 
@@ -154,7 +154,7 @@ def test_tfds_has_the_same_photos(prepared):
 
 def test_tfds_in_batches(prepared):
   own, tfds = (
-    DensePhotos(cityscapes.CLASSES, *(functools.partial(cityscapes.source, root, s) for s in ("train", "val")), (32, 48), 32)
+    ImageMaskFiles(cityscapes.CLASSES, *(functools.partial(cityscapes.source, root, s) for s in ("train", "val")), (32, 48), 32)
     for root in prepared
   )
   truth = [sorted(b["label"].tobytes() for b in dataset.eval_batches(1)) for dataset in (own, tfds)]
@@ -162,21 +162,21 @@ def test_tfds_in_batches(prepared):
   seen = [{b["label"].tobytes() for b in itertools.islice(d.train_batches(0), 40)} for d in (own, tfds)]
   assert all(len(s) > 20 for s in seen)
   # what TFDS declares is known without a photo
-  with pytest.raises(WrongUse, match="has 1024 x 2048 pixels"):
+  with pytest.raises(UsageError, match="has 1024 x 2048 pixels"):
     _ = tfds.steps_per_epoch
   assert own.steps_per_epoch == 7
 
 
 def test_what_tfds_has_not_is_named(prepared, tmp_path):
-  with pytest.raises(WrongUse, match="did you mean 'train'"):
+  with pytest.raises(UsageError, match="did you mean 'train'"):
     cityscapes.source(prepared[1], "training")
   (tmp_path / "cityscapes").mkdir()
-  with pytest.raises(WrongUse, match="tfds build cityscapes/semantic_segmentation --data_dir="):
+  with pytest.raises(UsageError, match="tfds build cityscapes/semantic_segmentation --data_dir="):
     cityscapes.source(tmp_path, "train")
 
 
 def test_a_damaged_record_is_named(prepared):
   source = cityscapes.source(prepared[1], "train")
   source.records[2, 2] -= 40
-  with pytest.raises(WrongUse, match=r"'cityscapes train, example 2.*"):
+  with pytest.raises(UsageError, match=r"'cityscapes train, example 2.*"):
     source.read(2)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-from mnv3_jax.data import crops, views
-from mnv3_jax.data.crops import Crop, Crops
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.data.transforms import crops, preprocessing
+from mnv3_jax.data.transforms.crops import Crop, Crops
+from mnv3_jax.errors import UsageError
 
-VIEW = views.View(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+VIEW = preprocessing.View(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
 def shown(image, labels, crop, side, view=VIEW):
@@ -56,7 +56,7 @@ def test_texts(text, expected):
   ],
 )
 def test_what_is_no_text(text, words):
-  with pytest.raises(WrongUse, match=r"examples: scale\(0.5,2.0\)\+flip") as error:
+  with pytest.raises(UsageError, match=r"examples: scale\(0.5,2.0\)\+flip") as error:
     crops.parse(text)
   assert words in str(error.value) and repr(text) in str(error.value)
 
@@ -103,9 +103,9 @@ def test_colours_agree_with_labels_away_from_edges(factor, flipped):
   # blocks of 16 pixels
   ids = np.kron(pairs.labels(5, (48, 64)), np.ones((2, 2), np.uint8))
   crop = Crop(tuple(round(n * factor) for n in ids.shape), (5, 9), flipped)
-  pixels, truth = shown(pairs.painted(ids), ids, crop, (70, 60), views.View())
+  pixels, truth = shown(pairs.painted(ids), ids, crop, (70, 60), preprocessing.View())
   colours = np.asarray(pairs.painted(np.arange(256, dtype=np.uint8)[None]))[0]
-  agree = np.abs(views.View().pixels(pixels).astype(int) - colours[truth]).max(-1) <= 1
+  agree = np.abs(preprocessing.View().pixels(pixels).astype(int) - colours[truth]).max(-1) <= 1
   away = truth < 255
   if factor != 1:
     for shift in itertools.product((-2, 0, 2), repeat=2):
@@ -129,6 +129,6 @@ def test_what_is_scaled_is_a_part_of_the_whole_photo_scaled(factor):
   height, width = round(173 * factor), round(211 * factor)
   whole = image.resize((width, height), Image.Resampling.BILINEAR)
   for corner in ((0, 0), (11, 23), (height - 64, width - 64)):
-    pixels, _ = shown(image, labels, Crop((height, width), corner), (64, 64), views.View())
+    pixels, _ = shown(image, labels, Crop((height, width), corner), (64, 64), preprocessing.View())
     part = np.asarray(whole)[corner[0] : corner[0] + 64, corner[1] : corner[1] + 64]
-    assert np.abs(views.View().pixels(pixels).astype(int) - part).max() <= 1
+    assert np.abs(preprocessing.View().pixels(pixels).astype(int) - part).max() <= 1

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mnv3_jax.data import fashion_mnist
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.data.sources import fashion_mnist
+from mnv3_jax.errors import UsageError
 
 
 def test_the_photos_are_there_balanced_and_licensed():
@@ -26,5 +26,5 @@ def test_slices(split, n):
 
 @pytest.mark.parametrize("split", ["validation", "train[5]", "train[:x]", "test[2000:]", ""])
 def test_no_such_split(split):
-  with pytest.raises(WrongUse, match="split"):
+  with pytest.raises(UsageError, match="split"):
     fashion_mnist.load(split)

@@ -8,8 +8,8 @@ import pairs
 import pytest
 from PIL import Image
 
-from mnv3_jax.data import label_maps
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.data.sources import label_maps
+from mnv3_jax.errors import UsageError
 
 IDS = label_maps.label_ids()
 
@@ -127,7 +127,7 @@ VOC = label_maps.indices(21)
   ],
 )
 def test_what_is_no_mask_is_named(content, label_map, words):
-  with pytest.raises(WrongUse, match="'folder/a.png'.*" + re.escape(words)) as error:
+  with pytest.raises(UsageError, match="'folder/a.png'.*" + re.escape(words)) as error:
     label_map.read(content, "folder/a.png")
   assert "\n" not in str(error.value)
 
@@ -135,5 +135,5 @@ def test_what_is_no_mask_is_named(content, label_map, words):
 def test_a_mask_that_is_a_jpeg_is_named():
   out = io.BytesIO()
   IMAGE.save(out, "JPEG")
-  with pytest.raises(WrongUse, match=r"'a.png' is a JPEG file; a mask is"):
+  with pytest.raises(UsageError, match=r"'a.png' is a JPEG file; a mask is"):
     VOC.read(out.getvalue(), "a.png")

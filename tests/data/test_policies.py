@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings, strategies
 from PIL import ImageEnhance, ImageOps
 
-from mnv3_jax.data import distortions, policies
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.data.transforms import distortions, policies
+from mnv3_jax.errors import UsageError
 
 
 def pixels(image):
@@ -61,7 +61,7 @@ def test_texts_of_distortions():
   assert distortions.parse("crop_flip+autoaugment").policy == policies.AutoAugment()
   assert distortions.parse("none") == distortions.Distortion()
   for text in ("", "flip", "none+", "none+erase(x)", "none+erase+erase", "none+erase(0.1,0.2)", "inception+mixup"):
-    with pytest.raises(WrongUse, match=r"config\.data\.augment"):
+    with pytest.raises(UsageError, match=r"config\.data\.augment"):
       distortions.parse(text)
 
 

@@ -8,9 +8,11 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from mnv3_jax.config import base
-from mnv3_jax.data import datasets, fashion_mnist, fit
-from mnv3_jax.data.scenes import CLASSES, ITEMS, LENGTHS, Scenes, compose
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.data import factory
+from mnv3_jax.data.sources import fashion_mnist
+from mnv3_jax.data.sources.scenes import CLASSES, ITEMS, LENGTHS, Scenes, compose
+from mnv3_jax.data.transforms import fit
+from mnv3_jax.errors import UsageError
 
 
 @settings(deadline=None, max_examples=25)
@@ -76,7 +78,7 @@ def opened(batch_size=4, host=0, hosts=1, size=(32, 48), **data):
   config.model.segmenter = "lr_aspp"
   config.data.update({"dataset": "scenes", "augment": "none", "eval_split": "test[:10]", **data})
   config.train.batch_size = batch_size
-  return datasets.open_dataset(config, size, dense=True, host=host, hosts=hosts)
+  return factory.open_dataset(config, size, dense=True, host=host, hosts=hosts)
 
 
 def test_batches_start_at_any_step_and_are_shared_by_hosts():
@@ -147,15 +149,15 @@ def test_photos_of_any_mode_are_shown(mode):
   ],
 )
 def test_what_cannot_be_is_named(data, words):
-  with pytest.raises(WrongUse, match=words):
+  with pytest.raises(UsageError, match=words):
     opened(**data)
 
 
 def test_a_classifier_has_no_use_for_scenes():
   config = base()
   config.data.dataset = "scenes"
-  with pytest.raises(WrongUse, match="segmenter=lr_aspp"):
-    datasets.open_dataset(config, 32)
+  with pytest.raises(UsageError, match="segmenter=lr_aspp"):
+    factory.open_dataset(config, 32)
 
 
 def test_a_random_batch_for_ever_has_the_size_of_the_crops():

@@ -6,8 +6,8 @@ import numpy as np
 import pairs
 import pytest
 
-from mnv3_jax.data import voc
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.data.sources import voc
+from mnv3_jax.errors import UsageError
 
 
 def test_photos_and_labels_in_the_order_of_the_list(tmp_path):
@@ -40,7 +40,7 @@ def test_own_classes_and_files_and_slices(tmp_path):
   names = [{part.name(i) for i in range(len(part))} for part in parts]
   assert [len(n) for n in names] == [4, 2] and not names[0] & names[1]
   pairs.voc(tmp_path, {"train": 6}, classes=3)
-  with pytest.raises(WrongUse, match=r"000000.png' has the label id 2; the classes' indices are 0 to 1, and 255"):
+  with pytest.raises(UsageError, match=r"000000.png' has the label id 2; the classes' indices are 0 to 1, and 255"):
     voc.source(tmp_path, "train", ("street", "hole")).read(0)
 
 
@@ -78,18 +78,18 @@ def test_what_is_missing_is_named(tmp_path, gone, split, words):
       (tmp_path / "ImageSets/Segmentation" / f"{name}.txt").write_text(text)
   if (tmp_path / gone).exists():
     (tmp_path / gone).rename(tmp_path / "gone")
-  with pytest.raises(WrongUse, match=re.escape(words)):
+  with pytest.raises(UsageError, match=re.escape(words)):
     voc.source(str(tmp_path), split)
 
 
 def test_what_cannot_be_is_named(tmp_path):
   for year in ("VOC2007", "VOC2012"):
     pairs.voc(tmp_path / "VOCdevkit" / year, {"train": 1})
-  with pytest.raises(WrongUse, match=r"several data sets .*VOC2007', .*VOC2012'"):
+  with pytest.raises(UsageError, match=r"several data sets .*VOC2007', .*VOC2012'"):
     voc.source(tmp_path, "train")
-  with pytest.raises(WrongUse, match=r"no folder .*nowhere"):
+  with pytest.raises(UsageError, match=r"no folder .*nowhere"):
     voc.source(tmp_path / "nowhere", "train")
-  with pytest.raises(WrongUse, match=r"goes with config.data.dir"):
+  with pytest.raises(UsageError, match=r"goes with config.data.dir"):
     voc.source("", "train")
-  with pytest.raises(WrongUse, match="has 256 names"):
+  with pytest.raises(UsageError, match="has 256 names"):
     voc.source(tmp_path / "VOCdevkit/VOC2007", "train", [f"c{i}" for i in range(256)])

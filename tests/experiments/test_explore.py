@@ -104,13 +104,13 @@ def test_it_uses_what_there_is():
     for node in ast.walk(tree)
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ours
   }
-  assert {("cost", "params"), ("export", "seeded"), ("results", "collect")} <= called
+  assert {("cost", "params"), ("tflite", "seeded"), ("results", "collect")} <= called
   for module, name in called:
     assert hasattr(ours[module], name), f"{module}.{name}"
 
 
 def test_its_settings_are_fields_of_the_config():
-  from mnv3_jax.commands.train import read_config
+  from mnv3_jax.config import read_config
 
   cell = source(code(KEPT)["train"])
   names = {"EPOCHS": 3.0}

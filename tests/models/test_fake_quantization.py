@@ -13,13 +13,13 @@ import pytest
 from conftest import ROOT, tiny_architecture
 from tiny_run import last_state, tiny_config, tiny_job
 
-from mnv3_jax.mobile.export import PLAIN, seeded
+from mnv3_jax.export.tflite import PLAIN, seeded
 from mnv3_jax.models import fake_quantization
 from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.models.fake_quantization import KEPT, Quantized
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.layers import Compute
-from mnv3_jax.report.run_directory import RunDirectory
+from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.training import trained
 from mnv3_jax.training.checkpoints import flatten, unflatten
 from mnv3_jax.training.loop import train

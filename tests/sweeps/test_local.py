@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, SHORT, SMALL
 from tiny import alive, begun, ended, nothing_left, sweep, trial, until  # noqa: F401
 
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 from mnv3_jax.sweeps import devices, launch
 from mnv3_jax.sweeps.trial import Place, Trial
 
@@ -203,7 +203,7 @@ def test_each_job_has_gpus_of_its_own(tmp_path, monkeypatch):
   assert [environment for _, environment in devices.shares(None)] == [
     {"CUDA_VISIBLE_DEVICES": name} for name in ("2", "3", "GPU-5", "7")
   ]
-  with pytest.raises(WrongUse, match=r"5 jobs at once with 1 GPU each need 5 GPUs, here are 4; use --jobs=4"):
+  with pytest.raises(UsageError, match=r"5 jobs at once with 1 GPU each need 5 GPUs, here are 4; use --jobs=4"):
     run(trials, tmp_path / "logs", jobs=5)
   monkeypatch.setenv("JAX_PLATFORMS", "cpu")
   assert [environment for _, environment in devices.shares(5)] == [{}] * 5
@@ -217,9 +217,9 @@ def test_what_cannot_be_is_said_before_anything_begins(tmp_path):
     ([one], {"hosts": 2}, "hosts = 2 is not possible with the local engine"),
     ([one], {"sbatch": "--time=1"}, "--sbatch has options for the engine slurm"),
   ]:
-    with pytest.raises(WrongUse, match=re.escape(sentence)):
+    with pytest.raises(UsageError, match=re.escape(sentence)):
       launch.run("local", trials, logs=tmp_path / "logs", **options)
-  with pytest.raises(WrongUse, match=r"no engine 'locl'; .*'local'"):
+  with pytest.raises(UsageError, match=r"no engine 'locl'; .*'local'"):
     launch.run("locl", [one], logs=tmp_path / "logs")
   assert not begun(one) and not (tmp_path / "logs").exists()
 

@@ -12,7 +12,7 @@ import slurm_cluster
 from conftest import ROOT, SHORT, SMALL
 from tiny import alive, begun, ended, nothing_left, sweep, trial, until  # noqa: F401
 
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 from mnv3_jax.sweeps import launch, slurm
 from mnv3_jax.sweeps.trial import Trial
 
@@ -137,7 +137,7 @@ def test_a_notice_before_the_time_limit_is_no_failure(cluster, tmp_path):
 
 
 def test_what_sbatch_refuses_is_said(cluster, tmp_path):
-  with pytest.raises(WrongUse, match=r"sbatch refuses: .*partition"):
+  with pytest.raises(UsageError, match=r"sbatch refuses: .*partition"):
     launch.run("slurm", [trial(tmp_path, "one")], logs=tmp_path / "logs", sbatch="--partition=nosuch", stream=io.StringIO())
   assert queue() == [] and not list((tmp_path / "logs" / "slurm").glob("mnv3-*"))
 

@@ -6,7 +6,7 @@ import pytest
 from conftest import ended
 from stand_in import RECORDED, Adb, program
 
-from mnv3_jax.mobile.android import read
+from mnv3_jax.latency.android import read
 from mnv3_jax.tables import measure, results, table as tables
 from mnv3_jax.tables.columns import FIGURES
 from mnv3_jax.tables.scales import of

@@ -8,9 +8,9 @@ import statistics
 import pytest
 
 from mnv3_jax.architectures import cost
-from mnv3_jax.commands.train import read_config
-from mnv3_jax.errors import WrongUse
-from mnv3_jax.mobile import record
+from mnv3_jax.config import read_config
+from mnv3_jax.errors import UsageError
+from mnv3_jax.export import record
 from mnv3_jax.tables import columns, compare, grid as grids, render, results, scales, speed, table as tables
 
 TOP1, MIOU = columns.FIGURES["top1"], columns.FIGURES["miou"]
@@ -143,7 +143,7 @@ def test_a_mini_accuracy_is_not_compared_with_imagenets(tmp_path):
 def test_a_directory_with_another_networks_run_is_refused(tmp_path):
   a = MINI.architecture(tables.Row(name="", model="mobilenetv3_small"))
   finished(tmp_path, TABLE.row("ReLU"), 0, 0.87, params=cost.params(a), madds=cost.madds(a))
-  with pytest.raises(WrongUse, match="of another network than 'ReLU'"):
+  with pytest.raises(UsageError, match="of another network than 'ReLU'"):
     shown(tmp_path)
 
 
@@ -163,13 +163,13 @@ def test_a_runs_config_says_what_it_is_of(tmp_path, changes, sentence):
   for section, fields in changes.items():
     config[section] |= fields
   (where / "config.json").write_text(json.dumps(config))
-  with pytest.raises(WrongUse, match=sentence):
+  with pytest.raises(UsageError, match=sentence):
     shown(tmp_path)
 
 
 def test_a_run_of_another_seed_than_its_directory_says_is_refused(tmp_path):
   finished(tmp_path, TABLE.row("ReLU"), 7, 0.87).rename(tmp_path / "mini" / TABLE.row("ReLU").key / "seed_0")
-  with pytest.raises(WrongUse, match="is of seed 7"):
+  with pytest.raises(UsageError, match="is of seed 7"):
     shown(tmp_path)
 
 
@@ -199,7 +199,7 @@ def test_a_damaged_result_is_named(tmp_path, content):
   if isinstance(content, dict):
     content = json.dumps(json.loads((where / "result.json").read_text()) | content)
   (where / "result.json").write_text(content)
-  with pytest.raises(WrongUse, match=r"result\.json' is damaged"):
+  with pytest.raises(UsageError, match=r"result\.json' is damaged"):
     shown(tmp_path)
 
 
@@ -238,7 +238,7 @@ def test_latencies_of_more_threads_or_another_runtime_are_others(tmp_path):
 
 def test_a_damaged_latency_is_named(tmp_path):
   timed(tmp_path, TABLE.row("ReLU"), "fast")
-  with pytest.raises(WrongUse, match="median_ms = 'fast'"):
+  with pytest.raises(UsageError, match="median_ms = 'fast'"):
     shown(tmp_path)
 
 
@@ -342,7 +342,7 @@ def test_csv_of_segmentation_has_columns_of_its_own(tmp_path):
 def test_a_classifiers_run_is_no_segmenters(tmp_path):
   row = SEGMENTED.row("8: V3 RF2, LR-ASPP 128")
   finished(tmp_path, row, 0, 0.9, SCENES, 11)
-  with pytest.raises(WrongUse, match=r"result\.json' is damaged: it has no figures of a test"):
+  with pytest.raises(UsageError, match=r"result\.json' is damaged: it has no figures of a test"):
     shown(tmp_path, SEGMENTED, SCENES)
 
 
@@ -353,7 +353,7 @@ def test_a_run_of_another_output_stride_is_refused(tmp_path):
   (words, _), *_ = scales.commands(tmp_path, SCENES, [table8.row("V3, output stride 32")], 0)
   config = read_config(words[3], [word for word in words if word.startswith("--config.")])
   (where / "config.json").write_text(json.dumps(config.to_dict()))
-  with pytest.raises(WrongUse, match="of another network than 'V3, output stride 16'"):
+  with pytest.raises(UsageError, match="of another network than 'V3, output stride 16'"):
     shown(tmp_path, table8, SCENES)
 
 

@@ -10,8 +10,8 @@ import pytest
 from conftest import ROOT
 
 from mnv3_jax.architectures import cost, development, fields, printed, sizes
-from mnv3_jax.commands.train import read_config
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.config import read_config
+from mnv3_jax.errors import UsageError
 from mnv3_jax.tables import columns, results, scales, table as tables
 
 TABLES = {name: tables.load(name) for name in tables.known()}
@@ -168,7 +168,7 @@ def test_scales_of_tables_about_other_figures():
   assert scales.of(None, TOP1).name == "imagenet" and scales.of(None, MIOU).name == "cityscapes"
   assert scales.of("mini", TOP1).config != scales.of("mini", MIOU).config
   assert len({scale.folder for scale in scales.SCALES}) == len(scales.SCALES)
-  with pytest.raises(WrongUse, match="no scale 'imagenet' for tables about mIoU; cityscapes or mini"):
+  with pytest.raises(UsageError, match="no scale 'imagenet' for tables about mIoU; cityscapes or mini"):
     scales.of("imagenet", MIOU)
 
 
@@ -280,13 +280,13 @@ def test_a_folder_of_experiments_of_ones_own_hides_none_of_ours(tmp_path, monkey
 
 
 def test_kinds_are_those_of_export():
-  from mnv3_jax.mobile import quantize
+  from mnv3_jax.export import quantize
 
   assert tuple(quantize.KINDS) == tables.KINDS
 
 
 def test_an_unknown_table_names_the_nearest():
-  with pytest.raises(WrongUse, match="'table5'"):
+  with pytest.raises(UsageError, match="'table5'"):
     tables.load("tabel5")
 
 

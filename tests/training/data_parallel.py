@@ -20,7 +20,7 @@ from conftest import tiny_architecture
 
 from mnv3_jax.architectures import edits
 from mnv3_jax.config import base
-from mnv3_jax.data.datasets import open_dataset
+from mnv3_jax.data.factory import open_dataset
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network

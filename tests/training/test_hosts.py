@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 from tiny_run import last_state
 
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 from mnv3_jax.training import hosts
 
 ENVIRONMENT = {
@@ -109,14 +109,14 @@ ONE_STOPS = """
 import sys, time
 import jax
 from mnv3_jax.__main__ import end
-from mnv3_jax.errors import StoppedForGood
+from mnv3_jax.errors import FatalError
 from mnv3_jax.training import hosts
 
 def work():
   hosts.join(sys.argv[1])
   with hosts.watched():
     if jax.process_index() == 2:
-      raise StoppedForGood("enough")
+      raise FatalError("enough")
     time.sleep(60)
 
 end(work)
@@ -156,15 +156,15 @@ def test_a_library_that_aborts_leaves_time_to_say_why():
 
 @pytest.mark.parametrize("where", ["on", "localhost:1", "localhost:1,2", "localhost:1,2,2", "localhost,2,0", "h:1,2,-1"])
 def test_where_that_cannot_be_is_named(where):
-  with pytest.raises(WrongUse, match="HOST:PORT,N,I"):
+  with pytest.raises(UsageError, match="HOST:PORT,N,I"):
     hosts.join(where)
 
 
 def test_alone_nothing_is_asked_of_others():
   assert hosts.leads() and hosts.join("off") is None
   assert hosts.decided(lambda: {"a": 1}) == {"a": 1} and hosts.shared([1]) == [1]
-  with pytest.raises(WrongUse, match="no"), hosts.watched():
-    raise WrongUse("no")
+  with pytest.raises(UsageError, match="no"), hosts.watched():
+    raise UsageError("no")
 
 
 @pytest.mark.slow

@@ -15,8 +15,8 @@ from conftest import ROOT, mnv3
 from test_run import assert_equal_runs, in_a_process
 from tiny_run import tiny_config, tiny_job
 
-from mnv3_jax.errors import StoppedForGood, WrongUse
-from mnv3_jax.report.run_directory import RunDirectory
+from mnv3_jax.errors import FatalError, UsageError
+from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.training.loop import train
 
 
@@ -67,7 +67,7 @@ def test_a_broken_photo_is_left_out_named_and_counted(photos, tmp_path, capsys):
 def test_too_many_broken_photos_stop_the_run_with_the_list(photos, tmp_path):
   for i in (0, 3, 6):
     (photos / "train" / "cat" / f"{i:03}.jpg").write_text("no photo")
-  with pytest.raises(StoppedForGood, match=r"3 photos cannot be read, more than config\.data\.broken_limit = 2: .*000\.jpg"):
+  with pytest.raises(FatalError, match=r"3 photos cannot be read, more than config\.data\.broken_limit = 2: .*000\.jpg"):
     run(tmp_path / "run", photos, **{"data.broken_limit": 2})
   assert not (tmp_path / "run" / "result.json").exists()
 
@@ -77,7 +77,7 @@ def test_other_photos_than_before_are_refused(photos, tmp_path):
   assert in_a_process(tmp_path / "run", *words(photos), "--kill", "8").returncode == -signal.SIGKILL
   (photos / "train" / "cat" / "one_more.jpg").write_bytes(photographs.jpeg(0))
   with pytest.raises(
-    WrongUse, match=r"not those that this run began with: 40 photos, \w+; tested .* then, 41 photos, \w+; tested .* now"
+    UsageError, match=r"not those that this run began with: 40 photos, \w+; tested .* then, 41 photos, \w+; tested .* now"
   ):
     run(tmp_path / "run", photos)
   (photos / "train" / "cat" / "one_more.jpg").unlink()

@@ -16,8 +16,8 @@ from damage import flip_a_bit
 from tiny_run import last_state, tiny_config, tiny_job
 
 from mnv3_jax.config import from_dict
-from mnv3_jax.errors import StartAgain, StoppedForGood, WrongUse
-from mnv3_jax.report.run_directory import RunDirectory
+from mnv3_jax.errors import FatalError, RetryableError, UsageError
+from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.training import checkpoints as saved
 from mnv3_jax.training.loop import train
 
@@ -164,7 +164,7 @@ def test_sigterm_saves_and_asks_to_be_started_again(undisturbed, tmp_path):
 
   object.__setattr__(job.dataset, "train_batches", batches)
   handler = signal.getsignal(signal.SIGTERM)
-  with pytest.raises(StartAgain, match=r"SIGTERM after step \d+"):
+  with pytest.raises(RetryableError, match=r"SIGTERM after step \d+"):
     train(config, tmp_path / "run", job)
   assert signal.getsignal(signal.SIGTERM) == handler
   run(tmp_path / "run")
@@ -172,7 +172,7 @@ def test_sigterm_saves_and_asks_to_be_started_again(undisturbed, tmp_path):
 
 
 def test_nan_stops_for_good_and_names_the_step_and_the_last_good_checkpoint(tmp_path):
-  with pytest.raises(StoppedForGood, match=r"not finite at step \d+; .* checkpoint"):
+  with pytest.raises(FatalError, match=r"not finite at step \d+; .* checkpoint"):
     run(tmp_path / "run", **{"optim.lr": 1e30})
   assert not (tmp_path / "run" / "result.json").exists()
 
@@ -235,12 +235,12 @@ def test_every_file_of_a_checkpoint_is_guarded(undisturbed, tmp_path):
 
 
 def test_a_workdir_of_another_run_is_refused(undisturbed, tmp_path):
-  with pytest.raises(WrongUse, match=r"config.optim.lr = 0.01, this command has 0.5; choose another --workdir"):
+  with pytest.raises(UsageError, match=r"config.optim.lr = 0.01, this command has 0.5; choose another --workdir"):
     run(undisturbed, **{"optim.lr": 0.5})
   (tmp_path / "photo.png").write_text("mine")
-  with pytest.raises(WrongUse, match="not empty and not the directory of a run"):
+  with pytest.raises(UsageError, match="not empty and not the directory of a run"):
     run(tmp_path)
-  with pytest.raises(WrongUse, match="is a file"):
+  with pytest.raises(UsageError, match="is a file"):
     run(tmp_path / "photo.png")
   assert [p.name for p in tmp_path.iterdir()] == ["photo.png"]
 
@@ -248,7 +248,7 @@ def test_a_workdir_of_another_run_is_refused(undisturbed, tmp_path):
 def test_two_processes_do_not_share_a_workdir(tmp_path):
   first = RunDirectory(tmp_path / "run")
   first.open_for(tiny_config().to_dict())
-  with pytest.raises(WrongUse, match="another process is training"):
+  with pytest.raises(UsageError, match="another process is training"):
     run(tmp_path / "run")
   first.close()
 

@@ -8,7 +8,7 @@ from conftest import tiny_architecture
 from mnv3_jax.architectures import rows
 from mnv3_jax.architectures.spec import ArchitectureError
 from mnv3_jax.config import base
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.layers import Compute
@@ -81,11 +81,11 @@ def test_what_the_config_says_stays(source, tmp_path):
 def test_another_network_is_refused(source, tmp_path):
   config = config_of()
   config.model.name = "mobilenetv3_large"
-  with pytest.raises(WrongUse, match=r"holds a mobilenetv3_small; --config.model.name=mobilenetv3_small"):
+  with pytest.raises(UsageError, match=r"holds a mobilenetv3_small; --config.model.name=mobilenetv3_small"):
     begun(config, source[0], tmp_path / "run")
-  with pytest.raises(WrongUse, match=r"tensors differ, first .*\['backbone'\].* here and .* there"):
+  with pytest.raises(UsageError, match=r"tensors differ, first .*\['backbone'\].* here and .* there"):
     begun(config_of(width=0.5), source[0], tmp_path / "run")
-  with pytest.raises(WrongUse, match="no directory"):
+  with pytest.raises(UsageError, match="no directory"):
     begun(config_of(), tmp_path / "nowhere", tmp_path / "run")
 
 
@@ -105,7 +105,7 @@ def test_save_writes_all_or_nothing(source, tmp_path):
   out, _ = source
   run = trained.load(out)
   before = sorted(p.name for p in out.parent.iterdir())
-  with pytest.raises(WrongUse, match="is there already"):
+  with pytest.raises(UsageError, match="is there already"):
     trained.save(out, run.config, run.variables, {})
   broken = dict(run.variables)
   broken["params"] = {**broken["params"], "odd": object()}

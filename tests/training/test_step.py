@@ -113,16 +113,16 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(group):
 
 
 def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
-  from mnv3_jax.errors import WrongUse
+  from mnv3_jax.errors import UsageError
 
   monkeypatch.setattr(jax, "device_count", lambda: 8)
   parallel.check_batch(64)
-  with pytest.raises(WrongUse, match=r"batch_size = 60 does not divide among 8 devices; the nearest that does is 64"):
+  with pytest.raises(UsageError, match=r"batch_size = 60 does not divide among 8 devices; the nearest that does is 64"):
     parallel.check_batch(60)
   parallel.check_batch(96, 4, accumulate=3)
-  with pytest.raises(WrongUse, match=r"among 8 devices in 3 parts each; the nearest that does is 72"):
+  with pytest.raises(UsageError, match=r"among 8 devices in 3 parts each; the nearest that does is 72"):
     parallel.check_batch(64, accumulate=3)
-  with pytest.raises(WrongUse, match=r"bn_group = 5 does not divide the 4 images"):
+  with pytest.raises(UsageError, match=r"bn_group = 5 does not divide the 4 images"):
     parallel.check_batch(96, 5, accumulate=3)
 
 

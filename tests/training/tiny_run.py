@@ -17,7 +17,7 @@ from conftest import tiny_architecture
 
 from mnv3_jax.__main__ import end
 from mnv3_jax.config import base
-from mnv3_jax.data.datasets import open_dataset
+from mnv3_jax.data.factory import open_dataset
 from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.tasks.job import Job, compute

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from mnv3_jax.architectures import sizes
-from mnv3_jax.data import fashion_mnist
-from mnv3_jax.data.views import View
+from mnv3_jax.data.sources import fashion_mnist
+from mnv3_jax.data.transforms.preprocessing import View
 from mnv3_jax.models.initialize import shapes
 from mnv3_jax.models.network import network
 from mnv3_jax.weights import mapping, sources

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 from mnv3_jax.weights import formats
 
 TENSORS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.bias": np.ones(2, np.float32)}
@@ -87,7 +87,7 @@ def test_pickles_are_not_loaded(tmp_path):
   for name in ("bomb.pkl", "bomb.npy", "bomb.joblib"):
     (tmp_path / name).write_bytes(pickle.dumps(Bomb(went_off)))
   for name in ("bomb.npz", "bomb.pkl", "bomb.npy", "bomb.joblib"):
-    with pytest.raises(WrongUse, match="never loaded"):
+    with pytest.raises(UsageError, match="never loaded"):
       formats.read(tmp_path / name)
   assert not went_off.exists()
 
@@ -96,7 +96,7 @@ def test_pth_is_for_pytorchs_safe_loader(tmp_path):
   """tests/weights/sources/files_torch.py has what happens where PyTorch is installed, with real files."""
   (tmp_path / "w.pth").write_bytes(pickle.dumps(Bomb(tmp_path / "went_off")))
   installed = importlib.util.find_spec("torch") is not None
-  with pytest.raises(WrongUse, match="never loaded" if installed else r"PyTorch only.*pip install torch.*safetensors"):
+  with pytest.raises(UsageError, match="never loaded" if installed else r"PyTorch only.*pip install torch.*safetensors"):
     formats.read(tmp_path / "w.pth")
   assert not (tmp_path / "went_off").exists()
 
@@ -115,14 +115,14 @@ def test_cut_off_files_are_named(share, tmp_path):
   for file in written(tmp_path):
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(WrongUse, match=f"{file.name}.*(damaged or cut off|is empty)"):
+    with pytest.raises(UsageError, match=f"{file.name}.*(damaged or cut off|is empty)"):
       formats.read(file)
 
 
 def test_other_bytes_are_named(tmp_path):
   for file in written(tmp_path):
     file.write_bytes(b"<html>404: not found</html>" * 50)
-    with pytest.raises(WrongUse, match="damaged or cut off"):
+    with pytest.raises(UsageError, match="damaged or cut off"):
       formats.read(file)
 
 
@@ -137,9 +137,9 @@ def test_other_bytes_are_named(tmp_path):
 )
 def test_formats_that_are_not_read(name, words, tmp_path):
   (tmp_path / name).write_bytes(b"x" * 10)
-  with pytest.raises(WrongUse, match=words):
+  with pytest.raises(UsageError, match=words):
     formats.read(tmp_path / name)
-  with pytest.raises(WrongUse, match="no file"):
+  with pytest.raises(UsageError, match="no file"):
     formats.read(tmp_path / "nowhere.npz")
 
 
@@ -148,16 +148,16 @@ def test_a_header_that_claims_more_than_there_is_memory(tmp_path):
   array = b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header + b"\n"
   with zipfile.ZipFile(tmp_path / "huge.npz", "w") as z:
     z.writestr("a.npy", array)
-  with pytest.raises(WrongUse, match="damaged"):
+  with pytest.raises(UsageError, match="damaged"):
     formats.read(tmp_path / "huge.npz")
 
 
 def test_an_hdf5_file_of_something_else(tmp_path):
   with h5py.File(tmp_path / "w.h5", "w") as f:
     f["x"] = np.ones(3)
-  with pytest.raises(WrongUse, match="no weights of a Keras model"):
+  with pytest.raises(UsageError, match="no weights of a Keras model"):
     formats.read(tmp_path / "w.h5")
   with zipfile.ZipFile(tmp_path / "w.keras", "w") as z:
     z.writestr("config.json", "{}")
-  with pytest.raises(WrongUse, match=r"w\.keras"):
+  with pytest.raises(UsageError, match=r"w\.keras"):
     formats.read(tmp_path / "w.keras")

@@ -7,7 +7,7 @@ import seeds
 
 from mnv3_jax.architectures import cost
 from mnv3_jax.architectures.spec import Segmenter
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 from mnv3_jax.models.initialize import shapes
 from mnv3_jax.models.network import network
 from mnv3_jax.weights import keras, mapping, sources
@@ -81,7 +81,7 @@ def without(tensors, name):
   ],
 )
 def test_what_does_not_fit_is_named(small, change, words):
-  with pytest.raises(WrongUse, match=words):
+  with pytest.raises(UsageError, match=words):
     mapping.to_ours(SMALL, change(dict(small)), "weights.npz is not torchvision's mobilenet_v3_small")
 
 
@@ -93,11 +93,11 @@ def test_counters_and_other_numbers_of_classes_are_fine(small):
 
 
 def test_another_network_is_recognised(small):
-  with pytest.raises(WrongUse, match=r"it seems to be --from torchvision --model mobilenet_v3_small"):
+  with pytest.raises(UsageError, match=r"it seems to be --from torchvision --model mobilenet_v3_small"):
     sources.variables("torchvision", "mobilenet_v3_large", small, "w.safetensors")
-  with pytest.raises(WrongUse, match=r"it seems to be --from torchvision --model mobilenet_v3_small"):
+  with pytest.raises(UsageError, match=r"it seems to be --from torchvision --model mobilenet_v3_small"):
     sources.variables("timm", "mobilenetv3_small_100", small, "w.safetensors")
-  with pytest.raises(WrongUse, match="no Keras file"):
+  with pytest.raises(UsageError, match="no Keras file"):
     sources.variables("keras", "MobileNetV2", small, "w.npz")
 
 
@@ -111,7 +111,7 @@ def test_another_network_is_recognised(small):
   ],
 )
 def test_unknown_names_have_a_closest(source, model, words):
-  with pytest.raises(WrongUse, match=words):
+  with pytest.raises(UsageError, match=words):
     sources.published(source, model)
 
 
@@ -143,7 +143,7 @@ def test_a_legacy_keras_file_is_read_by_its_order():
     assert list(found) == list(tensors) and all(found[k] is tensors[k] for k in tensors)
   # not where the order says nothing, nor where a layer is missing
   for layers, ordered in ((renamed, False), (renamed[1:], True)):
-    with pytest.raises(WrongUse, match="tensors are missing"):
+    with pytest.raises(UsageError, match="tensors are missing"):
       sources.variables("keras", "MobileNetV3Small", KerasLayers(layers, ordered), "old.h5")
 
 
@@ -211,7 +211,7 @@ def test_a_segmenter_has_the_channels_of_the_classifier_at_every_width(width):
   ],
 )
 def test_what_does_not_fit_a_segmenter_is_named(lraspp, change, words):
-  with pytest.raises(WrongUse, match=words):
+  with pytest.raises(UsageError, match=words):
     mapping.to_ours(LRASPP, change(dict(lraspp)), "weights.npz is not torchvision's lraspp_mobilenet_v3_large")
 
 
@@ -223,5 +223,5 @@ def test_a_segmenter_of_other_classes_is_fine_and_recognised(lraspp):
       tensors[name] = tensors[name][:7]
   a, variables = mapping.to_ours(LRASPP, tensors, "weights")
   assert a.num_classes == 7 and variables["params"]["skip_logits"]["kernel"].shape == (1, 1, 40, 7)
-  with pytest.raises(WrongUse, match="it seems to be --from torchvision --model lraspp_mobilenet_v3_large"):
+  with pytest.raises(UsageError, match="it seems to be --from torchvision --model lraspp_mobilenet_v3_large"):
     sources.variables("torchvision", "mobilenet_v3_large", tensors, "lraspp.pth")

@@ -9,7 +9,7 @@ import tempfile
 import numpy as np
 import torch
 
-from mnv3_jax.errors import WrongUse
+from mnv3_jax.errors import UsageError
 from mnv3_jax.weights import formats, sources
 
 
@@ -34,7 +34,7 @@ def refused(path):
   """The sentence that refuses a file."""
   try:
     formats.read(path)
-  except WrongUse as error:
+  except UsageError as error:
     return str(error)
   raise AssertionError(f"{path} was read")
 

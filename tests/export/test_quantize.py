@@ -1,0 +1,158 @@
+"""The quantized files: what is in them, how near they are to Flax, and what is refused."""
+
+import jax
+import numpy as np
+import pytest
+from conftest import tiny_architecture
+
+from mnv3_jax.architectures import edits, zoo
+from mnv3_jax.errors import FatalError, UsageError
+from mnv3_jax.export import agreement, graph, quantize, runtime, tflite as exporting
+
+KINDS = ("float16", "int8_weights", "int8", "int8_integer")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+  """{kind: Exported} of the small network."""
+  a = tiny_architecture()
+  variables, images = exporting.seeded(a, images=32)
+  folder = tmp_path_factory.mktemp("quantized")
+
+  def export(kind):
+    return exporting.export(a, variables, folder / kind, images[:8], kind=kind, calibration=images)
+
+  return {kind: export(kind) for kind in quantize.KINDS}
+
+
+def test_sizes_and_partitions(files):
+  size = {kind: e.size for kind, e in files.items()}
+  assert size["int8_weights"] < size["float16"] < size["none"]
+  assert all(e.partitions == 1 for e in files.values())
+
+
+@pytest.mark.parametrize("kind", ["int8_weights", "int8", "int8_integer"])
+def test_weights_have_a_scale_for_each_channel(files, kind):
+  operators = [op for op in graph.operators(files[kind].content) if op.kind in graph.WITH_WEIGHTS]
+  in_float = {"int8": ["stem"]}.get(kind, [])
+  assert [op.row for op in operators if op.weights == "FLOAT32"] == in_float
+  assert all(op.scales == op.channels > 1 for op in operators if op.weights == "INT8")
+  assert len(operators) == 14
+
+
+def test_what_is_left_in_float(files):
+  tensors = {kind: e.tensors for kind, e in files.items()}
+  assert set(tensors["int8_integer"]) == {"INT8", "INT32"}
+  assert "HARD_SWISH" not in files["int8_integer"].ops
+  assert tensors["float16"]["FLOAT16"] == 14
+  # each h-swish takes a float map and gives one
+  assert files["int8"].ops["HARD_SWISH"] == files["none"].ops["HARD_SWISH"] == files["int8"].ops["DEQUANTIZE"]
+
+
+def test_each_kind_keeps_what_it_should(files):
+  db = {kind: e.agreement.snr_db for kind, e in files.items()}
+  assert db["none"] > 90 > db["float16"] > 45 > db["int8_weights"] > 25
+  assert db["int8_weights"] > db["int8"] > 15 and db["int8_integer"] > 15
+
+
+def test_integers_in_and_out(files):
+  network = runtime.Network(files["int8_integer"].content)
+  assert network.input["dtype"] == network.output["dtype"] == np.int8
+  scale, zero = network.input["quantization"]
+  x = np.random.default_rng(0).uniform(-1, 1, network.input_shape).astype(np.float32)
+  by_hand = np.clip(np.round(x / scale) + zero, -128, 127).astype(np.int8)
+  np.testing.assert_array_equal(network(x), network(by_hand))
+  assert network(x).dtype == np.float32
+
+
+def test_ranges_are_the_least_and_largest_of_all_images():
+  a = tiny_architecture()
+  variables, images = exporting.seeded(a, images=8)
+  content = exporting.converted(a, variables)
+  network = runtime.Network(content, transparent=True)
+  stem = next(op for op in graph.operators(content) if op.kind == "HARD_SWISH")
+  maps = []
+  for x in images:
+    network(x[None])
+    maps.append(network.tensor(stem.output))
+  made = runtime.Network(quantize.quantized(content, "int8", [x[None] for x in images]))
+  tensors = [t for t in made.interpreter.get_tensor_details() if t["name"].startswith(stem.scope)]
+  scale = max(t["quantization"][0] for t in tensors)
+  np.testing.assert_allclose(scale * 255, np.max(maps) - np.min(maps), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  "edit",
+  [
+    lambda a: edits.h_swish_as(a, "relu6"),
+    lambda a: edits.h_swish_as(a, "swish"),
+    lambda a: edits.with_se(a, gate="sigmoid"),
+    lambda a: a.replace(resolution=23, padding="symmetric"),
+  ],
+  ids=["relu6", "swish", "sigmoid", "symmetric"],
+)
+def test_edited_networks_too(edit, tmp_path):
+  a = edit(tiny_architecture())
+  variables, images = exporting.seeded(a, images=16)
+  for kind in ("int8", "int8_integer"):
+    exported = exporting.export(a, variables, tmp_path / kind, images[:4], kind=kind, calibration=images)
+    assert exported.agreement.snr_db > 12
+    assert kind == "int8" or set(exported.tensors) == {"INT8", "INT32"}
+
+
+def test_pixels_and_int8(tmp_path):
+  from mnv3_jax.data.transforms.preprocessing import View
+
+  a = tiny_architecture()
+  variables, images = exporting.seeded(a, images=16)
+  view = View()
+  exported = exporting.export(a, variables, tmp_path / "m", images[:4], kind="int8", calibration=images, view=view)
+  network = runtime.Network(exported.content)
+  assert network.input["dtype"] == np.uint8 and exported.agreement.snr_db > 15
+  with pytest.raises(UsageError, match="in_graph does not go with --quantize int8_integer"):
+    exporting.export(a, variables, tmp_path / "n", images[:4], kind="int8_integer", calibration=images, view=view)
+
+
+@pytest.mark.parametrize("kind", ["float16", "int8"])
+def test_a_file_that_departs_is_not_written_and_the_row_named(kind, tmp_path, monkeypatch):
+  a = tiny_architecture()
+  variables, images = exporting.seeded(a, images=8)
+  wrong = {**variables, "params": {**variables["params"], "backbone": dict(variables["params"]["backbone"])}}
+  wrong["params"]["backbone"]["block_03"] = jax.tree.map(lambda x: -x, variables["params"]["backbone"]["block_03"])
+  convert = exporting.converted
+  monkeypatch.setattr(exporting, "converted", lambda a, _, *how: convert(a, wrong, *how))
+  with pytest.raises(FatalError, match=rf"less than the \d+ dB that --quantize {kind} must have; block_03 departs first"):
+    exporting.export(a, variables, tmp_path / "m", images, kind=kind, calibration=images)
+  assert not list(tmp_path.iterdir())
+
+
+def test_one_scale_for_all_channels_is_refused(files, monkeypatch):
+  operators = graph.operators(files["int8"].content)
+  broken = [op if op.row != "block_02" else graph.dataclasses.replace(op, scales=1) for op in operators]
+  monkeypatch.setattr(quantize.graph, "operators", lambda content: broken)
+  with pytest.raises(FatalError, match=r"block_02 \(CONV_2D\) have 1 scales for 24 channels"):
+    quantize._assert_per_channel(files["int8"].content, "int8")
+
+
+def test_wrong_use():
+  with pytest.raises(UsageError, match="did you mean 'int8'"):
+    quantize.quantized(b"", "int9")
+  with pytest.raises(UsageError, match="needs images"):
+    quantize.quantized(b"", "int8")
+
+
+def test_signal_over_noise():
+  x = np.array([3.0, 4.0])
+  assert agreement.snr(x, x) == 200
+  assert agreement.snr(x, 1.1 * x) == pytest.approx(20)
+  assert np.isnan(agreement.snr(x, x * np.nan))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", sorted(zoo.MODELS))
+def test_the_whole_family(model, tmp_path):
+  a = zoo.MODELS[model]().replace(resolution=96)
+  variables, images = exporting.seeded(a, images=32)
+  for kind in quantize.KINDS:
+    exported = exporting.export(a, variables, tmp_path / kind, images[:8], kind=kind, calibration=images, trained=False)
+    assert exported.partitions == 1

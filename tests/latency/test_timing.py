@@ -1,0 +1,118 @@
+"""Latency on this host: what is counted, in what order, and what is compared."""
+
+import collections
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from conftest import tiny_architecture
+
+from mnv3_jax.errors import UsageError
+from mnv3_jax.export import tflite as exporting
+from mnv3_jax.latency import timing
+from mnv3_jax.latency.timing import Host, Latency
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+  """{name: bytes}: the tiny network at two resolutions, 64 times as many pixels apart."""
+  folder = tmp_path_factory.mktemp("latency")
+  for name, resolution in (("little", 16), ("big", 128)):
+    a = tiny_architecture(resolution=resolution)
+    exporting.export(a, *exporting.seeded(a)[:1], folder / name, exporting.seeded(a)[1])
+  return {path.name: path.read_bytes() for path in sorted(folder.iterdir(), reverse=True)}
+
+
+def test_every_file_is_timed_as_asked(files):
+  heard = []
+  found = Host(threads=2).measure(files, runs=23, warmup=1, heard=lambda *said: heard.append(said))
+  assert list(found) == list(files)
+  for one in found.values():
+    assert (one.runs, one.threads) == (23, 2)
+    assert 0 < one.p25_ms <= one.median_ms <= one.p75_ms
+    assert one.spread == (one.p75_ms - one.p25_ms) / one.median_ms
+  # 64 times the pixels: far more than noise, if not always than two threads that wait for a core that others have
+  assert found["big"].p25_ms > 3 * found["little"].p25_ms
+  assert heard[-1] == (46, 46) and [done for done, _ in heard] == sorted({done for done, _ in heard})
+  assert json.loads(json.dumps(dataclasses.asdict(found["big"])))["runs"] == 23
+
+
+def test_files_take_turns(files, monkeypatch):
+  order, real = [], timing._block
+
+  def block(invoke, n):
+    order.append((invoke.__self__, n))
+    return real(invoke, n)
+
+  monkeypatch.setattr(timing, "_block", block)
+  rounds = Host().rounds({**files, "third": files["little"]}, runs=41)
+  # five rounds of all three, as equal as can be, not always in the same order
+  turns = [order[i : i + 3] for i in range(0, len(order), 3)]
+  assert len(turns) == 5 and all(len({id(who) for who, _ in turn}) == 3 for turn in turns)
+  assert [turn[0][1] for turn in turns] == [9, 8, 8, 8, 8]
+  assert len({tuple(id(who) for who, _ in turn) for turn in turns}) > 1
+  assert all([len(part) for part in parts] == [9, 8, 8, 8, 8] for parts in rounds.values())
+
+
+def test_a_ratio_is_of_rounds(files):
+  rng = np.random.default_rng(0)
+  # a machine that becomes three times as slow half-way, for both files alike, and is disturbed once
+  drift = np.repeat((1.0, 3.0), 10)
+  reference = [np.full(5, d) for d in drift]
+  other = [1.5 * d * rng.uniform(0.99, 1.01, 5) for d in drift]
+  other[3][:] = 100
+  found = timing.ratio(other, reference)
+  assert found.median == pytest.approx(1.5, rel=0.01)
+  assert 1.48 < found.p25 < found.median < found.p75 < 1.52
+  assert found.of_medians == pytest.approx(np.median(np.concatenate(other)) / 2, rel=1e-9)
+  same = timing.ratio(reference, reference)
+  assert (same.median, same.p25, same.p75, same.of_medians) == (1, 1, 1, 1)
+
+
+def test_a_file_beside_itself_takes_as_long(files):
+  rounds = Host().rounds({"one": files["big"], "other": files["big"]}, runs=200)
+  assert 0.5 < timing.ratio(rounds["other"], rounds["one"]).median < 2
+
+
+def test_a_neighbour_on_the_same_core_is_noticed(files, neighbour):
+  host = Host()
+  found = host.measure({"big": files["big"]}, runs=1000)
+  assert 0.2 < host.waited < 1
+  assert found["big"].runs == 1000
+
+
+def test_no_quartiles_no_spread():
+  assert Latency(median_ms=2.0, p25_ms=1.9, p75_ms=2.2, runs=1, threads=1).spread == pytest.approx(0.15)
+  assert Latency(median_ms=2.0, p25_ms=None, p75_ms=None, runs=1, threads=1).spread is None
+
+
+def test_many_files_do_not_need_much_memory(files):
+  def resident():
+    with open("/proc/self/status") as status:
+      return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS"))
+
+  before, many = resident(), {f"file {i}": files["little"] for i in range(300)}
+  found = Host().measure(many, runs=2, warmup=0)
+  assert len(found) == 300 and all(one.runs == 2 for one in found.values())
+  assert resident() - before < 400
+
+
+def test_the_host_is_described():
+  found = Host(threads=3).describe()
+  assert found.keys() == {"device", "runtime", "threads", "kind"}
+  assert (found["threads"], found["kind"]) == (3, "host")
+  assert found["device"].endswith(("core", "cores")) and found["runtime"].startswith("ai-edge-litert 2.")
+
+
+def test_integers_are_filled_with_all_they_have():
+  given = collections.namedtuple("Interpreter", "get_input_details set_tensor")
+  tensors, kept = [{"index": 7, "dtype": np.int8, "shape": (1000,)}, {"index": 8, "dtype": np.float32, "shape": (1000,)}], {}
+  timing._fill(given(lambda: tensors, kept.__setitem__))
+  assert kept[7].dtype == np.int8 and kept[7].min() < -120 and kept[7].max() > 120
+  assert kept[8].dtype == np.float32 and -1 <= kept[8].min() < -0.9 < 0.9 < kept[8].max() <= 1
+
+
+def test_a_damaged_file_is_named(files):
+  with pytest.raises(UsageError, match="'cut' cannot be loaded"):
+    Host().measure({"good": files["little"], "cut": files["little"][:2000]}, runs=1)
