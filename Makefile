@@ -3,18 +3,20 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= demo
 SOURCES ?= .sources
+SITE ?= site
 # tests at a time, those of one file on one process: most of them compile, which keeps one core busy
 JOBS ?= 2
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow engines sources lint clean help
+.PHONY: demo test test-slow engines sources docs lint clean help
 
 help:
-	@echo "make demo   train, export, time and look at MobileNetV3-Small on the embedded photos, into $(OUT)/"
+	@echo "make demo   train, export, time and look at MobileNetV3-Small on the embedded images, into $(OUT)/"
 	@echo "make test   the tests that take minutes; make test-slow: the long ones"
-	@echo "make engines   the tests of Ray, SLURM, a browser and the notebook; as root on Debian it installs what they need"
+	@echo "make engines   the tests of Ray, SLURM, the notebook and the site in a browser; as root on Debian it installs what they need"
 	@echo "make sources   torchvision, timm, Keras and TF-slim on our weights, and their files read here (installs 2 GB, Python 3.11)"
+	@echo "make docs   the documentation site, into $(SITE)/"
 	@echo "make lint   style and types"
 
 $(VENV)/bin/python:
@@ -33,10 +35,19 @@ $(VENV)/tests: pyproject.toml requirements.txt | $(VENV)/bin/python
 	$(INSTALL) --constraint requirements.txt --editable '.[test]'
 	@touch $@ $(VENV)/core
 
-# what the tests of Ray, SLURM, a browser and the notebook need besides; as root on Debian its packages too
-$(VENV)/engines: pyproject.toml requirements-extras.txt $(VENV)/tests
-	@echo "installing what the engines need (about a minute) ..."
-	$(INSTALL) --constraint requirements.txt --constraint requirements-extras.txt --editable '.[test,ray,notebook,browser]'
+$(VENV)/docs: pyproject.toml requirements.txt requirements-extras.txt | $(VENV)/bin/python
+	@echo "installing what the documentation needs (about a minute) ..."
+	$(INSTALL) --constraint requirements.txt --constraint requirements-extras.txt --editable '.[docs]'
+	@touch $@ $(VENV)/core
+
+# packages that the tests of Ray, SLURM, a browser, the documentation and the notebook need besides, and the type checker
+$(VENV)/extras: pyproject.toml requirements-extras.txt $(VENV)/tests
+	@echo "installing the extras (about a minute) ..."
+	$(INSTALL) --constraint requirements.txt --constraint requirements-extras.txt --editable '.[test,ray,notebook,browser,docs]'
+	@touch $@ $(VENV)/docs
+
+# programs that these tests need, as root on Debian
+$(VENV)/engines: $(VENV)/extras
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
 	  for p in sbatch:slurm-wlm munged:munge chromium:chromium; do command -v $${p%:*} > /dev/null || echo $${p#*:}; done | \
 	  xargs -r sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$$@"' apt; fi
@@ -67,10 +78,14 @@ engines: $(VENV)/engines
 sources: $(VENV)/tests
 	$(BIN)/python tests/weights/sources/make.py $(SOURCES) --check
 
-lint: $(VENV)/tests
+docs: $(VENV)/docs
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet --site-dir $(SITE)
+	@echo "open $(SITE)/index.html"
+
+lint: $(VENV)/extras
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
 clean:
-	rm -rf $(VENV) $(OUT) $(SOURCES) build dist *.egg-info
+	rm -rf $(VENV) $(OUT) $(SOURCES) $(SITE) build dist *.egg-info

@@ -1,4 +1,4 @@
-"""Formulations of depthwise and pointwise convolutions, by shape: what models/convolutions.py chooses from.
+"""Time of depthwise and pointwise convolutions by shape and formulation; models/convolutions.py chooses from these.
 
 python benchmarks/convolutions.py [--network mobilenetv3_small] [--resolution 224] [--batch 16] [--dtype float32] [--out FILE]
 
@@ -9,20 +9,27 @@ formulation of the project, by autodiff of the shifted slices, and by the plain 
 import argparse
 import pathlib
 import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float
 
 from mnv3_jax.architectures.fields import architecture
+from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.commands.options import start_jax
 from mnv3_jax.models import convolutions
 
 SECONDS = 0.1
 
+Convolution = Callable[[Array, Array], Array]
+# (type, kernel, stride, size, channels in, channels out)
+Layer = tuple[str, int, int, int, int, int]
 
-def nchw(x, w, stride, groups):
-  """The plain convolution of a map that is NCHW inside; layout changes at its ends are part of what it costs."""
+
+def nchw(x: Float[Array, "b h w c"], w: Float[Array, "k k i o"], stride: int, groups: int) -> Float[Array, "b h2 w2 o"]:
+  """Computes the plain convolution in NCHW; its time includes the transpositions from and to NHWC."""
   pads = [convolutions.pads(n, w.shape[0], stride, 1, "same") for n in x.shape[1:3]]
   y = lax.conv_general_dilated(
     x.transpose(0, 3, 1, 2), w, (stride, stride), pads, dimension_numbers=("NCHW", "HWIO", "NCHW"), feature_group_count=groups
@@ -30,14 +37,14 @@ def nchw(x, w, stride, groups):
   return y.transpose(0, 2, 3, 1)
 
 
-def autodiff(x, w, stride):
-  """The sum of shifted slices with the gradient that JAX derives."""
+def autodiff(x: Float[Array, "b h w c"], w: Float[Array, "k k i c"], stride: int) -> Float[Array, "b h2 w2 c"]:
+  """Computes the sum of shifted slices, with the gradient that JAX derives."""
   axes = tuple(convolutions._Axis(n, w.shape[0], stride, 1, "same") for n in x.shape[1:3])
   return convolutions._shifted.__wrapped__(x, w[:, :, 0], axes)
 
 
-def layers(net):
-  """{(kind, kernel, stride, size, channels in, channels out)} of a network, as a list in its order."""
+def layers(net: Architecture) -> list[Layer]:
+  """Returns the distinct layers of a network in its order."""
   found, size = [], -(-net.resolution // net.stem.stride)
   for _, channels, b in net.rows():
     if b.expand != channels:
@@ -48,9 +55,9 @@ def layers(net):
   return list(dict.fromkeys(found))
 
 
-def candidates(kind, stride, channels):
-  """{formulation: function of (x, w)}."""
-  if kind == "pointwise":
+def candidates(type_: str, stride: int, channels: int) -> dict[str, Convolution]:
+  """Returns functions of (x, w) by formulation."""
+  if type_ == "pointwise":
     named = {f: lambda x, w, f=f: convolutions.pointwise(x, w, formulation=f) for f in ("shifted", "plain")}
     return named | {"plain, NCHW": lambda x, w: nchw(x, w, 1, 1)}
   named = {f: lambda x, w, f=f: convolutions.depthwise(x, w, stride=stride, formulation=f) for f in ("shifted", "plain")}
@@ -60,45 +67,45 @@ def candidates(kind, stride, channels):
   }
 
 
-def gradients(function):
-  """(x, w, g) to (y, both gradients)."""
+def gradients(function: Convolution) -> Callable[[Array, Array, Array], tuple[Array, Array, Array]]:
+  """Returns a compiled function from (x, w, gradient of y) to (y, gradient of x, gradient of w)."""
 
-  def work(x, w, g):
+  def work(x: Array, w: Array, g: Array) -> tuple[Array, Array, Array]:
     y, back = jax.vjp(function, x, w)
     return y, *back(g)
 
   return jax.jit(work)
 
 
-def measured(layer, batch, dtype, rounds):
-  """{formulation: median milliseconds}."""
-  kind, kernel, stride, size, channels, out = layer
+def measure(layer: Layer, batch: int, dtype: str, rounds: int) -> dict[str, float]:
+  """Returns the median milliseconds by formulation."""
+  type_, kernel, stride, size, channels, out = layer
   rng, outputs = np.random.default_rng(0), -(-size // stride)
   shapes = {
     "x": (batch, size, size, channels),
-    "w": (kernel, kernel, 1 if kind == "depthwise" else channels, out),
+    "w": (kernel, kernel, 1 if type_ == "depthwise" else channels, out),
     "g": (batch, outputs, outputs, out),
   }
-  given = [jax.numpy.asarray(rng.normal(size=s), dtype) for s in shapes.values()]
-  works = {name: gradients(f) for name, f in candidates(kind, stride, channels).items()}
+  arrays = [jax.numpy.asarray(rng.normal(size=s), dtype) for s in shapes.values()]
+  works = {name: gradients(f) for name, f in candidates(type_, stride, channels).items()}
   calls, seconds = {}, {name: [] for name in works}
   for name, work in works.items():
-    jax.block_until_ready(work(*given))
+    jax.block_until_ready(work(*arrays))
     began = time.perf_counter()
-    jax.block_until_ready(work(*given))
+    jax.block_until_ready(work(*arrays))
     calls[name] = max(1, round(SECONDS / (time.perf_counter() - began)))
   for _ in range(rounds):
     for name, work in works.items():
       began = time.perf_counter()
       for _ in range(calls[name]):
-        last = work(*given)
+        last = work(*arrays)
       jax.block_until_ready(last)
       seconds[name].append((time.perf_counter() - began) / calls[name])
   return {name: 1000 * float(np.median(s)) for name, s in seconds.items()}
 
 
-def main():
-  """The command line."""
+def main() -> None:
+  """Runs the command line."""
   options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   options.add_argument("--network", default="mobilenetv3_small")
   options.add_argument("--resolution", type=int, default=224)
@@ -118,7 +125,7 @@ def main():
   ]
   print("\n".join(lines), flush=True)
   for layer in layers(architecture(given.network, resolution=given.resolution)):
-    found = measured(layer, given.batch, given.dtype, given.rounds)
+    found = measure(layer, given.batch, given.dtype, given.rounds)
     best = min(found, key=found.get)
     cells = [("**{:.2f}**" if n == best else "{:.2f}").format(found[n]) if n in found else "" for n in names]
     lines.append("| " + " | ".join([*map(str, layer), *cells]) + " |")

@@ -2,8 +2,8 @@
 
 python benchmarks/pipeline.py [--cores 1,2] [--augment crop_flip] [--torch-python PYTHON] [--out FILE.json]
 
-500 x 375 JPEGs in class folders to float batches of 224 px; nothing else runs. Each contestant is a process of its own, kept to
-so many cores; they take turns. Medians, and the median of the ratios round by round.
+500 x 375 JPEGs in class folders to float batches of 224 px; nothing else runs. Each contestant is a process of its own, bound
+to the given number of cores; they are measured in turn. Medians, and the median of the ratios round by round.
 """
 
 import argparse
@@ -12,17 +12,19 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from speed import Contestant, end, take_turns, write
-from training import photos
+from training import write_images
 
-CONTESTANTS = {"ours": "photos_ours.py", "tf.data": "photos_tf_data.py", "DataLoader, PIL": "photos_pil.py"}
-# what any of them may have read ahead, in batches
+CONTESTANTS = {"ours": "images_ours.py", "tf.data": "images_tf_data.py", "DataLoader, PIL": "images_pil.py"}
+# maximum number of batches that a contestant prefetches
 AHEAD = 10
 
 
-def compare(case, python_of, rounds):
-  """{contestant: figures} of one case."""
+def compare(case: Mapping[str, Any], python_of: Mapping[str, str], rounds: int) -> dict[str, dict[str, Any]]:
+  """Runs the contestants on one case and returns their metrics by name."""
   running = []
   try:
     for name, python in python_of.items():
@@ -30,25 +32,25 @@ def compare(case, python_of, rounds):
     take_turns(running, rounds)
   finally:
     end(running)
-  return {c.name: c.figures(case["batch"], running[0]) for c in running}
+  return {c.name: c.metrics(case["batch"], running[0]) for c in running}
 
 
-def table(results):
-  """The results in Markdown."""
-  lines = ["| photos shown as | cores | | images/s | × ours | first batch, s |", "|---|---|---|---|---|---|"]
+def table(results: Sequence[Mapping[str, Any]]) -> str:
+  """Formats results as Markdown."""
+  lines = ["| augmentation | cores | | images/s | × ours | first batch, s |", "|---|---|---|---|---|---|"]
   for r in results:
     for name, f in r["figures"].items():
-      # of the images, not of the time
+      # ratio of images per second, not of times
       share = f"{1 / f['times_ours']:.2f}"
       cells = [r["case"]["augment"], len(r["case"]["cores"]), name, f"{f['images_per_second']:,.0f}", share, f["first_batch_s"]]
       lines.append("| " + " | ".join(map(str, cells)) + " |")
   return "\n".join(lines)
 
 
-def main():
-  """The command line."""
+def main() -> None:
+  """Runs the command line."""
   options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  options.add_argument("--cores", default=",".join(map(str, range(1, min(os.cpu_count(), 2) + 1))), help="how many, by commas")
+  options.add_argument("--cores", default=",".join(map(str, range(1, min(os.cpu_count(), 2) + 1))), help="separated by commas")
   options.add_argument("--augment", default="crop_flip,inception")
   options.add_argument("--batch", type=int, default=64)
   options.add_argument("--resolution", type=int, default=224)
@@ -58,19 +60,19 @@ def main():
   given = options.parse_args()
   python_of = {"ours": sys.executable, "tf.data": sys.executable}
   if subprocess.run([given.torch_python, "-c", "import torch"], capture_output=True).returncode:
-    print(f"DataLoader, PIL is left out: {given.torch_python} has no torch (--torch-python names another)")
+    print(f"DataLoader, PIL is skipped: {given.torch_python} has no torch (give another with --torch-python)")
   else:
     python_of["DataLoader, PIL"] = given.torch_python
   results, available = [], sorted(os.sched_getaffinity(0))
   with tempfile.TemporaryDirectory() as folder:
-    photos(pathlib.Path(folder))
+    write_images(pathlib.Path(folder))
     for augment in given.augment.split(","):
       for cores in map(int, given.cores.split(",")):
         case = {"folder": folder, "augment": augment, "batch": given.batch, "resolution": given.resolution}
         case["cores"] = available[:cores]
-        figures = compare(case, python_of, given.rounds)
+        metrics = compare(case, python_of, given.rounds)
         del case["folder"]
-        results.append({"case": case, "figures": figures})
+        results.append({"case": case, "figures": metrics})
         if given.out:
           write(given.out, results)
   print(table(results))

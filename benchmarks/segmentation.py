@@ -1,12 +1,12 @@
-"""Latency of segmenters' .tflite files beside the same network through TensorFlow's converter; 1 thread, in turns.
+"""Latency of segmentation .tflite files beside the same network through TensorFlow's converter; 1 thread, interleaved.
 
 python benchmarks/segmentation.py [--networks mobilenetv3_small,...] [--heads lr_aspp,...] [--size 512x1024] [--out FILE.json]
 
-Seeded weights: latency does not depend on them. TensorFlow's graph is written here in TensorFlow's own operators, one for each
-thing that the network does, with the same weights; it has no detours, and gives the same logits. Beside these: the file as it
-would be if bilinear scaling were left to the converter, 8-bit arithmetic, and files with the argmax inside.
+Weights are random: latency does not depend on them. TensorFlow's graph is written here in TensorFlow's own operators, one for
+each operation of the network, with the same weights; it has no superfluous operators, and gives the same logits. Further files:
+bilinear scaling left to the converter, 8-bit arithmetic, and the argmax inside.
 
-Times are of the processor, not of the clock, so that other processes do little to them; medians, and ratios turn by turn.
+Times are processor time, on which other processes have little influence; medians, and ratios round by round.
 """
 
 import argparse
@@ -15,6 +15,8 @@ import pathlib
 import re
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 from unittest import mock
 
 import jax
@@ -22,46 +24,53 @@ import numpy as np
 from speed import several, write
 
 from mnv3_jax.architectures import fields, sizes
-from mnv3_jax.architectures.spec import SEGMENTERS
+from mnv3_jax.architectures.heads import LRASPPHead, RASPPHead
+from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.commands.options import start_jax
 from mnv3_jax.errors import UsageError
 from mnv3_jax.export import quantize, runtime, tflite
+from mnv3_jax.export.random_weights import random_weights
 from mnv3_jax.models import segmenter
+from mnv3_jax.tasks.job import task_class
+from mnv3_jax.types import Variables
 
+HEADS = (LRASPPHead.name, RASPPHead.name)
 NETWORKS = ("mobilenetv3_small", "mobilenetv3_large", "mobilenetv2")
 OURS, THEIRS = "float32", "TensorFlow's converter"
-# times that all files are loaded anew: where weights happen to lie makes up to 4 % of a file's time
+# times that all files are loaded: the place of the weights in memory makes up to 4 % of a file's time
 LOADS = 4
-# largest difference of a logit between the two
-ALIKE = 1e-3
+# largest allowed difference of a logit between the two, relative to the largest logit
+TOLERANCE = 1e-3
 
 
-def files(architecture):
-  """{what: bytes of the file}."""
-  variables, images = tflite.seeded(architecture)
-  found = {OURS: tflite.converted(architecture, variables), THEIRS: by_tensorflow(architecture, variables)}
-  ours, theirs = (runtime.Network(content)(images[:1]) for content in found.values())
-  if not np.abs(ours - theirs).max() <= ALIKE * np.abs(ours).max():
-    raise SystemExit(f"not the same network: logits differ by {np.abs(ours - theirs).max():.2g}")
+def files(architecture: Architecture) -> dict[str, bytes]:
+  """Returns the .tflite files of a network by variant."""
+  variables, images = random_weights(architecture)
+  found = {OURS: tflite.convert_float(architecture, variables), THEIRS: by_tensorflow(architecture, variables)}
+  ours, theirs = (runtime.TFLiteModel(content)(images[:1]) for content in found.values())
+  if not np.abs(ours - theirs).max() <= TOLERANCE * np.abs(ours).max():
+    raise SystemExit(f"networks differ: largest difference of a logit is {np.abs(ours - theirs).max():.2g}")
 
   def left_to_the_converter(x_bhwc, size, formulation):
     return jax.image.resize(x_bhwc, (len(x_bhwc), *size, x_bhwc.shape[3]), "bilinear", antialias=False)
 
   with mock.patch.object(segmenter, "bilinear", left_to_the_converter):
-    detours = tflite.converted(architecture, variables)
+    detours = tflite.convert_float(architecture, variables)
   try:
-    runtime.Network(detours)
+    runtime.TFLiteModel(detours)
     found["scaling left to the converter"] = detours
   except UsageError as error:
     print(f"  scaling left to the converter: {error}", file=sys.stderr)
-  found["argmax"] = tflite.converted(architecture, variables, argmax=True)
+  found["argmax"] = tflite.convert_float(
+    architecture, variables, outputs=task_class(architecture).export_outputs(architecture, argmax=True)
+  )
   for what, content in (("int8", found[OURS]), ("int8, argmax", found["argmax"])):
-    found[what] = quantize.quantized(content, "int8", [x[None] for x in images])
+    found[what] = quantize.quantize(content, "int8", [x[None] for x in images])
   return found
 
 
-def by_tensorflow(a, variables):
-  """The file that TensorFlow's converter makes of a segmenter."""
+def by_tensorflow(a: Architecture, variables: Variables) -> bytes:
+  """Builds the network in TensorFlow and converts it."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   import tensorflow as tf
 
@@ -111,18 +120,18 @@ def by_tensorflow(a, variables):
       x = normed(x, backbone, f"{name}/project", b.project_activation, a.bn_epsilon)
       x = given + x if b.adds_input(channels) else x
       inner[name] = x
-    if a.head.features is not None:
-      x = normed(x, backbone, "features", a.head.activation, a.bn_epsilon)
-    s, head, size = a.segmenter, (params, statistics), tuple(x.shape[1:3])
+    if a.features is not None:
+      x = normed(x, backbone, "features", a.features.activation, a.bn_epsilon)
+    s, head, size = a.head, (params, statistics), tuple(x.shape[1:3])
     kernel, strides = s.window(size)
     whole = tuple(kernel) == size
     pool = tf.reduce_mean(x, (1, 2), keepdims=True) if whole else tf.nn.avg_pool2d(x, kernel, strides, "VALID")
     x = normed(x, head, "filter", "relu", s.bn_epsilon)
-    if s.head == "r_aspp":
+    if isinstance(s, RASPPHead):
       pool = up(normed(pool, head, "pooled", "relu", s.bn_epsilon), size)
       x = biased(normed(tf.concat([x, pool], -1), head, "merge", "relu", s.bn_epsilon), params["logits"])
     else:
-      gate, skip = functions[s.gate](biased(pool, params["gate"])), inner[a.skip()[0]]
+      gate, skip = functions[s.gate](biased(pool, params["gate"])), inner[s.skip_map(a)[0]]
       x = x * (gate if tuple(gate.shape[1:3]) == (1, 1) else up(gate, size))
       x = biased(up(x, skip.shape[1:3]), params["logits"]) + biased(skip, params["skip_logits"])
     return up(x, image.shape[1:3])
@@ -133,18 +142,18 @@ def by_tensorflow(a, variables):
     return tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module()).convert()
 
 
-def measured(contents, runs):
-  """{what: figures} of files that take turns, loaded in either order."""
+def measure(contents: Mapping[str, bytes], runs: int) -> dict[str, dict[str, Any]]:
+  """Times files, interleaved and loaded in both orders, and returns their metrics."""
   ms, found = {what: [] for what in contents}, {}
   for load in range(LOADS):
-    networks = {what: runtime.Network(contents[what]) for what in list(contents)[:: 1 if load % 2 else -1]}
+    networks = {what: runtime.TFLiteModel(contents[what]) for what in list(contents)[:: 1 if load % 2 else -1]}
     for network in networks.values():
       x = np.random.default_rng(0).uniform(-1, 1, network.input_shape).astype(np.float32)
       network.interpreter.set_tensor(network.input["index"], x)
       network.interpreter.invoke()
     for _ in range(-(-runs // LOADS)):
       for what, network in networks.items():
-        # the first brings its weights and maps back into the caches
+        # the first invocation brings its weights and maps back into the caches
         network.interpreter.invoke()
         began = time.thread_time()
         network.interpreter.invoke()
@@ -165,8 +174,8 @@ def measured(contents, runs):
   return found
 
 
-def table(results):
-  """The results in Markdown: times, and how many times as long as TensorFlow's file each takes."""
+def table(results: Sequence[Mapping[str, Any]]) -> str:
+  """Formats results as Markdown: times, and ratios to TensorFlow's file."""
   lines = ["| network | head | size | file | ms | × TensorFlow's | operators | partitions | not XNNPACK |", "|---" * 9 + "|"]
   for r in results:
     for what, f in r["figures"].items():
@@ -177,21 +186,21 @@ def table(results):
   return "\n".join(lines)
 
 
-def size(text):
-  """argparse type: 512x1024."""
+def size(text: str) -> int | tuple[int, int]:
+  """Parses 512x1024 as a size (argparse type)."""
   if not re.fullmatch(r"\d+x\d+", text):
-    raise argparse.ArgumentTypeError(f"{text!r} is not possible; an example is 512x1024")
-  return sizes.of(*map(int, text.split("x")))
+    raise argparse.ArgumentTypeError(f"invalid value {text!r}; expected HEIGHTxWIDTH, such as 512x1024")
+  return sizes.from_sides(*map(int, text.split("x")))
 
 
-def main():
-  """The command line."""
+def main() -> None:
+  """Runs the command line."""
   options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   options.add_argument("--networks", type=several(NETWORKS), default=NETWORKS, help="separated by commas")
-  options.add_argument("--heads", type=several(SEGMENTERS), default=SEGMENTERS, help="separated by commas")
+  options.add_argument("--heads", type=several(HEADS), default=HEADS, help="separated by commas")
   options.add_argument("--size", type=size, default="512x1024", help="height x width")
   options.add_argument("--output_stride", type=int, choices=(16, 32), default=16)
-  options.add_argument("--runs", type=int, default=40, help="invocations of each file that count")
+  options.add_argument("--runs", type=int, default=40, help="measured invocations of each file")
   options.add_argument("--out", type=pathlib.Path, help="JSON to write; other cases that it has stay")
   given = options.parse_args()
   start_jax()
@@ -199,11 +208,11 @@ def main():
   for network in given.networks:
     for head in given.heads:
       a = fields.architecture(
-        network, segmenter=head, output_stride=given.output_stride, halved_tail="segmentation", num_classes=19
+        network, head=head, output_stride=given.output_stride, halved_tail="segmentation", num_classes=19
       ).replace(resolution=given.size)
       case = {"network": network, "head": head, "size": sizes.pixels(given.size), "output_stride": given.output_stride}
       print(f"{network}, {head} ...", file=sys.stderr, flush=True)
-      results.append({"case": case, "figures": measured(files(a), given.runs)})
+      results.append({"case": case, "figures": measure(files(a), given.runs)})
       if given.out:
         write(given.out, results)
   print(table(results))

@@ -1,4 +1,4 @@
-"""Seconds from the command to its first step, imports included: with an empty cache of compiled functions, and with a full one.
+"""Seconds from the command to its first step, imports included, with an empty and with a full cache of compiled functions.
 
 python benchmarks/start.py [--rounds 5] [--out FILE.json]
 """
@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from speed import write
 
@@ -23,8 +25,8 @@ COMMANDS = {
 }
 
 
-def seconds(words, cache):
-  """Of one start."""
+def seconds(words: Sequence[str], cache: str) -> float:
+  """Starts a training and returns the seconds to its first step."""
   with tempfile.TemporaryDirectory() as folder:
     command = [sys.executable, "-m", "mnv3_jax", "train", "--workdir", f"{folder}/run", *words, *SHORT]
     began = time.monotonic()
@@ -34,16 +36,16 @@ def seconds(words, cache):
   return first
 
 
-def table(results):
-  """The results in Markdown."""
+def table(results: Sequence[Mapping[str, Any]]) -> str:
+  """Formats results as Markdown."""
   lines = ["| command to first step | cold, s | warm, s |", "|---|---|---|"]
   return "\n".join(lines + [f"| {r['case']} | {r['cold']} | {r['warm']} |" for r in results])
 
 
-def main():
-  """The command line."""
+def main() -> None:
+  """Runs the command line."""
   options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  options.add_argument("--rounds", type=int, default=3, help="starts of each kind; medians are kept")
+  options.add_argument("--rounds", type=int, default=3, help="cold and warm starts of each command; medians are kept")
   options.add_argument("--out", type=pathlib.Path, help="JSON to write; other cases that it has stay")
   given = options.parse_args()
   results = []
@@ -51,10 +53,10 @@ def main():
     found = {"cold": [], "warm": []}
     for _ in range(given.rounds):
       with tempfile.TemporaryDirectory() as cache:
-        for kind, of_kind in found.items():
-          of_kind.append(seconds(words, cache))
-          print(f"{name}, {kind}: {of_kind[-1]:.1f} s", file=sys.stderr, flush=True)
-    results.append({"case": name, **{kind: round(statistics.median(s), 1) for kind, s in found.items()}})
+        for state, times in found.items():
+          times.append(seconds(words, cache))
+          print(f"{name}, {state}: {times[-1]:.1f} s", file=sys.stderr, flush=True)
+    results.append({"case": name, **{state: round(statistics.median(times), 1) for state, times in found.items()}})
     if given.out:
       write(given.out, results)
   print(table(results))

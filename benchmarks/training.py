@@ -2,8 +2,8 @@
 
 python benchmarks/training.py [--resolutions 96,160,224] [--batch 32] [--config configs/imagenet.py:mobilenetv3_small]
 
-The photos are 500 x 375 crops of the portrait that matplotlib ships, as JPEG files in class folders. The three kinds of
-measurement take turns, several rounds; medians are printed. On an accelerator, raise --batch.
+The images are 500 x 375 crops of the portrait that matplotlib ships, as JPEG files in class folders. The three measurements are
+made in turn, several rounds; medians are printed. On an accelerator, raise --batch.
 """
 
 import argparse
@@ -15,6 +15,8 @@ import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,19 +25,18 @@ from PIL import Image
 
 from mnv3_jax.commands.options import start_jax
 from mnv3_jax.config import read_config
-from mnv3_jax.data import factory
-from mnv3_jax.data.pipelines.prefetch import ahead
+from mnv3_jax.data.pipelines.prefetch import prefetch
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.tasks import job as jobs
 from mnv3_jax.training import parallel, state as states
 from mnv3_jax.training.optimizer import optimizer, schedule
 from mnv3_jax.training.step import train_step
 
-PHOTOS = 512
+NUM_IMAGES = 512
 
 
-def main():
-  """The command line."""
+def main() -> None:
+  """Runs the command line."""
   options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   options.add_argument("--resolutions", default="96,128,160,192,224")
   options.add_argument("--batch", type=int, default=32, help="images a step")
@@ -45,7 +46,7 @@ def main():
   options.add_argument("--dtype", default="float32")
   given = options.parse_args()
   with tempfile.TemporaryDirectory() as folder:
-    photos(pathlib.Path(folder))
+    write_images(pathlib.Path(folder))
     start_jax()
     print(f"{jax.device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores, batch {given.batch}, {given.dtype}")
     print("| px | pipeline, images/s | model | both | host waits for data |\n|---|---|---|---|---|")
@@ -57,24 +58,24 @@ def main():
     print(f"of the device: {memory['peak_bytes_in_use'] / 2**30:.2f} GiB")
 
 
-def photos(root):
-  """Writes the JPEG files."""
+def write_images(root: pathlib.Path) -> None:
+  """Writes JPEG files in class folders."""
   with cbook.get_sample_data("grace_hopper.jpg") as file:
     portrait = Image.open(io.BytesIO(file.read())).convert("RGB")
   rng = np.random.default_rng(0)
-  for i in range(PHOTOS):
+  for i in range(NUM_IMAGES):
     side = rng.uniform(0.5, 1) * portrait.width
     left, top = rng.uniform(0, portrait.width - side), rng.uniform(0, portrait.height - 0.75 * side)
-    shown = portrait.crop((round(left), round(top), round(left + side), round(top + 0.75 * side))).resize((500, 375))
+    crop = portrait.crop((round(left), round(top), round(left + side), round(top + 0.75 * side))).resize((500, 375))
     for split in ("train", "test"):
       folder = root / split / f"class_{i % 8}"
       folder.mkdir(parents=True, exist_ok=True)
       if split == "train" or i < 32:
-        shown.save(folder / f"{i:04}.jpg", quality=92)
+        crop.save(folder / f"{i:04}.jpg", quality=92)
 
 
-def overrides(given, folder, resolution):
-  """Fields of the config."""
+def overrides(given: argparse.Namespace, folder: str, resolution: int) -> list[str]:
+  """Returns the overrides of the config."""
   values = {
     "data.dataset": "folder",
     "data.dir": folder,
@@ -88,11 +89,11 @@ def overrides(given, folder, resolution):
   return [f"--config.{name}={value}" for name, value in values.items()]
 
 
-def row(given, folder, resolution):
-  """A line of the table."""
+def row(given: argparse.Namespace, folder: str, resolution: int) -> str:
+  """Measures one resolution and returns its row of the table."""
   config = read_config(given.config, overrides(given, folder, resolution))
-  config.data.classes = factory.complete(config)
-  job = jobs.of(config)
+  config.data.classes = jobs.class_names(config)
+  job = jobs.from_config(config)
   devices = parallel.MODES[config.train.parallel]()
   rate = schedule(config.optim, batch_size=given.batch, steps_per_epoch=100, total_steps=1000)
   rule = optimizer(config.optim, rate)
@@ -100,16 +101,16 @@ def row(given, folder, resolution):
   update = devices.compile(step, outputs=2, donate=True)
   carried = {"state": devices.replicate(jax.device_get(states.create(initialize(job.model, 0), rule, True)))}
 
-  def feed(batch):
+  def feed(batch: Mapping[str, Any]) -> Any:
     carried["state"], sums = update(carried["state"], devices.shard({k: v for k, v in batch.items() if k != "broken"}))
     return sums
 
-  waited = []
-  with ahead(job.dataset.train_batches(0)) as batches:
+  waiting_shares = []
+  with prefetch(job.dataset.train_batches(0)) as batches:
     fixed = next(batches)
     jax.block_until_ready(feed(fixed))
 
-    def both():
+    def both() -> float:
       began, waiting, n, pending = time.monotonic(), 0.0, 0, None
       while time.monotonic() - began < given.seconds:
         before = time.monotonic()
@@ -120,27 +121,27 @@ def row(given, folder, resolution):
         n += 1
       jax.block_until_ready(pending)
       spent = time.monotonic() - began
-      waited.append(waiting / spent)
+      waiting_shares.append(waiting / spent)
       return n * given.batch / spent
 
-    kinds = {
-      "pipeline": lambda: timed(lambda: next(batches), given),
-      "model": lambda: timed(lambda: jax.block_until_ready(feed(fixed)), given),
+    measurements = {
+      "pipeline": lambda: images_per_second(lambda: next(batches), given),
+      "model": lambda: images_per_second(lambda: jax.block_until_ready(feed(fixed)), given),
       "both": both,
     }
-    figures = {kind: [] for kind in kinds}
+    found = {name: [] for name in measurements}
     for _ in range(given.rounds):
-      for kind, measure in kinds.items():
-        # what was read ahead while the other kinds were measured comes for nothing
-        for _ in range(6 if kind == "pipeline" else 0):
+      for name, measure in measurements.items():
+        # batches prefetched during the other measurements cost nothing
+        for _ in range(6 if name == "pipeline" else 0):
           next(batches)
-        figures[kind].append(measure())
-  pipeline, model, together = (statistics.median(figures[kind]) for kind in kinds)
-  return f"| {resolution} | {pipeline:,.0f} | {model:,.0f} | {together:,.0f} | {statistics.median(waited):.0%} |"
+        found[name].append(measure())
+  pipeline, model, together = (statistics.median(rates) for rates in found.values())
+  return f"| {resolution} | {pipeline:,.0f} | {model:,.0f} | {together:,.0f} | {statistics.median(waiting_shares):.0%} |"
 
 
-def timed(work, given):
-  """Images per second of something that takes a batch."""
+def images_per_second(work: Callable[[], object], given: argparse.Namespace) -> float:
+  """Calls a function that processes one batch for a while and returns images per second."""
   began = time.monotonic()
   n = next(i for i in itertools.count(1) if work() is not None and time.monotonic() - began > given.seconds)
   return n * given.batch / (time.monotonic() - began)

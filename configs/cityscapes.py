@@ -26,7 +26,7 @@ def get_config(model="mobilenetv3_large"):
   """The config of one of the zoo's networks."""
   config = base()
   config.model.update({"name": model, "resolution": 1024, "resolution_width": 2048, "output_stride": 16})
-  config.model.update({"halved_tail": "segmentation", "segmenter": "lr_aspp", "segmenter_filters": 128})
+  config.model.update({"halved_tail": "segmentation", "head": "lr_aspp", "head_filters": 128})
   config.model.update({"bn_momentum": 0.997, "dtype": "bfloat16"})
   config.data.update({"dataset": "cityscapes", "train_split": "train", "eval_split": "val"})
   config.data.update({"train_size": 769, "augment": "scale(0.5,2.0)+flip"})

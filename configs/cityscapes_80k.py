@@ -20,7 +20,7 @@ def get_config(model="mobilenetv3_large"):
   """The config of one of the zoo's networks."""
   config = base()
   config.model.update({"name": model, "resolution": 1024, "resolution_width": 2048, "output_stride": 16})
-  config.model.update({"segmenter": "lr_aspp", "segmenter_filters": 128, "bn_momentum": 0.99, "dtype": "bfloat16"})
+  config.model.update({"head": "lr_aspp", "head_filters": 128, "bn_momentum": 0.99, "dtype": "bfloat16"})
   config.data.update({"dataset": "cityscapes", "train_split": "train", "eval_split": "val"})
   config.data.update({"train_size": 512, "train_width": 1024, "augment": "scale(0.5,2.0)+flip"})
   config.optim.update({"name": "sgd", "lr": 0.005, "batch_reference": 16, "momentum": 0.9, "l2": 5e-4, "l2_depthwise": True})

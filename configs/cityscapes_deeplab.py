@@ -20,7 +20,7 @@ def get_config(model="mobilenetv2"):
   """The config of one of the zoo's networks."""
   config = base()
   config.model.update({"name": model, "resolution": 1024, "resolution_width": 2048, "output_stride": 16})
-  config.model.update({"segmenter": "r_aspp", "segmenter_filters": 256, "bn_momentum": 0.9997, "bn_group": -1})
+  config.model.update({"head": "r_aspp", "head_filters": 256, "bn_momentum": 0.9997, "bn_group": -1})
   config.model.dtype = "bfloat16"
   config.data.update({"dataset": "cityscapes", "train_split": "train", "eval_split": "val"})
   config.data.update({"train_size": 769, "augment": "scale(0.5,2.0)+flip"})

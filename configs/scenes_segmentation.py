@@ -13,7 +13,7 @@ from mnv3_jax.config import base
 def get_config(model="mobilenetv3_small"):
   """The config; `configs/scenes_segmentation.py:mobilenetv3_large` trains another backbone."""
   config = base()
-  config.model.update({"name": model, "segmenter": "lr_aspp", "segmenter_filters": 128})
+  config.model.update({"name": model, "head": "lr_aspp", "head_filters": 128})
   config.model.update({"resolution": 80, "resolution_width": 112, "output_stride": 16, "halved_tail": "segmentation"})
   # 250 steps an epoch: statistics that follow within a few dozen steps
   config.model.bn_momentum = 0.97

@@ -1,4 +1,4 @@
-"""The notebook's installation where the package is not there: the core, beside the JAX that a Colab has for its GPU or TPU."""
+"""Installation for the notebook on Colab: the core dependencies, beside the JAX that Colab has for its GPU or TPU."""
 
 import importlib
 import pathlib
@@ -9,20 +9,20 @@ from importlib import metadata
 
 CHECKOUT = pathlib.Path(__file__).resolve().parent.parent
 
-# what makes JAX anew for the same device, where the one that is there is too old
+# extras that install JAX for the same device, where the installed one is too old
 EXTRAS = {"libtpu": "[tpu]", "jax-cuda13-plugin": "[cuda13]", "jax-cuda12-plugin": "[cuda12]"}
 
-# modules that a session may have loaded before, and their packages
+# modules that a session may have imported before, and their packages
 LOADED = {"jax": "jax", "matplotlib": "matplotlib", "numpy": "numpy", "PIL": "pillow"}
 
 
-def install():
-  """Installs this checkout's core under requirements.txt as constraints, and lets this process import it.
+def install() -> None:
+  """Installs this checkout with requirements.txt as constraints, and makes it importable in this process.
 
-  JAX and its plugins keep their versions; only where the project cannot use them are they installed anew, for the same device.
+  JAX and its plugins keep their versions; they are replaced, for the same device, only where the package cannot use them.
 
   Raises:
-    RuntimeError: with pip's words if it fails, or if an older version of what was installed is loaded already.
+    RuntimeError: with the output of pip if it fails, or if an older version of an installed package is imported already.
   """
   pins = (CHECKOUT / "requirements.txt").read_text().splitlines()
   there = {name: version for name, version in _installed() if name.startswith(("jax", "libtpu"))}
@@ -40,13 +40,13 @@ def install():
   sys.path.insert(0, str(CHECKOUT))
 
 
-def _installed():
-  """(name, version) of every package."""
+def _installed() -> list[tuple[str, str]]:
+  """Returns (name, version) of every package."""
   return [(d.name.lower().replace("_", "-"), d.version) for d in metadata.distributions()]
 
 
-def _pip(constraints, *packages):
-  """What pip has to say where it fails to install this checkout and other packages, or ""."""
+def _pip(constraints: list[str], *packages: str) -> str:
+  """Installs this checkout and other packages; returns the errors of pip, or ""."""
   with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
     file.write("\n".join(constraints))
     file.flush()

@@ -1,7 +1,7 @@
-"""The README's table and picture, from a demo's own report.
+"""The table and picture of the demo in the docs, from its own report.
 
 python experiments/demo.py demo        takes demo/report.json and demo/predictions.png into experiments/results/demo/
-python experiments/demo.py             writes the README's table anew from experiments/results/demo/
+python experiments/demo.py             writes the table anew from experiments/results/demo/
 """
 
 import json
@@ -11,7 +11,7 @@ import sys
 
 import section
 
-from mnv3_jax.report.page import as_rows
+from mnv3_jax.report.page import metric_rows
 
 ROOT = pathlib.Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results" / "demo"
@@ -20,13 +20,16 @@ BEGIN, END = "<!-- from experiments/demo.py -->\n", "<!-- end -->\n"
 
 def table():
   """The kept figures as a Markdown table."""
-  rows = as_rows(json.loads((KEPT / "report.json").read_text()))
+  report = json.loads((KEPT / "report.json").read_text())
+  tflite, examples = report["tflite"], report["examples"]
+  agrees = f"on {tflite['agrees']:,} of {examples:,}; largest difference of a logit {tflite['max_difference']:.1e}"
+  rows = metric_rows(report, "top1", "top-1", agrees, "of")
   return "\n".join(["| `make demo` | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""])
 
 
-def rendered(readme):
-  """A README's text with the table as it should be."""
-  return section.put(readme, BEGIN, END, table())
+def rendered(text):
+  """Returns a page's text with the table as it should be."""
+  return section.put(text, BEGIN, END, table())
 
 
 def main(arguments):
@@ -35,8 +38,7 @@ def main(arguments):
     KEPT.mkdir(parents=True, exist_ok=True)
     for name in ("report.json", "predictions.png"):
       shutil.copy(pathlib.Path(folder) / name, KEPT / name)
-  readme = ROOT / "README.md"
-  readme.write_text(rendered(readme.read_text()))
+  section.write(rendered)
 
 
 if __name__ == "__main__":

@@ -1,49 +1,53 @@
-"""The notebook's outputs, made anew: python experiments/explore.py
+"""Runs the notebook and keeps its outputs: python experiments/explore.py
 
 Runs experiments/explore.ipynb from top to bottom in a kernel of this Python and keeps it with its outputs: three to
-four minutes on two cores that have nothing else to do. Needs the extra "notebook".
+four minutes on two idle cores. Needs the extra "notebook".
 """
 
 import json
 import pathlib
 import sys
 import tempfile
+from typing import TYPE_CHECKING, Any
 
 from mnv3_jax.errors import FatalError
-from mnv3_jax.runs.directory import write_atomically
+from mnv3_jax.runs.atomic import write_atomically
+
+if TYPE_CHECKING:
+  from nbformat import NotebookNode
 
 NOTEBOOK = pathlib.Path(__file__).with_suffix(".ipynb")
 
-# seconds that a cell may take
-PATIENCE = 600
+# time limit of a cell in seconds
+TIMEOUT = 600
 
 
-def source():
-  """The notebook as it is kept, a notebook of nbformat."""
+def source() -> "NotebookNode":
+  """Reads the kept notebook."""
   import nbformat
 
   return nbformat.read(NOTEBOOK, as_version=4)
 
 
-def execute(notebook, folder):
-  """Fills in a notebook's outputs: runs it in `folder`, in a kernel of this very Python.
+def execute(notebook: "NotebookNode", folder: pathlib.Path | str) -> None:
+  """Runs a notebook in `folder`, in a kernel of this Python, and fills in its outputs.
 
   Raises:
-    nbclient.exceptions.CellExecutionError: where a cell fails.
+    nbclient.exceptions.CellExecutionError: if a cell fails.
   """
   import nbclient
   from jupyter_client.kernelspec import KernelSpecManager
   from jupyter_client.manager import AsyncKernelManager
 
-  # without folders to look in, "python3" is the Python that asks, whatever kernels a user has
+  # without kernel folders "python3" is this Python, whatever kernels a user has
   kernel = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
-  place = {"metadata": {"path": str(folder)}}
-  client = nbclient.NotebookClient(notebook, km=kernel, timeout=PATIENCE, record_timing=False, resources=place)
+  resources = {"metadata": {"path": str(folder)}}
+  client = nbclient.NotebookClient(notebook, km=kernel, timeout=TIMEOUT, record_timing=False, resources=resources)
   client.execute(cleanup_kc=True)
 
 
-def cleaned(notebook):
-  """The notebook as it is kept: sources and outputs, and nothing of when and where they were made."""
+def cleaned(notebook: "NotebookNode | dict[str, Any]") -> dict[str, Any]:
+  """Returns a notebook with its sources and outputs, without times, identifiers and paths."""
   cells = [_cell(cell) for cell in notebook["cells"]]
   metadata = {
     "colab": {"provenance": [], "toc_visible": True},
@@ -53,15 +57,15 @@ def cleaned(notebook):
   return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
-def _cell(cell):
+def _cell(cell: dict[str, Any]) -> dict[str, Any]:
   same = {"cell_type": cell["cell_type"], "id": cell["id"], "metadata": {}}
   if cell["cell_type"] == "code":
     same |= {"execution_count": cell["execution_count"], "outputs": [_output(output) for output in cell["outputs"]]}
   return {**same, "source": _lines(cell["source"])}
 
 
-def _output(output):
-  """An output without its identifiers; text is kept by lines, as Jupyter does."""
+def _output(output: dict[str, Any]) -> dict[str, Any]:
+  """Returns an output without its identifiers, with text as lines like Jupyter's."""
   if output["output_type"] == "stream":
     return {"name": output["name"], "output_type": "stream", "text": _lines(output["text"])}
   data = {kind: _lines(value) if kind.startswith("text/") else value for kind, value in output["data"].items()}
@@ -70,19 +74,19 @@ def _output(output):
   return kept | ({"execution_count": output["execution_count"]} if output["output_type"] == "execute_result" else {})
 
 
-def _lines(text):
+def _lines(text: str | list[str]) -> list[str]:
   return (text if isinstance(text, str) else "".join(text)).splitlines(keepends=True)
 
 
-def main():
-  """The command line."""
+def main() -> None:
+  """Runs the command line."""
   notebook = source()
   from nbclient.exceptions import CellExecutionError
 
   with tempfile.TemporaryDirectory() as folder:
     try:
       execute(notebook, folder)
-    # nbclient asserts that a kernel lives
+    # nbclient asserts that the kernel is alive
     except (CellExecutionError, AssertionError) as error:
       raise FatalError(f"{NOTEBOOK} is not written: a cell failed\n{error}") from None
   write_atomically(NOTEBOOK, json.dumps(cleaned(notebook), indent=1, ensure_ascii=False) + "\n")

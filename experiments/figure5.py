@@ -1,12 +1,21 @@
-"""Figure 5: the original last stage and the efficient one."""
+"""Figure 5: the original last stage and the efficient one.
 
-from mnv3_jax.tables.table import Row, Table
+Command:  mnv3 table figure5 --scale mini --runs experiments/results --out DIR
+Machine:  kept latencies: two cores of an Intel Xeon
+Result:   34 M multiply-adds and 8 % of the latency less; the paper names 30 M and 11 %
+"""
+
+import pathlib
+
+from mnv3_jax.tables.results import RowResult
+from mnv3_jax.tables.scales import Scale
+from mnv3_jax.tables.table import PlotFile, Row, Table
 
 LARGE = "mobilenetv3_large"
 
 
-def draw(results, scale, folder):
-  """Cost and latency of both."""
+def draw(results: list[RowResult], scale: Scale, folder: pathlib.Path) -> list[PlotFile]:
+  """Draws sizes and latencies of both."""
   from mnv3_jax.report import paper_plots
 
   names = [r.row.name for r in results]

@@ -1,16 +1,25 @@
-"""Figure 6: sigmoid and swish, their hard analogues, and the derivatives of all."""
+"""Figure 6: sigmoid and swish, their hard analogues, and the derivatives of all.
 
-from mnv3_jax.tables.table import Table
+Command:  mnv3 table figure6 --out DIR
+Machine:  any
+Result:   the functions that models/layers.py computes, and their derivatives by JAX
+"""
 
-# {name in models/layers.py: as the paper calls it}, the smooth one first
+import pathlib
+
+from mnv3_jax.tables.results import RowResult
+from mnv3_jax.tables.scales import Scale
+from mnv3_jax.tables.table import PlotFile, Table
+
+# {name in models/layers.py: name in the paper}, the smooth one first
 PAIRS = ({"sigmoid": "sigmoid", "hard_sigmoid": "hard-sigmoid"}, {"swish": "swish", "hard_swish": "h-swish"})
 
 
-def draw(results, scale, folder):
-  """The functions that the networks compute."""
+def draw(results: list[RowResult], scale: Scale, folder: pathlib.Path) -> list[PlotFile]:
+  """Draws the functions that the networks compute."""
   import numpy as np
 
-  from mnv3_jax.models.curves import curve
+  from mnv3_jax.models.activations import curve
   from mnv3_jax.report import paper_plots
 
   x = np.linspace(-8, 8, 801, dtype=np.float32)

@@ -1,16 +1,23 @@
-"""Figure 7: multipliers at 224 px beside resolutions at multiplier 1."""
+"""Figure 7: multipliers at 224 px beside resolutions at multiplier 1.
+
+Command:  mnv3 table figure7 --scale mini --runs experiments/results --out DIR
+Machine:  kept latencies: two cores of an Intel Xeon
+Result:   the paper's curves beside ours, of which only multiplier 1 of V3-Large was run, at the scale mini
+"""
 
 import dataclasses
 import pathlib
+from collections.abc import Iterator
 
-from mnv3_jax.tables import pictures
-from mnv3_jax.tables.table import Table, load
+from mnv3_jax.tables import plots
+from mnv3_jax.tables.registry import load_table
+from mnv3_jax.tables.table import Row, Table
 
-TABLE9 = load(pathlib.Path(__file__).with_name("table9.py"))
+TABLE9 = load_table(pathlib.Path(__file__).with_name("table9.py"))
 
 
-def _rows():
-  """Each network's rows as two curves, which meet at 224 px and multiplier 1."""
+def _rows() -> Iterator[Row]:
+  """Yields the rows of each network as two curves, which meet at 224 px and multiplier 1."""
   for row in TABLE9.rows:
     for curve, other, usual in (("multipliers", "resolution", 224), ("resolutions", "width", 1.0)):
       if getattr(row.architecture(), other) == usual:
@@ -24,5 +31,5 @@ TABLE = Table(
   columns=("madds", "top1", "ms"),
   rows=tuple(_rows()),
   notes=("Both curves of a network have the row of 224 px and multiplier 1.",),
-  draw=pictures.tradeoff("figure7", "ms", "madds"),
+  draw=plots.tradeoff("figure7", "ms", "madds"),
 )

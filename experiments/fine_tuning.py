@@ -1,10 +1,10 @@
-"""Fine-tuning against training from scratch, on the embedded photos; and the README's table of it.
+"""Fine-tuning against training from scratch, on the embedded photos; and the docs' table of it.
 
 python experiments/fine_tuning.py FOLDER     runs everything in FOLDER (about five minutes on two cores; again: what is missing)
                                              and keeps the figures in experiments/results/fine_tuning.json
-python experiments/fine_tuning.py            writes the README's table anew from these
+python experiments/fine_tuning.py            writes the table anew from these
 
-MobileNetV3-Small learns five of the ten classes for 12 epochs; the rows then learn the five others for 3 epochs each, 3 seeds.
+MobileNetV3-Small is trained on five classes for 12 epochs; each row then on the five others, for 3 epochs with 3 seeds.
 """
 
 import json
@@ -12,6 +12,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+from typing import Any
 
 import section
 
@@ -23,7 +24,7 @@ FIRST = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat")
 OTHERS = ("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 EPOCHS, SEEDS = 3, (0, 1, 2)
 
-# what the rows differ in; FOLDER/first is the network that has learnt the first classes
+# options of each row; FOLDER/first is the network trained on the first classes
 ROWS = {
   "from scratch": (),
   "--init": ("--init", "first"),
@@ -31,8 +32,10 @@ ROWS = {
 }
 
 
-def train(folder, name, classes, epochs, seed, words=()):
-  """One run by the command line; returns its result."""
+def train(
+  folder: pathlib.Path, name: str, classes: tuple[str, ...], epochs: float, seed: int, words: tuple[str, ...] = ()
+) -> dict[str, Any]:
+  """Runs one training by the command line and returns its result."""
   command = [
     sys.executable,
     "-m",
@@ -49,8 +52,8 @@ def train(folder, name, classes, epochs, seed, words=()):
   return json.loads((folder / name / "result.json").read_text())
 
 
-def run(folder):
-  """All rows and seeds: {row: {"raw": [top-1 by seed], "ema": [...]}}."""
+def run(folder: pathlib.Path) -> dict[str, dict[str, list[float]]]:
+  """Runs all rows and seeds and returns {row: {"raw": [top-1 by seed], "ema": [...]}}."""
   folder.mkdir(parents=True, exist_ok=True)
   train(folder, "first", FIRST, 12, 0)
   found = {}
@@ -60,8 +63,8 @@ def run(folder):
   return found
 
 
-def table():
-  """The kept figures as a Markdown table."""
+def table() -> str:
+  """Formats the kept results as a Markdown table."""
   found = json.loads(KEPT.read_text())
   lines = [f"| {EPOCHS} epochs on five classes | top-1, averaged weights | top-1, raw weights |", "|---|---|---|"]
   for row in ROWS:
@@ -70,9 +73,9 @@ def table():
   return "\n".join([*lines, ""])
 
 
-def rendered(readme):
-  """A README's text with the table as it should be."""
-  return section.put(readme, BEGIN, END, table())
+def rendered(text):
+  """Returns a page's text with the table as it should be."""
+  return section.put(text, BEGIN, END, table())
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""How well a latency table predicts whole networks on this machine: a scatter plot and the error of each network.
+"""Error of a latency table in predicting whole networks on this machine: a scatter plot and the error of each network.
 
 python experiments/latency_prediction.py FOLDER     times everything (about 20 minutes on an idle core; FOLDER/table.json goes
-                                                    on where it stopped) and keeps the figures and the picture
-python experiments/latency_prediction.py            draws and prints anew from the kept figures
+                                                    on where it stopped) and keeps the results and the plot
+python experiments/latency_prediction.py            draws and prints the kept results
 
 V3-Large, V3-Small, V2 and MnasNet-A1 at widths 0.5, 0.75 and 1.0, and four others. Each is predicted from its own units, timed
 one by one; and those narrower than 1.0 once more without any of these, from a grid around the units of width 1.0. The whole
@@ -14,11 +14,13 @@ import json
 import pathlib
 import statistics
 import sys
+from typing import Any
 
 import numpy as np
 
 from mnv3_jax.architectures import units
 from mnv3_jax.architectures.fields import architecture
+from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.report import plots
 from mnv3_jax.runs.directory import write_atomically
 from mnv3_jax.runs.progress import Counter
@@ -26,7 +28,7 @@ from mnv3_jax.runs.progress import Counter
 ROOT = pathlib.Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results" / "latency_prediction"
 
-# the asked for, and others that nothing was chosen by
+# networks that units were chosen by, and others
 MODELS, WIDTHS = ("mobilenetv3_large", "mobilenetv3_small", "mobilenetv2", "mnasnet_a1"), (0.5, 0.75, 1.0)
 OTHERS = (
   ("mobilenetv1", 0.5),
@@ -42,12 +44,12 @@ NAMES = {
   "others": "V1 0.5, minimalistic, MnasNet-small",
 }
 RUNS = 20
-# times that each unit is timed, that each of the grid is, and rounds of the whole networks before each of the former
+# timings of each unit, of each unit of the grid, and rounds of the whole networks before each of the former
 ROUNDS, GRID_ROUNDS, WHOLE = 5, 3, 2
 
 
-def whole(a):
-  """The .tflite file of a network with seeded weights."""
+def whole(a: Architecture) -> bytes:
+  """Returns the .tflite file of a whole network with random weights."""
   import jax
   import jax.numpy as jnp
 
@@ -61,9 +63,9 @@ def whole(a):
   return convert(lambda x: Classifier(a, PLAIN).apply(variables, x), jax.ShapeDtypeStruct(shape, jnp.float32))
 
 
-def run(folder):
-  """Times units, networks and the grid: what is kept as figures.json."""
-  from mnv3_jax.latency.latency_table import LatencyTable, predict_latency, steady
+def run(folder: pathlib.Path) -> dict[str, Any]:
+  """Times units, networks and the grid, and returns the content of figures.json."""
+  from mnv3_jax.latency.latency_table import LatencyTable, predict_latency, steady_ms
   from mnv3_jax.latency.timing import Host
 
   networks = {(m, w): architecture(m, width=w) for m, w in [*itertools.product(MODELS, WIDTHS), *OTHERS]}
@@ -75,13 +77,13 @@ def run(folder):
   grid = units.grid(widest)
   rounds_file = folder / "whole.json"
   loads = json.loads(rounds_file.read_text()) if rounds_file.exists() else []
-  with Counter("timings of units and of the grid") as heard:
+  with Counter("timings of units and of the grid") as on_progress:
     for rounds in range(1, ROUNDS + 1):
       while len(loads) < WHOLE * rounds:
-        loads.append({name: steady(one) for name, one in host.measure(files, RUNS, warmup=3).items()})
+        loads.append({name: steady_ms(one) for name, one in host.measure(files, RUNS, warmup=3).items()})
         write_atomically(rounds_file, json.dumps(loads))
-      table.fill(own, heard=heard, rounds=rounds)
-    table.fill(grid, heard=heard, rounds=GRID_ROUNDS)
+      table.fill(own, on_progress=on_progress, rounds=rounds)
+    table.fill(grid, on_progress=on_progress, rounds=GRID_ROUNDS)
   measured = {name: statistics.median(load[name] for load in loads) for name in files}
 
   kept = {unit.key for unit in (*widest, *grid)}
@@ -112,8 +114,8 @@ def run(folder):
   }
 
 
-def summary(found):
-  """The kept figures as Markdown."""
+def summary(found: dict[str, Any]) -> str:
+  """Formats the kept results as Markdown."""
   rows = found["networks"]
   lines = [
     "| network | width | measured, ms | predicted, ms | error | from the grid, ms | error |",
@@ -146,8 +148,8 @@ def summary(found):
   return "\n".join(lines)
 
 
-def draw(found):
-  """The scatter plot."""
+def draw(found: dict[str, Any]) -> None:
+  """Draws the scatter plot."""
   groups = {}
   for r in found["networks"]:
     name = NAMES[r["model"] if r["model"] in MODELS else "others"]
@@ -159,8 +161,8 @@ def draw(found):
   plots.predicted_against_measured(points, KEPT / "scatter.png", title, "latency, ms")
 
 
-def main(arguments):
-  """The command line."""
+def main(arguments: list[str]) -> None:
+  """Runs the command line."""
   KEPT.mkdir(parents=True, exist_ok=True)
   figures = KEPT / "figures.json"
   if arguments:

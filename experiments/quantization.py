@@ -1,8 +1,8 @@
-"""What 8 bits cost on the embedded photos, after training and with quantization-aware training; and the README's table of it.
+"""What 8 bits cost on the embedded photos, after training and with quantization-aware training; and the docs' table of it.
 
 python experiments/quantization.py FOLDER   runs everything in FOLDER (about forty minutes on two cores; again: what is missing)
                                             and keeps the figures in experiments/results/quantization.json
-python experiments/quantization.py          writes the README's table anew from these
+python experiments/quantization.py          writes the table anew from these
 
 Every row is a network trained in float, exported as it is, and exported again after a few epochs with fake quantization that
 start from it. Accuracies are of the .tflite files, on the 2,000 test photos.
@@ -19,19 +19,19 @@ ROOT = pathlib.Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results" / "quantization.json"
 BEGIN, END = "<!-- from experiments/quantization.py -->\n", "<!-- end of quantization -->\n"
 
-# epochs in float
+# epochs of float32 training
 NETWORKS = {"mobilenetv3_small": 42.0, "mobilenetv3_large": 15.0, "mobilenetv2": 15.0}
 KINDS = ("none", "float16", "int8_weights", "int8", "int8_integer")
 AWARE_KINDS = ("int8", "int8_integer")
 
 
-def mnv3(folder, *words):
-  """One command of the command line."""
+def mnv3(folder: pathlib.Path, *words: str) -> None:
+  """Runs a command of the command line."""
   subprocess.run([sys.executable, "-m", "mnv3_jax", *words], cwd=folder, check=True)
 
 
-def exported(folder, run, kinds):
-  """{kind: top-1 of the file} of a run."""
+def exported(folder: pathlib.Path, run: str, kinds: tuple[str, ...]) -> dict[str, float]:
+  """Exports a run in several kinds and returns {kind: top-1 of the file}."""
   found = {}
   for kind in kinds:
     out = f"{run}/export/{kind}.tflite"
@@ -41,8 +41,8 @@ def exported(folder, run, kinds):
   return found
 
 
-def run(folder):
-  """{network: {"trained": {kind: top-1}, "aware": {kind: top-1}}}."""
+def run(folder: pathlib.Path) -> dict[str, dict[str, dict[str, float]]]:
+  """Runs everything and returns {network: {"trained": {kind: top-1}, "aware": {kind: top-1}}}."""
   folder.mkdir(parents=True, exist_ok=True)
   configs, found = ROOT / "configs", {}
   for network, epochs in NETWORKS.items():
@@ -59,8 +59,8 @@ def run(folder):
   return found
 
 
-def table():
-  """The kept figures as a Markdown table: top-1 in percent, and the points that 8 bits cost."""
+def table() -> str:
+  """Formats the kept results as a Markdown table: top-1 in percent, and its difference to float32 in points."""
   found = json.loads(KEPT.read_text())
   heads = ["float32", "float16", "int8_weights", "int8", "int8_integer", "int8, aware", "int8_integer, aware"]
   lines = ["| top-1, % | " + " | ".join(heads) + " |", "|---" * (1 + len(heads)) + "|"]
@@ -73,9 +73,9 @@ def table():
   return "\n".join([*lines, ""])
 
 
-def rendered(readme):
-  """A README's text with the table as it should be."""
-  return section.put(readme, BEGIN, END, table())
+def rendered(text):
+  """Returns a page's text with the table as it should be."""
+  return section.put(text, BEGIN, END, table())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,17 @@
-"""Table 9, the data of Figures 1, 2 and 7: multipliers and resolutions."""
+"""Table 9, the data of Figures 1, 2 and 7: width multipliers and resolutions.
 
-from mnv3_jax.tables import pictures
-from mnv3_jax.tables.table import Row, Table
+Command:  mnv3 table table9 --scale mini --runs experiments/results
+Machine:  sizes: any; kept latencies: two cores of an Intel Xeon
+Result:   sizes as printed but where marked. ImageNet was not run
+"""
+
+import pathlib
+from collections.abc import Iterator
+
+from mnv3_jax.tables import plots
+from mnv3_jax.tables.results import RowResult
+from mnv3_jax.tables.scales import Scale
+from mnv3_jax.tables.table import PlotFile, Row, Table
 
 # resolution, multiplier, top-1, MAdds, parameters, Pixel 1; Small at 192 px is of the first version
 LARGE = (
@@ -30,7 +40,7 @@ SMALL = (
 )
 
 
-def _rows(family, model, printed):
+def _rows(family: str, model: str, printed: tuple[tuple, ...]) -> Iterator[Row]:
   for resolution, width, top1, madds, params, ms in printed:
     changed = {"width": (width, 1.0), "resolution": (resolution, 224)}
     paper = {"top1": top1, "madds_M": madds, "params_M": params, "P1_ms": ms}
@@ -43,12 +53,12 @@ def _rows(family, model, printed):
     )
 
 
-def draw(results, scale, folder):
-  """Accuracy over resolutions at multiplier 1, and over multipliers at 224 px."""
+def draw(results: list[RowResult], scale: Scale, folder: pathlib.Path) -> list[PlotFile]:
+  """Draws accuracy over resolutions at multiplier 1, and over multipliers at 224 px."""
   made = []
   for name, other, usual in (("resolution", "width", 1.0), ("width", "resolution", 224)):
     chosen = [r for r in results if getattr(r.row.architecture(), other) == usual]
-    made += pictures.tradeoff("table9", name)(chosen, scale, folder)
+    made += plots.tradeoff("table9", name)(chosen, scale, folder)
   return made
 
 

@@ -1,6 +1,102 @@
-"""MobileNetV3 and its siblings in JAX: rebuilt, changed, measured and shipped."""
+"""MobileNetV3 and its siblings in JAX: rebuilt, changed, measured and shipped.
 
-from mnv3_jax.api import create, list_models, load
+The public API, imported on first use::
 
-__all__ = ["__version__", "create", "list_models", "load"]
+  import mnv3_jax as mnv3
+
+  net = mnv3.zoo.mobilenetv3_large()                      # an Architecture; print(net) is the paper's table
+  net = mnv3.edits.h_swish_from(net, 112)
+  model, variables = mnv3.create_model(net, seed=0)       # or create_model("mobilenetv3_large", width=0.75)
+  run = mnv3.train(mnv3.get_config("fashion_mnist"), "runs/a")
+  mnv3.evaluate(run); mnv3.predict(run, "shoe.png"); mnv3.export(run, "a.tflite", quantize="int8")
+"""
+
+import importlib as _importlib
+import sys as _sys
+from types import ModuleType as _ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from mnv3_jax.architectures import cost as cost, edits as edits, zoo as zoo
+  from mnv3_jax.architectures.spec import Architecture as Architecture
+  from mnv3_jax.architectures.zoo import list_models as list_models
+  from mnv3_jax.config_files import get_config as get_config
+  from mnv3_jax.deploy.export import export as export
+  from mnv3_jax.latency.benchmark import benchmark as benchmark
+  from mnv3_jax.tables.build import build_table as build_table
+  from mnv3_jax.tables.sweep import sweep as sweep
+  from mnv3_jax.training.create import create_model as create_model
+  from mnv3_jax.training.evaluation import evaluate as evaluate
+  from mnv3_jax.training.imported import import_weights as import_weights
+  from mnv3_jax.training.prediction import predict as predict
+  from mnv3_jax.training.run import open_dataset as open_dataset, train as train
+  from mnv3_jax.training.trained import load as load
+
 __version__ = "0.1.0"
+
+# public names and where they are defined, "module" or "module:attribute"; type checkers read the imports above
+_PUBLIC = {
+  "Architecture": "mnv3_jax.architectures.spec:Architecture",
+  "benchmark": "mnv3_jax.latency.benchmark:benchmark",
+  "build_table": "mnv3_jax.tables.build:build_table",
+  "cost": "mnv3_jax.architectures.cost",
+  "create_model": "mnv3_jax.training.create:create_model",
+  "edits": "mnv3_jax.architectures.edits",
+  "evaluate": "mnv3_jax.training.evaluation:evaluate",
+  "export": "mnv3_jax.deploy.export:export",
+  "get_config": "mnv3_jax.config_files:get_config",
+  "import_weights": "mnv3_jax.training.imported:import_weights",
+  "list_models": "mnv3_jax.architectures.zoo:list_models",
+  "load": "mnv3_jax.training.trained:load",
+  "open_dataset": "mnv3_jax.training.run:open_dataset",
+  "predict": "mnv3_jax.training.prediction:predict",
+  "sweep": "mnv3_jax.tables.sweep:sweep",
+  "train": "mnv3_jax.training.run:train",
+  "zoo": "mnv3_jax.architectures.zoo",
+}
+
+__all__ = [
+  "Architecture",
+  "__version__",
+  "benchmark",
+  "build_table",
+  "cost",
+  "create_model",
+  "edits",
+  "evaluate",
+  "export",
+  "get_config",
+  "import_weights",
+  "list_models",
+  "load",
+  "open_dataset",
+  "predict",
+  "sweep",
+  "train",
+  "zoo",
+]
+
+
+def __getattr__(name: str) -> object:
+  if name not in _PUBLIC:
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+  module, _, attribute = _PUBLIC[name].partition(":")
+  found = _importlib.import_module(module)
+  value = getattr(found, attribute) if attribute else found
+  globals()[name] = value
+  return value
+
+
+def __dir__() -> list[str]:
+  return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
+
+
+class _Package(_ModuleType):
+  """This module: a public function stays where a subpackage of the same name (export) is imported after it."""
+
+  def __setattr__(self, name: str, value: object) -> None:
+    if not (name in _PUBLIC and isinstance(value, _ModuleType) and value.__name__ == f"{__name__}.{name}"):
+      super().__setattr__(name, value)
+
+
+_sys.modules[__name__].__class__ = _Package

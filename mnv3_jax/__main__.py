@@ -1,35 +1,36 @@
-"""The command line: python -m mnv3_jax VERB, or mnv3 VERB.
+"""Command line: python -m mnv3_jax VERB, or mnv3 VERB.
 
-One sentence on standard error where something is wrong, and an exit status: 0 done, 1 stopped for good, 2 wrong use,
-42 start me again.
+Errors are one sentence on standard error. Exit statuses: 0 done, 1 unrecoverable error, 2 wrong use, 42 interrupted, to be
+started again.
 """
 
 import errno
 import importlib
 import os
 import sys
+from collections.abc import Callable, Sequence
 
 from mnv3_jax.architectures.spec import ArchitectureError, nearest
 from mnv3_jax.errors import FatalError, RetryableError, UsageError
 
 VERBS = {
-  "data": "show what a network will see of a data set, and time the pipeline",
-  "train": "train a network, or go on where a run stopped",
+  "data": "draw a contact sheet of a data set, and time its input pipeline",
+  "train": "train a network, or resume a run",
   "evaluate": "evaluate a run on every test example",
-  "predict": "name what is on photos",
+  "predict": "predict images: the likeliest classes, or a class for every pixel",
   "summary": "print a network as the paper's table, with its cost",
-  "import": "take weights from torchvision, timm, Keras or TF-slim",
+  "import": "import weights of torchvision, timm, Keras or TF-slim",
   "export": "write a .tflite file",
   "benchmark": "time .tflite files on this machine or a phone, by operator and block",
-  "latency_table": "time the blocks of networks, so that the latency of others can be predicted",
-  "report": "write a page about a run: figures, learning curve, predictions",
-  "table": "show a table or figure of the paper, ours beside the paper's",
-  "sweep": "run what a table needs: here, on a Ray cluster or under SLURM",
+  "latency_table": "time the blocks of networks, to predict the latency of others",
+  "report": "write a page about a run: metrics, learning curve, predictions",
+  "table": "show a table or figure of the paper, our results beside the paper's",
+  "sweep": "run the trainings of a table: here, on a Ray cluster or under SLURM",
 }
 
 
-# what is wrong with a path that the caller gave
-PLACES = (
+# errors of paths that the caller gave
+PATH_ERRORS = (
   errno.EACCES,
   errno.EEXIST,
   errno.EISDIR,
@@ -41,14 +42,14 @@ PLACES = (
 )
 
 
-def usage():
-  """What `mnv3 --help` prints."""
-  verbs = "\n".join(f"  {verb:<13} {what}" for verb, what in VERBS.items())
+def usage() -> str:
+  """Returns the text of `mnv3 --help`."""
+  verbs = "\n".join(f"  {verb:<13} {summary}" for verb, summary in VERBS.items())
   return f"usage: mnv3 VERB [options]\n\n{verbs}\n\nmnv3 VERB --help has the options of each and an example."
 
 
-def run(arguments):
-  """Runs one command line (a list of words) and returns its exit status."""
+def run(arguments: Sequence[str]) -> int:
+  """Runs one command line and returns its exit status."""
   if not arguments or arguments[0] in ("-h", "--help", "help"):
     print(usage())
     return 0 if arguments else 2
@@ -63,16 +64,16 @@ def run(arguments):
   return importlib.import_module(f"mnv3_jax.commands.{verb}").main(rest) or 0
 
 
-def main():
+def main() -> None:
   """The console script."""
   end(lambda: run(sys.argv[1:]))
 
 
-def end(work):
-  """Does `work` and ends the process: with the status that it returns, or with that of what it raises, and one sentence."""
+def end(work: Callable[[], int]) -> None:
+  """Calls `work` and exits with the status that it returns, or with that of its exception, whose message is printed."""
   try:
     status = work()
-    # a reader that went away is noticed here and not at exit
+    # raises BrokenPipeError here and not at exit
     sys.stdout.flush()
     sys.exit(status)
   except (UsageError, ArchitectureError) as error:
@@ -85,13 +86,13 @@ def end(work):
   except KeyboardInterrupt:
     status, sentence = 130, "interrupted"
   except BrokenPipeError:
-    # the reader of our output went away, as `head` does
+    # the reader closed our output, as `head` does
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(141)
   except OSError as error:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
       status, sentence = 1, f"the disk is full: {error.filename or error}"
-    elif error.errno in PLACES:
+    elif error.errno in PATH_ERRORS:
       status, sentence = 2, f"{error.filename or error}: {os.strerror(error.errno).lower()}"
     else:
       raise
@@ -99,8 +100,8 @@ def end(work):
   sys.exit(status)
 
 
-def complain(sentence):
-  """Writes a line to standard error at once, so that another thread's words cannot come between it and its end."""
+def complain(sentence: object) -> None:
+  """Prints an error in one write, so that output of another thread cannot split it."""
   sys.stderr.write(f"mnv3: {sentence}\n")
   sys.stderr.flush()
 

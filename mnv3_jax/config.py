@@ -1,47 +1,51 @@
-"""The config of a run: every field with its default and meaning. Files under configs/ start from here."""
+"""Run configuration: every field with its default and meaning. Files under configs/ start from `base()`."""
 
 import importlib.util
 import math
 import pathlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_dict, config_flags
 
+from mnv3_jax import resources
 from mnv3_jax.architectures import fields, rows
 from mnv3_jax.architectures.spec import ArchitectureError, nearest
 from mnv3_jax.data.transforms import preprocessing
 from mnv3_jax.errors import UsageError, first_line
+from mnv3_jax.types import PathLike
 
 SCHEDULES = ("exponential", "cosine", "poly")
 PARALLEL = ("shard_map", "pmap")
-# "none" is of weights that were imported: nothing trains them as they are
+# "none": imported weights, which are not trained as they are
 OPTIMIZERS = ("rmsprop", "sgd", "adamw", "none")
 
 
-def base():
-  """A complete config: the paper's ImageNet recipe where the paper says it, on the embedded photos.
+def base() -> ConfigDict:
+  """Returns a complete config: the paper's ImageNet recipe where the paper specifies it, on the embedded images.
 
-  `config.model` has the fields of architectures/fields.py; None keeps what the network has in the paper.
+  `config.model` has the fields of architectures/fields.py; None keeps the network's value in the paper.
   """
   config = ConfigDict()
-  config.model = ConfigDict({"name": "mobilenetv3_large"})
+  config.model = _Model({"name": "mobilenetv3_large"})
   for name, field in fields.FIELDS.items():
     config.model[name] = config_dict.placeholder(field.type)
   config.data = ConfigDict(
     {
-      # embedded: fashion_mnist, and scenes for segmenters; folder: class folders; imagenet: these, or TFDS's; any name of TFDS
+      # embedded: fashion_mnist, and scenes for segmentation; folder: class folders; imagenet: these, or TFDS's; a name of TFDS
       "dataset": "fashion_mnist",
       "dir": "",  # folder: has one folder per split, each with class folders; of TFDS: where it keeps its data sets
-      "classes": (),  # names of the classes that are used, in the order of the labels; (): all
+      "classes": (),  # names of the classes, in the order of the labels; (): all
       "train_split": "train",  # a split or a slice of it, as TFDS writes it: train[:90%]; in folders also all[:90%]
       "eval_split": "test",
-      # a policy of data/transforms/augment.py for the embedded photos; else of distortions.py: crop_flip+randaugment(2,9)
+      # a policy of data/transforms/augment.py for the embedded images; else of distortions.py: crop_flip+randaugment(2,9)
       "augment": "shift_flip",
-      "train_size": 0,  # height and width of the crops that a segmenter learns from; 0: the network's resolution
+      "train_size": 0,  # segmentation: height and width of the training crops; 0: the network's resolution
       "train_width": 0,  # their width, where it is not the height
-      "broken_limit": 100,  # photos that cannot be read are left out and named; more of them stop the run
-      "fake": False,  # one random batch for ever: measures the model without its pipeline
-      # how photos are shown; None: as train.init's network wants them, else in [-1, 1], the central 87.5 %, bilinear
+      "broken_limit": 100,  # unreadable images are skipped and named; more of them stop the run
+      "fake": False,  # repeats one random batch: measures the model without its pipeline
+      # preprocessing; None: that of train.init's network, else values in [-1, 1], the central 87.5 %, bilinear
       "mean": config_dict.placeholder(tuple),
       "std": config_dict.placeholder(tuple),
       "crop": config_dict.placeholder(float),
@@ -52,19 +56,19 @@ def base():
     {
       "name": "rmsprop",  # as TensorFlow 1 computed it
       "lr": 0.1,  # at batch_reference; scales with the batch
-      "batch_reference": 4096,  # 0: lr is taken as it is
+      "batch_reference": 4096,  # 0: lr does not scale
       "momentum": 0.9,  # adamw's first moment too
       "decay": 0.9,  # of the average of squared gradients: rmsprop and adamw, for which 0.999 is usual
-      "epsilon": 1.0,  # inside the root (adamw: outside); goes together with lr, and the paper does not say it
-      "l2": 1e-5,  # gradient of a kernel w gains l2 * w
-      "l2_depthwise": False,  # the authors' code leaves depthwise kernels out
-      "weight_decay": 0.0,  # adamw alone: lr times this is taken off the kernels
+      "epsilon": 1.0,  # inside the root (adamw: outside); chosen together with lr, not given in the paper
+      "l2": 1e-5,  # adds l2 * w to the gradient of a kernel w
+      "l2_depthwise": False,  # the authors' code excludes depthwise kernels
+      "weight_decay": 0.0,  # adamw only: decoupled, lr * weight_decay * w per step
       "schedule": "exponential",
       "decay_rate": 0.99,  # exponential: lr times this ...
       "decay_epochs": 3.0,  # ... every so many epochs, in steps
-      "power": 0.9,  # poly: lr times this power of the share of the run that is left
+      "power": 0.9,  # poly: exponent of the remaining share of the run
       "warmup": 0.0,  # epochs of linear warm-up
-      # factors of lr by row: "backbone=0.1,stem=0"; the last that fits counts, 0 freezes parameters and statistics
+      # factors of lr by row: "backbone=0.1,stem=0"; the last match counts, 0 freezes parameters and statistics
       "lr_groups": "",
       "ema": 0.9999,  # of parameters and statistics, with min(ema, (1 + n) / (10 + n)) at step n; 0: none
     }
@@ -75,47 +79,88 @@ def base():
       "epochs": 350.0,
       "steps": 0,  # above 0: instead of epochs
       "seed": 0,
-      "init": "",  # directory whose weights a new run starts from, with a new head for other classes
+      "init": "",  # directory of initial weights: a run or an import; other classes get a new head
       "label_smoothing": 0.0,
-      "accumulate": 1,  # parts of a step's images that go through the network one after the other, for want of memory
-      "parallel": "shard_map",  # or pmap: the same step mapped over devices
+      "accumulate": 1,  # gradient accumulation: parts of a step's batch, computed one after the other to save memory
+      "parallel": "shard_map",  # or pmap
       "log_every": 100,  # steps
     }
   )
-  # fine-tune train.init's network with kernels and maps rounded to what 8 bits hold: models/fake_quantization.py
+  # quantization-aware fine-tuning of train.init's network: models/fake_quantization.py
   config.quantize_aware = False
   config.evaluate = ConfigDict({"batch_size": 500, "every": 1.0})  # every: epochs
   config.checkpoint = ConfigDict({"every": 1.0, "keep": 2})  # every: epochs; keep: newest, besides the best
   return config.lock()
 
 
-def from_dict(sections, source):
-  """The config that a run directory keeps.
+class _Model(ConfigDict):
+  """Section config.model, which takes fields by their old names too."""
+
+  def __setattr__(self, name: str, value: object) -> None:
+    super().__setattr__(fields.current_name(name), value)
+
+  def __setitem__(self, name: str, value: object) -> None:
+    super().__setitem__(fields.current_name(name), value)
+
+  def __getattr__(self, name: str) -> object:
+    return super().__getattr__(fields.OLD_NAMES.get(name, name))
+
+  def __getitem__(self, name: str) -> object:
+    return super().__getitem__(fields.OLD_NAMES.get(name, name))
+
+  def update(self, *others: Mapping[str, Any], **values: object) -> None:
+    """Updates fields as a dict does, by their old names too."""
+    super().update(*(fields.with_current_names(other) for other in others), **fields.with_current_names(values))
+
+
+def migrate(sections: Mapping[str, Any], quiet: bool = False) -> dict[str, Any]:
+  """Renames the fields of a config that an earlier version wrote to those of this version.
+
+  Args:
+    sections: values by section and field, as config.json has them; unchanged.
+    quiet: whether to print no note on standard error about renamed fields (once per process and field).
+  """
+  model = sections.get("model")
+  if not isinstance(model, dict):
+    return dict(sections)
+  return {**sections, "model": fields.with_current_names(model, quiet)}
+
+
+def from_dict(sections: Mapping[str, object], source: str) -> ConfigDict:
+  """Builds the config of a run directory from the content of its config.json.
+
+  Args:
+    sections: values by section and field.
+    source: name of the file, for messages.
 
   Raises:
-    UsageError: naming `source`, for a field that this version does not have.
+    UsageError: for a field that this version does not have, or a value of another type.
   """
   config = base()
-  for section, values in sections.items():
+  for section, values in migrate(sections).items():
     inside = isinstance(values, dict)
     if not inside and isinstance(config.get(section), ConfigDict):
-      raise UsageError(f"{source} is damaged: {section} is no section")
-    there = (config.get(section) or {}) if inside else config
+      raise UsageError(f"{source} is damaged: {section} is not a section")
+    target = (config.get(section) or {}) if inside else config
     for name, value in values.items() if inside else [(section, values)]:
       field = f"{section}.{name}" if inside else section
-      if name not in there:
+      if name not in target:
         raise UsageError(f"{source} has the unknown field {field}; another version of this project wrote it")
       try:
         # JSON knows no tuples
-        there[name] = tuple(value) if isinstance(value, list) else value
+        target[name] = tuple(value) if isinstance(value, list) else value
       except TypeError:
-        raise UsageError(f"{source} is damaged: {field} = {value!r}") from None
+        raise UsageError(f"{source} is damaged: {field}={value!r}") from None
   check(config)
   return config
 
 
-def check(config):
-  """Raises UsageError (ArchitectureError for the model) for a value that no run can have, naming field and choices."""
+def check(config: ConfigDict) -> None:
+  """Validates a config.
+
+  Raises:
+    UsageError: for an invalid value, naming field and choices; ArchitectureError for one of config.model.
+  """
   _choice(config, "optim.name", OPTIMIZERS)
   _choice(config, "optim.schedule", SCHEDULES)
   _choice(config, "train.parallel", PARALLEL)
@@ -133,7 +178,8 @@ def check(config):
     _range(config, field, 0, None, above=True)
   if config.optim.weight_decay and config.optim.name != "adamw":
     raise UsageError(
-      f"config.optim.weight_decay = {config.optim.weight_decay!r} goes with optim.name = 'adamw'; others have optim.l2"
+      f"invalid config.optim.weight_decay={config.optim.weight_decay!r} with config.optim.name={config.optim.name!r}; "
+      "expected 'adamw', other optimizers have config.optim.l2"
     )
   for field in ("optim.batch_reference", "optim.l2", "optim.weight_decay", "optim.warmup", "train.steps"):
     _range(config, field, 0, None)
@@ -145,90 +191,117 @@ def check(config):
   if config.train.steps == 0:
     _range(config, "train.epochs", 0, None, above=True)
   if config.quantize_aware and not config.train.init:
-    raise UsageError("config.quantize_aware = True fine-tunes a network that was trained without; --init DIR names its run")
+    raise UsageError("config.quantize_aware=True fine-tunes a trained network; init=DIR names its run")
   if config.quantize_aware and config.model.dtype == "bfloat16":
     raise UsageError(
-      "config.model.dtype = 'bfloat16' cannot hold all 256 values of a map; config.quantize_aware = True has float32"
+      "invalid config.model.dtype='bfloat16' with config.quantize_aware=True; expected 'float32', since bfloat16 cannot "
+      "represent all 256 values"
     )
   for name in config.data.classes:
     if not isinstance(name, str):
-      raise UsageError(f"config.data.classes has {name!r}; allowed: names")
-  preprocessing.of(config.data)
+      raise UsageError(f"invalid config.data.classes with {name!r}; expected names")
+  preprocessing.from_config(config.data)
   rows.factors(fields.architecture(**config.model), config.optim.lr_groups)
 
 
-def _value(config, field):
+def _value(config: ConfigDict, field: str) -> Any:
   section, name = field.split(".")
   return config[section][name]
 
 
-def _choice(config, field, choices):
+def _choice(config: ConfigDict, field: str, choices: Collection[str]) -> None:
   value = _value(config, field)
   if value not in choices:
-    raise UsageError(f"config.{field} = {value!r} is not possible; {nearest(value, choices)}")
+    raise UsageError(f"invalid config.{field}={value!r}; {nearest(value, choices)}")
 
 
-def _range(config, field, low, high, above=False):
+def _range(config: ConfigDict, field: str, low: float, high: float | None, above: bool = False) -> None:
   value = _value(config, field)
   if not math.isfinite(value) or value < low or (above and value <= low) or (high is not None and value >= high):
     least = "above" if above else "at least"
     most = "" if high is None else f" and below {high}"
-    raise UsageError(f"config.{field} = {value!r} is not possible; allowed: {least} {low}{most}")
+    raise UsageError(f"invalid config.{field}={value!r}; expected {least} {low}{most}")
 
 
-def read_config(where, overrides):
-  """The config of a file, FILE or FILE:ARGUMENT, with fields set by words such as "--config.train.epochs=2".
+def read_config(where: PathLike, overrides: Sequence[str]) -> ConfigDict:
+  """Loads a config and sets fields by command-line words.
+
+  Args:
+    where: as for `load_config`.
+    overrides: words such as "--config.train.epochs=2".
 
   Raises:
-    UsageError: naming the file, field or value, and the nearest that there is.
+    UsageError: naming the file, field or value, and the nearest choice.
   """
-  file = pathlib.Path(where.split(":")[0])
-  if not file.is_file():
-    there = sorted(str(p) for p in file.parent.glob("*.py")) or sorted(str(p) for p in pathlib.Path("configs").glob("*.py"))
-    raise UsageError(f"no config {str(file)!r}" + (f"; {nearest(file, there)}" if there else ""))
-  config = _load(file, where)
-  known = dict(_fields(config))
+  config = load_config(where)
+  types = field_types(config)
   for word in overrides:
     field, equals, value = word.removeprefix("--config.").partition("=")
-    if field not in known:
-      raise UsageError(f"the config has no field {field!r}; {nearest(field, known)}")
+    if field.startswith("model."):
+      field = "model." + fields.current_name(field.removeprefix("model."))
+      word = f"--config.{field}{equals}{value}"
+    if field not in types:
+      raise UsageError(f"the config has no field {field!r}; {nearest(field, types)}")
     if not equals:
       raise UsageError(f"--config.{field} has no value; write --config.{field}=VALUE")
     section, _, name = field.partition(".")
     if section == "model" and name in fields.FIELDS and value == "None":
-      # flags know no way back to what the network has in the paper
+      # config_flags cannot reset a field to None
       config.model[name] = None
       continue
     try:
       config = _override(config, word)
     except flags.Error as error:
-      allowed = WORDS.get(known[field], first_line(error))
-      raise UsageError(f"config.{field} = {value!r} is not possible; allowed: {allowed}") from None
+      expected = TYPE_NAMES.get(types[field], first_line(error))
+      raise UsageError(f"invalid config.{field}={value!r}; expected {expected}") from None
   return config
 
 
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
 
 
-def _load(file, where):
-  """What get_config of a file returns; `where` is FILE or FILE:ARGUMENT."""
+def load_config(where: PathLike) -> ConfigDict:
+  """Loads a config: a file, or a name of configs/, either with an argument for its get_config after a colon.
+
+  Args:
+    where: "fashion_mnist", "fashion_mnist:mobilenetv3_large", "my/recipe.py"; a file of configs/ is found by its name too where
+      no checkout is.
+
+  Raises:
+    UsageError: if there is no such file or name, or the file does not return a complete config.
+  """
+  where = str(where)
+  name, *arguments = where.split(":")
+  file, known = pathlib.Path(name), resources.files("configs")
+  if not file.is_file() and name in known:
+    file = known[name]
+  elif not file.is_file() and file.parts == ("configs", file.name) and file.suffix == ".py" and file.stem in known:
+    file = known[file.stem]
+  if not file.is_file():
+    nearby = sorted(str(p) for p in file.parent.glob("*.py")) if file.suffix == ".py" else []
+    raise UsageError(f"no config {name!r}; {nearest(name, nearby or known)}")
+  return _load(file, where, arguments)
+
+
+def _load(file: pathlib.Path, where: str, arguments: Sequence[str]) -> ConfigDict:
+  """Returns get_config(*arguments) of a file; `where` names it in messages."""
   spec = importlib.util.spec_from_file_location("config_of_a_run", file)
-  if spec is None:
+  if spec is None or spec.loader is None:
     raise UsageError(f"config {where!r} cannot be read: it is not a Python file")
   module = importlib.util.module_from_spec(spec)
   try:
     spec.loader.exec_module(module)
-    config = module.get_config(*where.split(":")[1:])
+    config = module.get_config(*arguments)
   except (UsageError, ArchitectureError):
     raise
   except Exception as error:  # a config is a program: anything can happen in it
     raise UsageError(f"config {where!r} cannot be read: {type(error).__name__}: {first_line(error)}") from None
-  if not isinstance(config, ConfigDict) or dict(_fields(config)).keys() != dict(_fields(base())).keys():
+  if not isinstance(config, ConfigDict) or field_types(config).keys() != field_types(base()).keys():
     raise UsageError(f"config {where!r} does not have the fields of a config; start from mnv3_jax.config.base()")
   return config
 
 
-def _override(config, word):
+def _override(config: ConfigDict, word: str) -> ConfigDict:
   values = flags.FlagValues()
   words = ["mnv3", word]
   config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=words)
@@ -236,7 +309,12 @@ def _override(config, word):
   return values.config
 
 
-def _fields(config, prefix=""):
+def field_types(config: ConfigDict) -> dict[str, type]:
+  """Returns the type of every field by name, such as {"train.epochs": float}."""
+  return dict(_fields(config))
+
+
+def _fields(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, type]]:
   for name, value in config.items():
     if hasattr(value, "items"):
       yield from _fields(value, f"{prefix}{name}.")

@@ -1,32 +1,40 @@
-"""How a command ends when it does not end well; __main__ turns each into one sentence and an exit status."""
+"""Exceptions of the library. The command line prints each as one sentence and maps it to an exit status."""
 
 
 class UsageError(ValueError):
-  """The caller asked for something that cannot be: exit status 2, nothing changed on disk."""
+  """Invalid argument or request (exit status 2); nothing was changed on disk.
+
+  The message names arguments as Python does: "invalid quantize='int9'; expected ...". The command line rewrites them as its own
+  options (commands/options.py).
+  """
 
 
 class FatalError(RuntimeError):
-  """Starting again would not help (NaN, a full disk, damaged data): exit status 1.
+  """Unrecoverable error: NaN, full disk, damaged data (exit status 1).
 
   Attributes:
-    at_once: whether the process leaves without the orderly end, which would wait for other processes.
+    at_once: whether the process leaves without an orderly shutdown, which would wait for other processes.
   """
 
   at_once = False
 
 
 class RetryableError(RuntimeError):
-  """The same command, started again, goes on where this one stopped (SIGTERM): exit status 42."""
+  """Interruption (SIGTERM) after which the same call resumes (exit status 42).
+
+  Attributes:
+    at_once: see FatalError.
+  """
 
   at_once = False
 
 
 class LostPeer(RetryableError):
-  """Another process of this training is gone: nothing can be agreed on any more, not even an orderly end."""
+  """Loss of another process of a distributed training: processes cannot agree on anything any more, nor shut down in order."""
 
   at_once = True
 
 
-def first_line(error):
-  """What an exception of somebody else's says, short enough for our own sentence; its kind where it says nothing."""
+def first_line(error: BaseException) -> str:
+  """Returns the first line of an exception's message, at most 200 characters; its type where it has no message."""
   return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,4 +1,4 @@
-"""Names of types that several packages share."""
+"""Type aliases of several packages."""
 
 import os
 from collections.abc import Mapping
@@ -15,8 +15,10 @@ Batch: TypeAlias = Mapping[str, Any]
 MetricSums: TypeAlias = dict[str, Any]
 # metrics by name, as result.json keeps them
 Metrics: TypeAlias = dict[str, Any]
+# JAX array, traced or not, or NumPy array
+AnyArray: TypeAlias = Array | np.ndarray
 # network input: normalized images in float32
-Images: TypeAlias = Float[Array | np.ndarray, "b h w c"]
+Images: TypeAlias = Float[AnyArray, "b h w c"]
 # decoded image: 8-bit pixels
 Pixels: TypeAlias = UInt8[np.ndarray, "h w 3"]
 PathLike: TypeAlias = str | os.PathLike[str]

@@ -13,8 +13,15 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 import pytest  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
 
-from mnv3_jax.architectures.spec import Architecture, Block, Head, SqueezeExcite, Stem  # noqa: E402
+# packages whose annotations are checked wherever the tests call them: shapes and dtypes by jaxtyping, the rest by beartype;
+# before any of them is imported
+CHECKED = ("mnv3_jax.models", "mnv3_jax.tasks", "mnv3_jax.data.transforms", "mnv3_jax.training.step", "mnv3_jax.export")
+install_import_hook(CHECKED, "beartype.beartype")
+
+from mnv3_jax.architectures.heads import ClassifierHead  # noqa: E402
+from mnv3_jax.architectures.spec import Architecture, Block, Features, SqueezeExcite, Stem  # noqa: E402
 
 
 def tiny_architecture(**changes):
@@ -27,7 +34,8 @@ def tiny_architecture(**changes):
       Block(kernel=5, expand=24, out=16, se=SqueezeExcite(), activation="hard_swish", stride=2),
       Block(kernel=3, expand=32, out=16, activation="hard_swish", stride=1),
     ),
-    head=Head(features=32, hidden=16, activation="hard_swish"),
+    features=Features(filters=32, activation="hard_swish"),
+    head=ClassifierHead(hidden=16, activation="hard_swish"),
     resolution=16,
     num_classes=10,
   ).replace(**changes)

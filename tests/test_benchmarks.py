@@ -1,4 +1,4 @@
-"""The programs of benchmarks/ run; what they measure is not looked at."""
+"""Programs of benchmarks/: each runs to its end; the measured values are not checked."""
 
 import json
 import subprocess

@@ -6,7 +6,10 @@ import pytest
 from tiny_run import last_state, tiny_config, tiny_job
 
 from mnv3_jax.architectures import fields
-from mnv3_jax.config import base, check, from_dict, read_config
+from mnv3_jax.architectures.heads import LRASPPHead
+from mnv3_jax.architectures.spec import ArchitectureError
+from mnv3_jax.commands.options import Options, add_model_fields, given_fields
+from mnv3_jax.config import base, check, from_dict, migrate, read_config
 from mnv3_jax.errors import UsageError
 from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.tasks import job as jobs
@@ -123,14 +126,14 @@ def test_the_same_outcome_twice(usual, tmp_path, monkeypatch):
 
 def test_the_network_of_a_config():
   config = read_config("configs/fashion_mnist.py", ["--config.model.width=0.5", "--config.model.h_swish_from=112"])
-  a = jobs.of(config).architecture
+  a = jobs.from_config(config).architecture
   assert (a.name, a.width, a.num_classes) == ("mobilenetv3_small", 0.5, 10)
   assert {b.activation for b in a.blocks} == {"relu"}
   config.model.num_classes = 12
-  assert jobs.of(config).architecture.num_classes == 12
+  assert jobs.from_config(config).architecture.num_classes == 12
   config.model.num_classes = 9
   with pytest.raises(UsageError, match="has 10 classes"):
-    jobs.of(config)
+    jobs.from_config(config)
 
 
 def test_a_config_survives_json():
@@ -151,9 +154,9 @@ def test_a_config_survives_json():
 def test_a_field_without_a_section_is_a_flag_too():
   config = read_config("configs/fashion_mnist.py", ["--config.quantize_aware=True"])
   assert config.quantize_aware is True
-  with pytest.raises(UsageError, match=r"quantize_aware = 'often' is not possible; allowed: true or false"):
+  with pytest.raises(UsageError, match=r"invalid config\.quantize_aware='often'; expected true or false"):
     read_config("configs/fashion_mnist.py", ["--config.quantize_aware=often"])
-  with pytest.raises(UsageError, match=r"--init DIR"):
+  with pytest.raises(UsageError, match=r"init=DIR"):
     check(config)
   config.train.init = "a run"
   check(config)
@@ -211,12 +214,72 @@ def test_impossible_values_are_named(changes, words):
   ((field, value),) = changes.items()
   with pytest.raises(UsageError) as error:
     check(config)
-  assert f"config.{field} = {value!r}" in str(error.value) and words in str(error.value)
+  assert f"invalid config.{field}={value!r}" in str(error.value) and words in str(error.value)
 
 
 def test_none_takes_back_what_a_config_file_says_of_its_network():
   config = read_config("configs/scenes_segmentation.py:mobilenetv3_large", ["--config.model.halved_tail=None"])
-  assert config.model.halved_tail is None and config.model.segmenter == "lr_aspp"
+  assert config.model.halved_tail is None and config.model.head == "lr_aspp"
   assert read_config("configs/fashion_mnist.py", ["--config.model.resolution=None"]).model.resolution is None
-  with pytest.raises(ValueError, match=r"train\.epochs = 'None' is not possible"):
+  with pytest.raises(ValueError, match=r"invalid config\.train\.epochs='None'; expected a number"):
     read_config("configs/fashion_mnist.py", ["--config.train.epochs=None"])
+
+
+@pytest.fixture
+def unnoted(monkeypatch):
+  """A process that has noted no old name yet."""
+  monkeypatch.setattr(fields, "_noted", set())
+
+
+NOTES = """\
+mnv3: config.model.segmenter is now config.model.head
+mnv3: config.model.segmenter_filters is now config.model.head_filters
+"""
+TOGETHER = (
+  "mnv3: config.model.segmenter is now config.model.head, config.model.segmenter_filters is now config.model.head_filters\n"
+)
+OLD = {"name": "mobilenetv3_small", "segmenter": "lr_aspp", "segmenter_filters": 8, "segmenter_pool": None}
+
+
+def test_old_names_on_the_command_line_and_in_files(unnoted, capsys):
+  words = ["--config.model.segmenter=r_aspp", "--config.model.segmenter_filters=8", "--config.model.segmenter_pool=None"]
+  config = read_config("configs/scenes_segmentation.py", [*words[:2], *words])
+  assert (config.model.head, config.model.head_filters, config.model.head_pool) == ("r_aspp", 8, None)
+  out = capsys.readouterr()
+  assert out.out == "" and out.err.startswith(NOTES)
+  assert out.err.count("\n") == 3, "one line for each field, once"
+  config = base()
+  config.model.update({"segmenter": "lr_aspp"})
+  config.model.segmenter_filters = 16
+  config.model["segmenter_pool"] = "global"
+  assert (config.model.head, config.model.head_filters, config.model.head_pool) == ("lr_aspp", 16, "global")
+  assert config.model.segmenter == config.model["segmenter"] == "lr_aspp" and "segmenter" not in config.model
+  with pytest.raises(AttributeError):
+    config.model.segmenters = "lr_aspp"
+
+
+def test_what_an_earlier_version_wrote_is_read(unnoted, capsys):
+  config = from_dict({"model": OLD}, "config.json")
+  assert fields.architecture(**config.model) == fields.architecture("mobilenetv3_small", head="lr_aspp", head_filters=8)
+  assert capsys.readouterr().err == TOGETHER, "one line for a file"
+  from_dict({"model": OLD}, "config.json")
+  unset = {"model": {"name": "mobilenetv3_small", "segmenter": None, "segmenter_filters": None}}
+  assert migrate(unset) == {"model": {"name": "mobilenetv3_small", "head": None, "head_filters": None}}
+  assert migrate({"model": 3}) == {"model": 3}, "from_dict says what is damaged"
+  assert capsys.readouterr().err == ""
+
+
+def test_old_names_of_fields_are_noted_once(unnoted, capsys):
+  assert fields.architecture(**OLD).head == LRASPPHead(filters=8)
+  assert fields.with_current_names(OLD, quiet=True)["head"] == "lr_aspp"
+  assert capsys.readouterr().err == TOGETHER
+  with pytest.raises(ArchitectureError, match="leave out segmenter"):
+    fields.architecture("mobilenetv3_small", head="r_aspp", segmenter="lr_aspp")
+
+
+def test_old_flags_are_read_and_not_shown(unnoted, capsys):
+  options = Options("summary", "", "")
+  add_model_fields(options)
+  given = options.parse(["--segmenter", "lr_aspp", "--segmenter_filters=8"])
+  assert given_fields(given) == {"head": "lr_aspp", "head_filters": 8}
+  assert capsys.readouterr().err == NOTES and "--segmenter" not in options.format_help()

@@ -1,11 +1,14 @@
-"""A network of this project, trained by its own step or applied: a contestant of speed.py.
+"""Contestant of speed.py: training step or inference of this project.
 
-The case may say "formulation": "plain", which is the same code with the backend's own convolutions.
+The case may have "formulation": "plain", i.e. the same code with the backend's own convolutions.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
-import line
 import numpy as np
+import protocol
 
 from mnv3_jax.architectures import cost
 from mnv3_jax.architectures.fields import architecture
@@ -20,30 +23,30 @@ from mnv3_jax.training.optimizer import optimizer
 from mnv3_jax.training.step import train_step
 
 
-def batch_of(case):
-  """Images in [-1, 1] and labels that mean nothing."""
+def random_batch(case: Mapping[str, Any]) -> dict[str, np.ndarray]:
+  """Returns random images in [-1, 1] and random labels."""
   rng = np.random.default_rng(0)
   shape = (case["batch"], case["resolution"], case["resolution"], 3)
   return {"image": rng.uniform(-1, 1, shape).astype(np.float32), "label": rng.integers(0, 1000, case["batch"]).astype(np.int32)}
 
 
-def main():
-  """The command line."""
-  case = line.read_case()
+def main() -> None:
+  """Runs the contestant."""
+  case = protocol.read_case()
   start_jax()
   net = architecture(case["network"], resolution=case["resolution"])
   model = Classifier(net, Compute(dtype=case["dtype"], formulation=case.get("formulation", "auto")))
   variables = initialize(model, 0)
   devices = parallel.ShardMap()
-  batch = devices.shard(batch_of(case))
+  batch = devices.shard(random_batch(case))
   about = {"params": cost.params(net), "device": jax.devices()[0].device_kind, "versions": {"jax": jax.__version__}}
   if case["kind"] == "inference":
-    placed, apply, last = jax.device_put(variables), jax.jit(model.apply), []
+    on_device, apply, last = jax.device_put(variables), jax.jit(model.apply), []
 
-    def infer():
-      last[:] = [apply(placed, batch["image"])]
+    def infer() -> None:
+      last[:] = [apply(on_device, batch["image"])]
 
-    line.serve(infer, lambda: jax.block_until_ready(last), **about)
+    protocol.serve(infer, lambda: jax.block_until_ready(last), **about)
     return
   config = base()
   rule = optimizer(config.optim, lambda step: 1e-3)
@@ -51,10 +54,10 @@ def main():
   update = devices.compile(step, outputs=2, donate=True)
   carried = [devices.replicate(jax.device_get(states.create(variables, rule, False)))]
 
-  def call():
+  def call() -> None:
     carried[0], _ = update(carried[0], batch)
 
-  line.serve(call, lambda: jax.block_until_ready(carried), **about)
+  protocol.serve(call, lambda: jax.block_until_ready(carried), **about)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""timm's networks on PyTorch in channels_last, with or without torch.compile: a contestant of speed.py.
+"""Contestant of speed.py: timm's networks on PyTorch in channels_last, with or without torch.compile.
 
-It needs torch and timm only, and runs under any Python that has them.
+It needs only torch and timm, in any Python.
 """
 
 import contextlib
 
-import line
+import protocol
 import torch
 
-# what of torchvision timm asks for when it is imported; beside a CPU build of torch these are missing
+# operators of torchvision that timm needs at import; a CPU build of torch lacks them
 with contextlib.suppress(RuntimeError):
   library = torch.library.Library("torchvision", "DEF")
   library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -24,10 +24,10 @@ NAMES = {
 }
 
 
-def main():
-  """The command line."""
-  case = line.read_case()
-  # as XLA does: numbers too small to matter would cost it many times its time
+def main() -> None:
+  """Runs the contestant."""
+  case = protocol.read_case()
+  # as in XLA: denormal numbers would multiply its time
   torch.set_flush_denormal(True)
   device = "cuda" if torch.cuda.is_available() else "cpu"
   model = timm.create_model(NAMES[case["network"]], drop_rate=0.2).to(device, memory_format=torch.channels_last)
@@ -42,14 +42,14 @@ def main():
   half = torch.autocast(device, torch.bfloat16, enabled=case["dtype"] == "bfloat16")
   run = torch.compile(model) if case.get("compile") else model
 
-  def wait():
+  def wait() -> None:
     if device == "cuda":
       torch.cuda.synchronize()
 
   if case["kind"] == "inference":
     model.eval()
 
-    def call():
+    def call() -> None:
       with torch.inference_mode(), half:
         run(images)
   else:
@@ -57,14 +57,14 @@ def main():
     loss_of = torch.nn.CrossEntropyLoss()
     rule = torch.optim.RMSprop(model.parameters(), 1e-3, 0.9, 1e-3, 1e-5, 0.9, foreach=True)
 
-    def call():
+    def call() -> None:
       rule.zero_grad(set_to_none=True)
       with half:
         loss = loss_of(run(images), labels)
       loss.backward()
       rule.step()
 
-  line.serve(call, wait, **about)
+  protocol.serve(call, wait, **about)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,28 @@
-"""The same networks in the layers that Flax has, nn.Conv and nn.BatchNorm: a contestant of speed.py."""
+"""Contestant of speed.py: the same networks in stock Flax layers, nn.Conv and nn.BatchNorm."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import line
 import numpy as np
 import optax
-from ours import batch_of
+import protocol
+from jaxtyping import Array, Float
+from ours import random_batch
 
 from mnv3_jax.architectures.fields import architecture
+from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.commands.options import start_jax
-from mnv3_jax.models.layers import FUNCTIONS
+from mnv3_jax.models.activations import FUNCTIONS
 
 
-class Network(nn.Module):
-  """An Architecture in stock layers."""
+class StockNetwork(nn.Module):
+  """Linen module of an Architecture in stock layers."""
 
-  net: object
+  net: Architecture
   dtype: str
 
   @nn.compact
-  def __call__(self, x, train=False):
+  def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b classes"]:
     net = self.net
 
     def conv(x, features, kernel, stride, groups, activation):
@@ -40,8 +42,8 @@ class Network(nn.Module):
         x = x * FUNCTIONS[b.se.gate](nn.Conv(b.expand, (1, 1), dtype=self.dtype)(s))
       x = conv(x, b.out, 1, 1, 1, b.project_activation)
       x = inputs + x if b.adds_input(channels) else x
-    if net.head.features is not None:
-      x = conv(x, net.head.features, 1, 1, 1, net.head.activation)
+    if net.features is not None:
+      x = conv(x, net.features.filters, 1, 1, 1, net.features.activation)
     x = x.mean((1, 2))
     if net.head.hidden is not None:
       x = FUNCTIONS[net.head.activation](nn.Dense(net.head.hidden, dtype=self.dtype)(x))
@@ -49,19 +51,19 @@ class Network(nn.Module):
     return nn.Dense(net.num_classes, dtype=self.dtype)(x).astype(jnp.float32)
 
 
-def main():
-  """The command line."""
-  case = line.read_case()
+def main() -> None:
+  """Runs the contestant."""
+  case = protocol.read_case()
   start_jax()
-  model = Network(architecture(case["network"], resolution=case["resolution"]), case["dtype"])
-  batch = jax.device_put(batch_of(case))
+  model = StockNetwork(architecture(case["network"], resolution=case["resolution"]), case["dtype"])
+  batch = jax.device_put(random_batch(case))
   shapes = jax.eval_shape(model.init, jax.random.key(0), batch["image"][:1])
   rng = np.random.default_rng(0)
   variables = jax.device_put(jax.tree.map(lambda s: np.abs(rng.normal(0, 0.05, s.shape)).astype(np.float32), shapes))
   about = {"params": sum(x.size for x in jax.tree.leaves(shapes["params"])), "versions": {"jax": jax.__version__}}
   if case["kind"] == "inference":
     apply, last = jax.jit(model.apply), []
-    line.serve(
+    protocol.serve(
       lambda: last.__setitem__(slice(None), [apply(variables, batch["image"])]), lambda: jax.block_until_ready(last), **about
     )
     return
@@ -84,7 +86,7 @@ def main():
     return {"params": optax.apply_updates(variables["params"], updates), **changed}, state, jax.random.split(key)[0]
 
   carried = [variables, jax.jit(rule.init)(variables["params"]), jax.random.key(0)]
-  line.serve(
+  protocol.serve(
     lambda: carried.__setitem__(slice(None), update(*carried, batch)), lambda: jax.block_until_ready(carried[0]), **about
   )
 

@@ -1,12 +1,16 @@
-"""Parameters and multiply-adds per layer, exact, from the value alone.
+"""Parameters and multiply-adds per layer, exact, computed from an Architecture.
 
-Counting as the paper's field does: trainable parameters without batch-norm statistics; multiply-adds of convolutions and
+Counted as usual: trainable parameters without batch-norm statistics; multiply-adds of convolutions and
 fully connected layers, batch norm folded, activations and pooling free.
 """
 
 import dataclasses
+from typing import Any
 
 from mnv3_jax.architectures import sizes
+from mnv3_jax.architectures.heads import HeadLayer
+from mnv3_jax.architectures.sizes import Size
+from mnv3_jax.architectures.spec import Architecture
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -14,7 +18,7 @@ class Layer:
   """One convolution or fully connected layer.
 
   Attributes:
-    name: where it stands, e.g. "block_04/depthwise"; the Flax module has the same path.
+    name: path of its Flax module, e.g. "block_04/depthwise".
     kind: "conv", "depthwise" or "fc".
     kernel, stride, dilation: of the convolution; 1 for "fc".
     in_size, out_size: height and width of the maps (1 after pooling); (height, width) where they differ.
@@ -25,8 +29,8 @@ class Layer:
 
   name: str
   kind: str
-  in_size: int | tuple[int, int]
-  out_size: int | tuple[int, int]
+  in_size: Size
+  out_size: Size
   in_channels: int
   out_channels: int
   kernel: int = 1
@@ -36,24 +40,24 @@ class Layer:
   bias: bool = True
 
   @property
-  def weights(self):
+  def weights(self) -> int:
     """Number of kernel weights."""
     per_output = 1 if self.kind == "depthwise" else self.in_channels
     return self.kernel**2 * per_output * self.out_channels
 
   @property
-  def params(self):
+  def params(self) -> int:
     """Trainable parameters: the kernel, and batch norm's scale and bias or the layer's own bias."""
     return self.weights + self.out_channels * (2 if self.norm else int(self.bias))
 
   @property
-  def madds(self):
+  def madds(self) -> int:
     """Multiply-adds of one image."""
     return self.weights * sizes.area(self.out_size)
 
 
-def layers(architecture):
-  """The layers of an Architecture in the order of the data, as a tuple of Layer.
+def layers(architecture: Architecture) -> tuple[Layer, ...]:
+  """Returns the layers of a network in the order of the data.
 
   Odd kernels with either padding give ceil(size / stride), so the counts do not depend on the padding.
   """
@@ -61,7 +65,7 @@ def layers(architecture):
   size, channels = a.resolution, a.in_channels
   found = []
 
-  def add(name, kind, out_channels, *, stride=1, pooled=False, **fields):
+  def add(name: str, kind: str, out_channels: int, *, stride: int = 1, pooled: bool = False, **fields: Any) -> None:
     nonlocal size, channels
     in_size = 1 if pooled else size
     out_size = sizes.divided(in_size, stride)
@@ -90,44 +94,22 @@ def layers(architecture):
       add(f"{name}/se/reduce", "conv", b.se.channels(in_channels, b.expand), pooled=True, norm=False)
       add(f"{name}/se/expand", "conv", b.expand, pooled=True, norm=False)
     add(f"{name}/project", "conv", b.out)
-  if a.head.features is not None:
-    add("features", "conv", a.head.features)
-  if a.segmenter:
-    return (*found, *_segmenter(a, size, channels))
-  if a.head.hidden is not None:
-    add("hidden", "fc", a.head.hidden, pooled=True, norm=False)
-  add("logits", "fc", a.num_classes, pooled=True, norm=False)
-  return tuple(found)
+  if a.features is not None:
+    add("features", "conv", a.features.filters)
+  return (*found, *(_layer(layer) for layer in a.head_layers() if layer.kind != "pool"))
 
 
-def _segmenter(a, size, channels):
-  """The layers after the backbone, whose last map has this size and these channels."""
-  s, pooled = a.segmenter, a.segmenter.pooled(size)
-
-  def conv(name, at, channels, out, norm):
-    return Layer(name=name, kind="conv", in_size=at, out_size=at, in_channels=channels, out_channels=out, norm=norm)
-
-  found = [conv("filter", size, channels, s.filters, True)]
-  if s.head == "r_aspp":
-    found += [conv("pooled", pooled, channels, s.filters, True), conv("merge", size, 2 * s.filters, s.filters, True)]
-    return [*found, conv("logits", size, s.filters, a.num_classes, False)]
-  _, stride, skipped = a.skip()
-  eighth = sizes.divided(a.resolution, stride)
-  gate = conv("gate", pooled, channels, s.filters, False)
-  gate = gate if s.gate_bias else dataclasses.replace(gate, bias=False)
-  return [
-    *found,
-    gate,
-    conv("logits", eighth, s.filters, a.num_classes, False),
-    conv("skip_logits", eighth, skipped, a.num_classes, False),
-  ]
+def _layer(layer: HeadLayer) -> Layer:
+  """Returns the Layer of a head's layer."""
+  shared = {field.name: getattr(layer, field.name) for field in dataclasses.fields(Layer) if field.name != "dilation"}
+  return Layer(**shared)
 
 
-def params(architecture):
-  """Trainable parameters of the whole network."""
+def params(architecture: Architecture) -> int:
+  """Counts the trainable parameters of the whole network."""
   return sum(layer.params for layer in layers(architecture))
 
 
-def madds(architecture):
-  """Multiply-adds of one image through the whole network."""
+def madds(architecture: Architecture) -> int:
+  """Counts the multiply-adds of one image through the whole network."""
   return sum(layer.madds for layer in layers(architecture))

@@ -1,95 +1,128 @@
-"""`config.model`, field by field: what a config or a command line can say of a network, and the network that it means.
+"""Fields of config.model, and the Architecture that they describe.
 
-The same table makes the config section, the flags of `summary` and `export`, and their help.
+The config section, the flags of `summary` and `export`, and their help derive from FIELDS.
 """
 
 import dataclasses
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from mnv3_jax.architectures import edits, sizes, zoo
-from mnv3_jax.architectures.spec import (
-  ACTIVATIONS,
-  GATES,
-  PADDINGS,
-  POOLS,
-  SEGMENTERS,
-  SKIPS,
-  Architecture,
-  ArchitectureError,
-  nearest,
-)
+from mnv3_jax.architectures import edits, sizes, widths, zoo
+from mnv3_jax.architectures.heads import HEADS, SETTINGS, ClassifierHead
+from mnv3_jax.architectures.spec import PADDINGS, Architecture
+from mnv3_jax.architectures.validation import ACTIVATIONS, GATES, ArchitectureError, fail, nearest
 
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-  """One field: its type, its help, and the values that it may have where these can be listed."""
+  """One field: its type, its help, and its values where these can be listed."""
 
   type: type
   help: str
-  choices: tuple | None = None
+  choices: tuple[Any, ...] | None = None
 
 
-# None, the default of every field, keeps what the network has in the paper
+# None, the default of every field, keeps the network as published
 FIELDS = {
   "num_classes": Field(int, "classes (1000)"),
   "resolution": Field(int, "input height and width in pixels (224)"),
   "resolution_width": Field(int, "input width in pixels where it is not the height"),
   "width": Field(float, "multiplier of the channels (1.0); the last edit to be applied"),
-  "width_rule": Field(str, "who rounds the scaled channels (paper)", tuple(edits.WIDTH_RULES)),
+  "width_rule": Field(str, "rounding rule of the scaled channels (paper)", tuple(widths.RULES)),
   "h_swish_from": Field(
     int, "h-swish@N: from the first block with N output channels on (80 in Large, 40 in Small); 0: ReLU everywhere"
   ),
-  "activation": Field(str, "what stands in every place of h-swish; relu is Table 5's ReLU row", ACTIVATIONS),
+  "activation": Field(str, "replaces h-swish everywhere; relu is Table 5's ReLU row", ACTIVATIONS),
   "se_ratio": Field(float, "squeeze width as a share of se_of (0.25); 0 removes squeeze-excite"),
-  "se_of": Field(str, "what the squeeze is a share of (expansion)", ("expansion", "input")),
+  "se_of": Field(str, "channels that the squeeze is a share of (expansion)", ("expansion", "input")),
   "se_gate": Field(str, "gate of squeeze-excite (hard_sigmoid)", GATES),
   "se_divisor": Field(int, "the squeeze width is rounded to a multiple of it (8); 1: not rounded"),
   "expansions": Field(str, "expansion sizes by block, as NetAdapt changed them: block_02=64,block_03=72"),
   "stem_filters": Field(int, "channels of the first convolution (16)"),
-  "stem_activation": Field(
-    str, "non-linearity of the first convolution (hard_swish), whatever the other fields say", ACTIVATIONS
-  ),
+  "stem_activation": Field(str, "non-linearity of the first convolution (hard_swish); overrides the other fields", ACTIVATIONS),
   "last_stage": Field(str, "last stage of Figure 5 (efficient)", ("efficient", "original")),
   "output_stride": Field(int, "input size over last map's size, by atrous convolution (32)", (8, 16, 32)),
   "halved_tail": Field(
     str, "half the channels from stride 32 on: RF2 of Table 7 or the dagger of Table 6", ("segmentation", "detection")
   ),
-  "atrous": Field(str, "who says what rate a block has that gave up its stride for output_stride (slim)", edits.ATROUS),
-  "segmenter": Field(str, "a class for every pixel instead of one for the image: the head of Figure 10, or V2's", SEGMENTERS),
-  "segmenter_filters": Field(int, "F of Table 7 (128; r_aspp: 256)"),
-  "segmenter_pool": Field(str, "the head's average pool: 49x49, the authors' release's 25x25, or all (paper)", tuple(POOLS)),
-  "segmenter_gate": Field(str, "what lr_aspp's pool goes through (sigmoid)", GATES),
-  "segmenter_gate_bias": Field(bool, "whether the gate's convolution has a bias (true); torchvision's has none"),
-  "segmenter_skip": Field(
-    str, "lr_aspp's map at stride 8: the last depthwise one, or torchvision's first block (depthwise)", SKIPS
-  ),
+  "atrous": Field(str, "rule for the rate of a block that gave up its stride for output_stride (slim)", edits.ATROUS),
+  "head": Field(str, "head: a class per image, or per pixel as in Figure 10 or in V2 (classifier)", tuple(HEADS)),
+  **{f"head_{name}": Field(*setting) for name, setting in SETTINGS.items()},
   "minimalistic": Field(bool, "3x3 kernels, ReLU, no squeeze-excite"),
   "dropout": Field(float, "share of units dropped before the logits (0.2)"),
   "bn_momentum": Field(float, "batch norm's average decay (0.99)"),
   "bn_epsilon": Field(float, "batch norm's epsilon (1e-3)"),
   "bn_group": Field(int, "images that share batch-norm statistics in training; 0: all on a device, -1: all of all devices (0)"),
   "padding": Field(str, "same as TensorFlow pads, symmetric as PyTorch does (same)", PADDINGS),
-  "dtype": Field(str, "what convolutions compute in; parameters and statistics stay float32", ("float32", "bfloat16")),
+  "dtype": Field(str, "dtype of convolutions; parameters and statistics stay float32", ("float32", "bfloat16")),
 }
 
-# how a network is computed, not what it is: these go to the module, not into the value
+# settings of the computation: these go to the module, not into the Architecture
 COMPUTE_FIELDS = ("bn_group", "dtype")
 
+# fields by the names that they had before
+OLD_NAMES = {
+  "segmenter": "head",
+  **{f"segmenter_{name}": f"head_{name}" for name in ("filters", "pool", "gate", "gate_bias", "skip")},
+}
+_noted: set[str] = set()
 
-def architecture(name, **fields) -> Architecture:
-  """The Architecture that `config.model` describes.
 
-  Edits are applied in the house's order: last stage, stem, minimalistic, expansions, squeeze-excite, non-linearity, halved
-  tail, output stride, width, segmenter.
+def current_name(name: str) -> str:
+  """Returns the name of a field today; of an old name, notes the new one on standard error, once per process."""
+  _note([name] if name in OLD_NAMES else [])
+  return OLD_NAMES.get(name, name)
+
+
+def _note(names: Iterable[str]) -> None:
+  """Prints one line with the new names of those old ones that this process has not noted yet."""
+  new = [name for name in names if name not in _noted]
+  _noted.update(new)
+  notes = [f"config.model.{name} is now config.model.{OLD_NAMES[name]}" for name in new]
+  if notes:
+    print(f"mnv3: {', '.join(notes)}", file=sys.stderr)
+
+
+def with_current_names(given: Mapping[str, Any], quiet: bool = False) -> dict[str, Any]:
+  """Returns fields of config.model under today's names; notes those of the old names that are set in one line, unless `quiet`.
+
+  Raises:
+    ArchitectureError: for a field that is set under both of its names, to different values.
+  """
+  found = {name: value for name, value in given.items() if name not in OLD_NAMES}
+  old = {name: value for name, value in given.items() if name in OLD_NAMES}
+  if not quiet:
+    _note(name for name, value in old.items() if value is not None)
+  for name, value in old.items():
+    new = OLD_NAMES[name]
+    if value is not None and found.get(new) not in (None, value):
+      raise ArchitectureError(f"config.model.{name}={value!r}, but config.model.{new}={found[new]!r}; leave out {name}")
+    found[new] = found.get(new) if value is None else value
+  return found
+
+
+def head_name(model: Mapping[str, Any]) -> str:
+  """Returns the name of the head of config.model."""
+  return model["head"] or ClassifierHead.name
+
+
+def architecture(name: str, **fields: Any) -> Architecture:
+  """Builds the Architecture that config.model describes.
+
+  Edits are applied in a fixed order: last stage, stem, minimalistic, expansions, squeeze-excite, non-linearity, halved
+  tail, output stride, width, head.
 
   Args:
     name: one of zoo.MODELS.
-    **fields: any of FIELDS; None keeps what the network has. bn_group and dtype do not change the value.
+    **fields: any of FIELDS, or of OLD_NAMES; None keeps the network as published. COMPUTE_FIELDS do not change it.
 
   Raises:
     ArchitectureError: for an unknown name or field, naming the nearest one, or a value that is not possible.
   """
   if name not in zoo.MODELS:
-    raise ArchitectureError(f"no model is called {name!r}; {nearest(name, zoo.MODELS)}")
+    raise ArchitectureError(f"unknown model {name!r}; {nearest(name, zoo.MODELS)}")
+  fields = with_current_names(fields)
   for field in fields:
     if field not in FIELDS:
       raise ArchitectureError(f"config.model has no field {field!r}; {nearest(field, FIELDS)}")
@@ -104,7 +137,7 @@ def architecture(name, **fields) -> Architecture:
   if f["minimalistic"]:
     a = edits.minimalistic(a)
   if f["expansions"] is not None:
-    a = edits.with_expansions(a, _sizes(name, f["expansions"]))
+    a = edits.with_expansions(a, _expansions(name, f["expansions"]))
   se = {field: f[f"se_{field}"] for field in ("ratio", "of", "gate", "divisor")}
   if any(value is not None for value in se.values()):
     a = edits.with_se(a, **se)
@@ -118,44 +151,39 @@ def architecture(name, **fields) -> Architecture:
     a = edits.with_halved_tail(a, f["halved_tail"])
   if f["output_stride"] is not None:
     a = edits.with_output_stride(a, f["output_stride"], f["atrous"] or "slim")
-  same = {k: f[k] for k in ("num_classes", "resolution", "padding", "bn_momentum", "bn_epsilon") if f[k] is not None}
+  names = ("num_classes", "resolution", "padding", "bn_momentum", "bn_epsilon")
+  same: dict[str, Any] = {field: f[field] for field in names if f[field] is not None}
   if f["resolution_width"] is not None:
-    same["resolution"] = sizes.of(f["resolution"] or a.resolution, f["resolution_width"])
-  if f["dropout"] is not None:
-    same["head"] = dataclasses.replace(a.head, dropout=f["dropout"])
+    height, _ = sizes.sides(same.get("resolution", a.resolution))
+    same["resolution"] = sizes.from_sides(height, f["resolution_width"])
   a = a.replace(**same)
   if f["width"] is not None:
     a = edits.with_width(a, f["width"], f["width_rule"] or "paper")
-  head = {field: f[f"segmenter_{field}"] for field in ("filters", "pool", "gate", "gate_bias", "skip")}
-  if f["segmenter"] is not None:
-    return edits.with_segmenter(a, f["segmenter"], **head, dropout=f["dropout"])
-  for field, value in head.items():
-    if value is not None:
-      raise ArchitectureError(f"{name}: segmenter_{field} = {value!r} goes with a segmenter; {' or '.join(SEGMENTERS)}")
-  return a
+  head = {field: f[f"head_{field}"] for field in SETTINGS if f[f"head_{field}"] is not None}
+  return edits.with_head(a, f["head"] or ClassifierHead.name, **head, dropout=f["dropout"])
 
 
-def _sizes(name, text):
-  """{"block_02": 64} of "block_02=64"."""
+def _expansions(name: str, text: str) -> dict[str, int]:
+  """Parses "block_02=64" to {"block_02": 64}."""
   found = {}
   for pair in filter(None, text.split(",")):
     block, _, size = pair.strip().partition("=")
     if not size.isdigit():
-      raise ArchitectureError(f"{name}: expansions has {pair.strip()!r}; allowed: a block, '=' and a number of channels")
+      raise ArchitectureError(f"{name}: invalid expansions={text!r}; expected BLOCK=CHANNELS, got {pair.strip()!r}")
     found[block] = int(size)
   return found
 
 
-def _check(name, field, value):
-  """Raises ArchitectureError if `value` is not one that `field` can have."""
+def _check(name: str, field: str, value: Any) -> None:
+  """Raises ArchitectureError if `value` is no value of `field`."""
   if value is None:
     return
   kind, choices = FIELDS[field].type, FIELDS[field].choices
   fits = isinstance(value, (int, float) if kind is float else kind) and (kind is bool or not isinstance(value, bool))
   if not fits:
     words = {int: "a whole number", float: "a number", bool: "True or False", str: "a word"}
-    raise ArchitectureError(f"{name}: {field} = {value!r} is not possible; allowed: {words[kind]}")
+    fail(name, field, value, f"expected {words[kind]}")
   if choices and value not in choices:
-    raise ArchitectureError(f"{name}: {field} = {value!r} is not possible; {nearest(value, choices)}")
+    fail(name, field, value, nearest(value, choices))
   if field == "bn_group" and value < -1:
-    raise ArchitectureError(f"{name}: bn_group = {value!r} is not possible; allowed: 0 or more images, or -1")
+    fail(name, field, value, "expected 0 or more images, or -1")

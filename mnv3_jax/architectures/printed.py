@@ -1,4 +1,4 @@
-"""What the papers print of their networks' size, to stand beside the exact counts.
+"""Sizes of networks as the papers print them, for comparison with the exact counts.
 
 V3: Tables 3 and 9 of arXiv 1905.02244v5; the README of the authors' release for the minimalistic variants. V1, V2, MnasNet: the
 READMEs of their releases, which have more digits than the papers.
@@ -7,6 +7,7 @@ READMEs of their releases, which have more digits than the papers.
 import dataclasses
 
 from mnv3_jax.architectures import edits, zoo
+from mnv3_jax.architectures.spec import Architecture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,10 +15,10 @@ class Row:
   """One printed row.
 
   Attributes:
-    model, width, resolution: which network, under the paper's width rule.
+    model, width, resolution: of the network, by the paper's width rule.
     params, madds: in millions, as printed; madds may be two figures where the paper has two.
-    source: where it stands.
-    note: where the exact count differs by more than the rounding, what is known of it.
+    source: paper and table.
+    note: known reason where the exact count differs by more than the rounding.
   """
 
   model: str
@@ -28,8 +29,8 @@ class Row:
   source: str
   note: str = ""
 
-  def architecture(self):
-    """The network of this row."""
+  def architecture(self) -> Architecture:
+    """Builds the network of this row."""
     return edits.with_width(zoo.MODELS[self.model]().replace(resolution=self.resolution), self.width)
 
 

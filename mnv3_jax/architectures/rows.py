@@ -1,41 +1,58 @@
-"""Rows of a network by name, for what is to be different in some of them."""
+"""Rows of a network by name: which are the head's, and factors of the learning rate by row."""
 
 import fnmatch
 import math
+from collections.abc import Sequence
 
-from mnv3_jax.architectures.spec import ArchitectureError, nearest
-
-# rows that come after the backbone
-HEADS = {None: ("hidden", "logits"), "lr_aspp": ("filter", "gate", "logits", "skip_logits")}
-HEADS["r_aspp"] = ("filter", "pooled", "merge", "logits")
+from mnv3_jax.architectures.spec import Architecture
+from mnv3_jax.architectures.validation import ArchitectureError, nearest
 
 
-def names(architecture):
-  """The rows that have parameters: "stem", "block_01", ..., "features", "hidden", "logits", or those of a segmenter."""
-  head = architecture.head
-  last = ["features"] if head.features else []
-  last += [name for name in after(architecture) if name != "hidden" or head.hidden]
-  return ["stem", *(name for name, _, _ in architecture.rows()), *last]
+def names(architecture: Architecture) -> list[str]:
+  """Returns the rows that have parameters: "stem", "block_01", ..., "features", then those of the head."""
+  features = ["features"] if architecture.features else []
+  return ["stem", *(name for name, _, _ in architecture.rows()), *features, *after(architecture)]
 
 
-def after(architecture):
-  """The rows that may come after the backbone."""
-  return HEADS[architecture.segmenter and architecture.segmenter.head]
+def after(architecture: Architecture) -> tuple[str, ...]:
+  """Returns the head's rows that have parameters, in the order of the data."""
+  return tuple(dict.fromkeys(layer.row for layer in architecture.head_layers() if layer.kind != "pool"))
 
 
-def factors(architecture, text):
-  """What "backbone=0.1,block_0?=0.01,stem=0" says of each row.
+def per_class(architecture: Architecture) -> tuple[str, ...]:
+  """Returns the head's rows whose width is the number of classes: those that are new for other classes."""
+  return tuple(dict.fromkeys(layer.row for layer in architecture.head_layers() if layer.per_class))
+
+
+def convolutions(architecture: Architecture) -> tuple[str, ...]:
+  """Returns the head's rows that end with a convolution, and ReLU where there is one."""
+  last = {layer.row: layer for layer in architecture.head_layers() if layer.kind != "pool"}
+  return tuple(row for row, layer in last.items() if layer.kind == "conv" and layer.activation in ("linear", "relu"))
+
+
+def same_head(one: Architecture, other: Architecture) -> bool:
+  """Returns whether the head's weights of one network fit into another, but for those that depend on the number of classes."""
+
+  def weights(a: Architecture) -> list[tuple[object, ...]]:
+    layers = [layer for layer in a.head_layers() if layer.kind != "pool"]
+    return [(x.name, x.kind, x.kernel, x.in_channels, x.per_class or x.out_channels, x.norm, x.bias) for x in layers]
+
+  return type(one.head) is type(other.head) and weights(one) == weights(other)
+
+
+def factors(architecture: Architecture, text: str) -> dict[str, float]:
+  """Parses a learning-rate factor for each row, e.g. "backbone=0.1,block_0?=0.01,stem=0".
 
   Args:
     architecture: the network.
     text: pairs of a row's name, or a pattern of names, or "backbone" (all rows before the pool), and a factor of at least 0;
-      the last that fits a row counts.
+      the last that matches a row counts.
 
   Returns:
-    {row: factor}, 1.0 where nothing is said.
+    {row: factor}, 1.0 for rows that are not named.
 
   Raises:
-    ArchitectureError: for a pattern that no row fits, naming the nearest row, or a factor that is not possible.
+    ArchitectureError: for a pattern that no row matches, naming the nearest row, or an invalid factor.
   """
   rows = names(architecture)
   found = dict.fromkeys(rows, 1.0)
@@ -45,20 +62,20 @@ def factors(architecture, text):
     fitting = backbone if pattern == "backbone" else fnmatch.filter(rows, pattern)
     if not fitting:
       raise ArchitectureError(
-        f"lr_groups: no row of {architecture.name} is called {pattern!r}; {nearest(pattern, [*rows, 'backbone'])}"
+        f"invalid lr_groups={text!r}; {architecture.name} has no row {pattern!r}, {nearest(pattern, [*rows, 'backbone'])}"
       )
     try:
       factor = float(number) if equals else math.nan
     except ValueError:
       factor = math.nan
     if not 0 <= factor < math.inf:
-      raise ArchitectureError(f"lr_groups: {pair.strip()!r} is not possible; allowed: a row, '=' and a factor of at least 0")
+      raise ArchitectureError(f"invalid lr_groups={text!r}; expected ROW=FACTOR, a factor of at least 0, got {pair.strip()!r}")
     found |= dict.fromkeys(fitting, factor)
   if not any(found.values()):
-    raise ArchitectureError(f"lr_groups = {text!r} freezes every row of {architecture.name}: nothing would learn")
+    raise ArchitectureError(f"invalid lr_groups={text!r}; it freezes every row of {architecture.name}")
   return found
 
 
-def row_of(path):
-  """The row of a parameter, given the names that lead to it: ("backbone", "block_04", "se", ...) is of block_04."""
+def row_of(path: Sequence[str]) -> str:
+  """Returns the row of a parameter, given its path: ("backbone", "block_04", "se", ...) is of block_04."""
   return path[1] if path[0] == "backbone" else path[0]

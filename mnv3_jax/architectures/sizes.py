@@ -1,32 +1,36 @@
 """Sizes of images and maps: a whole number for a square, (height, width) for anything else."""
 
+from typing import TypeAlias
 
-def of(height, width):
-  """The size of so many pixels."""
+Size: TypeAlias = int | tuple[int, int]
+
+
+def from_sides(height: int, width: int) -> Size:
+  """Returns the size of a map of `height` by `width` pixels."""
   return height if height == width else (height, width)
 
 
-def sides(size):
-  """(height, width) of a size."""
+def sides(size: Size) -> tuple[int, int]:
+  """Returns (height, width)."""
   return (size, size) if isinstance(size, int) else size
 
 
-def area(size):
-  """Height times width."""
+def area(size: Size) -> int:
+  """Returns height times width."""
   height, width = sides(size)
   return height * width
 
 
-def divided(size, stride):
-  """The size of the map that a convolution of this stride makes: odd kernels, padded, give ceil(size / stride)."""
-  return of(*(-(-n // stride) for n in sides(size)))
+def divided(size: Size, stride: int) -> Size:
+  """Returns the output size of a convolution with this stride: odd kernels, padded, give ceil(size / stride)."""
+  return from_sides(*(-(-n // stride) for n in sides(size)))
 
 
-def text(size):
-  """As the tables print it: "224²", "64×128"."""
+def text(size: Size) -> str:
+  """Formats a size as in the paper's tables: "224²", "64×128"."""
   return f"{size}²" if isinstance(size, int) else "×".join(map(str, size))
 
 
-def pixels(size):
-  """In a sentence: "224 px", "1024x2048 px"."""
+def pixels(size: Size) -> str:
+  """Formats a size for a sentence: "224 px", "1024x2048 px"."""
   return f"{size} px" if isinstance(size, int) else f"{size[0]}x{size[1]} px"

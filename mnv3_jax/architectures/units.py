@@ -1,44 +1,74 @@
-"""What a network is timed by: its stem, its blocks, and everything after the last block, each a value with a name."""
+"""Units of a latency table: the stem, the blocks and the last stage of a network, each with a key."""
 
 import dataclasses
 import itertools
+from collections.abc import Collection, Sequence
 
 from mnv3_jax.architectures import cost
-from mnv3_jax.architectures.spec import ArchitectureError, Block, Head, Stem
+from mnv3_jax.architectures.heads import ClassifierHead
+from mnv3_jax.architectures.spec import Architecture, Block, Features, Stem
+from mnv3_jax.architectures.validation import fail
 
 # of a weight or an activation in float32
 BYTES = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Unit:
-  """A row of a network, with the map that it is given.
+class LastStage:
+  """Everything after the last block of a classifier: 1x1 convolution, pool, hidden layer and logits in one.
 
   Attributes:
-    row: the Stem, a Block, or the Head (1x1 convolution, pool, hidden layer and logits in one).
-    size: height and width of the map.
-    channels: of the map.
-    classes: of the logits, for a head.
+    features: as in an Architecture.
+    head: likewise.
+  """
+
+  features: Features | None
+  head: ClassifierHead
+
+  @property
+  def widths(self) -> dict[str, int | None]:
+    """Channels of the 1x1 convolution and of the hidden layer, None where there is none."""
+    return {"features": self.features and self.features.filters, "hidden": self.head.hidden}
+
+  @property
+  def activation(self) -> str | None:
+    """Activation of both; "A+B" where they differ, None where there is neither."""
+    rows = ([self.features] if self.features is not None else []) + ([self.head] if self.head.hidden is not None else [])
+    return "+".join(dict.fromkeys(row.activation for row in rows)) or None
+
+
+# first words of keys
+KINDS = {Stem: "stem", Block: "block", LastStage: "head"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Unit:
+  """A row of a network with its input.
+
+  Attributes:
+    row: the Stem, a Block, or the LastStage.
+    size: height and width of the input map.
+    channels: of the input map.
+    classes: of the logits, for a last stage.
     padding: as in an Architecture.
   """
 
-  row: Stem | Block | Head
+  row: Stem | Block | LastStage
   size: int
   channels: int
   classes: int | None = None
   padding: str = "same"
 
   @property
-  def key(self):
-    """A text that two units share if and only if they compute the same: "block size=14 channels=80 expand=200 out=80 ...".
+  def key(self) -> str:
+    """Text that two units share if and only if they compute the same: "block size=14 channels=80 expand=200 out=80 ...".
 
-    What changes nothing has no place in it: padding where the stride is 1, the dropout, the ratio that a squeeze width is from.
+    Settings without effect are not in it: padding where the stride is 1, the dropout, the ratio that a squeeze width is from.
     """
     r = self.row
-    words = {"size": self.size, "channels": self.channels}
-    if isinstance(r, Head):
-      words |= {"features": r.features, "hidden": r.hidden, "classes": self.classes}
-      words |= {"activation": None if r.features is None and r.hidden is None else r.activation}
+    words: dict[str, object] = {"size": self.size, "channels": self.channels}
+    if isinstance(r, LastStage):
+      words |= {**r.widths, "classes": self.classes, "activation": r.activation}
     else:
       # kernels are odd: at stride 1 the paddings are the same
       words |= {"kernel": r.kernel, "stride": r.stride, "padding": self.padding if r.stride > 1 else None}
@@ -55,19 +85,18 @@ class Unit:
         "project": r.project_activation,
         "residual": "yes" if r.adds_input(self.channels) else "no",
       }
-    kind = type(r).__name__.lower()
-    return " ".join([kind, *(f"{name}={'none' if value is None else value}" for name, value in words.items())])
+    return " ".join([KINDS[type(r)], *(f"{name}={'none' if value is None else value}" for name, value in words.items())])
 
   @property
-  def axes(self):
-    """The numbers of channels that can change while the unit stays of its family, by name.
+  def axes(self) -> dict[str, int]:
+    """Numbers of channels that can change while the unit stays of its family, by name.
 
     A block without expansion has no expansion of its own, one that adds its input no output of its own.
     """
     return family(self.key)[1]
 
   @property
-  def weights(self):
+  def weights(self) -> int:
     """Bytes of its weights, batch norm folded, in float32."""
     r, c = self.row, self.channels
     if isinstance(r, Stem):
@@ -78,32 +107,32 @@ class Unit:
       n += (c + 1) * r.expand if r.expand != c else 0
       n += (r.expand + 1) * squeeze + (squeeze + 1) * r.expand if squeeze else 0
     else:
-      layers = [c, *(n for n in (r.features, r.hidden) if n is not None), self.classes]
+      layers = [c, *(n for n in r.widths.values() if n is not None), self.classes]
       n = sum((a + 1) * b for a, b in itertools.pairwise(layers))
     return BYTES * n
 
   @property
-  def output(self):
+  def output(self) -> int:
     """Bytes of its output in float32."""
     r = self.row
-    if isinstance(r, Head):
-      return BYTES * self.classes
+    if isinstance(r, LastStage):
+      return BYTES * (self.classes or 0)
     size = -(-self.size // r.stride)
     return BYTES * size**2 * (r.filters if isinstance(r, Stem) else r.out)
 
   @property
-  def maps(self):
+  def maps(self) -> int:
     """Bytes of its input, the maps inside it and its output in float32."""
     r, n = self.row, self.size**2 * self.channels
     if isinstance(r, Block):
       size = -(-self.size // r.stride)
       n += size**2 * r.expand + (self.size**2 * r.expand if r.expand != self.channels else 0)
-    elif isinstance(r, Head):
-      n += self.size**2 * (r.features or 0)
+    elif isinstance(r, LastStage):
+      n += self.size**2 * (r.widths["features"] or 0)
     return BYTES * n + self.output
 
-  def at(self, **axes):
-    """The unit with other numbers of channels.
+  def at(self, **axes: int) -> "Unit":
+    """Returns the unit with other numbers of channels.
 
     Args:
       **axes: every one of `axes`.
@@ -111,9 +140,10 @@ class Unit:
     r, channels = self.row, axes.get("channels", self.channels)
     if isinstance(r, Stem):
       return dataclasses.replace(self, row=dataclasses.replace(r, filters=axes["out"]))
-    if isinstance(r, Head):
-      head = dataclasses.replace(r, features=axes.get("features"), hidden=axes.get("hidden"))
-      return dataclasses.replace(self, row=head, channels=channels)
+    if isinstance(r, LastStage):
+      features = r.features and dataclasses.replace(r.features, filters=axes["features"])
+      head = dataclasses.replace(r.head, hidden=axes.get("hidden"))
+      return dataclasses.replace(self, row=LastStage(features=features, head=head), channels=channels)
     block = dataclasses.replace(r, expand=axes.get("expand", channels), out=axes.get("out", channels))
     return dataclasses.replace(self, row=block, channels=channels)
 
@@ -122,8 +152,8 @@ class Unit:
 AXES = {"stem": ("out",), "block": ("channels", "expand", "out"), "head": ("channels", "features", "hidden")}
 
 
-def family(key):
-  """What a unit's key says without its numbers of channels, and these numbers.
+def family(key: str) -> tuple[str, dict[str, int]]:
+  """Splits a unit's key into the text without its numbers of channels, and these numbers.
 
   Returns:
     (text, {name: channels}): units of one family have the same text and the same names.
@@ -140,36 +170,41 @@ def family(key):
   return " ".join([kind, *(f"{name}={'*' if name in axes else value}" for name, value in words.items())]), axes
 
 
-def units(architecture):
-  """The units of a network in the order of the data, as a list; a block that repeats is there as often as it repeats.
+def units(architecture: Architecture) -> list[Unit]:
+  """Returns the units of a network in the order of the data; a block that repeats is repeated.
 
   Raises:
-    ArchitectureError: for a segmenter, or images that are no squares.
+    ArchitectureError: for another head than a classifier's, or images that are no squares.
   """
   a, size = architecture, architecture.resolution
-  if a.segmenter or not isinstance(size, int):
-    what = f"segmenter = {a.segmenter.head!r}" if a.segmenter else f"resolution = {size!r}"
-    raise ArchitectureError(f"{a.name}: {what} is not possible; units are of classifiers of squares: time its file as a whole")
+  if not isinstance(a.head, ClassifierHead) or not isinstance(size, int):
+    field, value = ("resolution", size) if isinstance(a.head, ClassifierHead) else ("head", a.head.name)
+    fail(a.name, field, value, "units are of classifiers of square images: time the file as a whole")
   found = [Unit(row=a.stem, size=size, channels=a.in_channels, padding=a.padding)]
   size, channels = -(-size // a.stem.stride), a.stem.filters
   for _, channels_in, block in a.rows():
     found.append(Unit(row=block, size=size, channels=channels_in, padding=a.padding))
     size, channels = -(-size // block.stride), block.out
-  return [*found, Unit(row=a.head, size=size, channels=channels, classes=a.num_classes, padding=a.padding)]
+  return [
+    *found,
+    Unit(
+      row=LastStage(features=a.features, head=a.head), size=size, channels=channels, classes=a.num_classes, padding=a.padding
+    ),
+  ]
 
 
-def footprint(architecture):
-  """Bytes that a network goes through for one image in float32: all weights, and the maps of the unit that has most."""
+def footprint(architecture: Architecture) -> int:
+  """Returns the bytes that one image touches in float32: all weights, and the maps of the unit with most."""
   return BYTES * cost.params(architecture) + max(unit.maps for unit in units(architecture))
 
 
-def distinct(*architectures):
-  """The units of networks, each once, in the order of the data."""
+def distinct(*architectures: Architecture) -> list[Unit]:
+  """Returns the units of networks, each once, in the order of the data."""
   return list({unit.key: unit for a in architectures for unit in units(a)}.values())
 
 
-def grid(timed, points=3, divisor=8):
-  """Units around others, so that what lies between them can be interpolated.
+def grid(timed: Sequence[Unit], points: int = 3, divisor: int = 8) -> list[Unit]:
+  """Returns units around others, so that units between them can be interpolated.
 
   For every family among them the numbers of channels are spread evenly in their logarithm, from a quarter of the smallest to
   the largest; every combination is a unit. A block's time is nearly linear in each of them, so that few are enough.
@@ -180,9 +215,9 @@ def grid(timed, points=3, divisor=8):
     divisor: numbers of channels are multiples of it.
 
   Returns:
-    a list of Unit, without those of `timed`.
+    units without those of `timed`.
   """
-  families = {}
+  families: dict[str, list[Unit]] = {}
   for unit in timed:
     families.setdefault(family(unit.key)[0], []).append(unit)
   known, found = {unit.key for unit in timed}, {}
@@ -193,7 +228,8 @@ def grid(timed, points=3, divisor=8):
       low, high = max(divisor, min(values) / 4), max(values)
       steps = [round(low * (high / low) ** (i / max(points - 1, 1)) / divisor) * divisor for i in range(points - 1)]
       # as many channels after the expansion as before it, or after a block that can add its input, are another family's
-      apart = axis == "expand" or (axis == "out" and getattr(members[0].row, "residual", False) and members[0].row.stride == 1)
+      row = members[0].row
+      apart = axis == "expand" or (axis == "out" and isinstance(row, Block) and row.residual and row.stride == 1)
       taken = axes.get("channels", ()) if apart else ()
       axes[axis] = sorted({_beside(taken, max(n, divisor), high, divisor) for n in steps} | {high})
     corners = [{}]
@@ -206,6 +242,6 @@ def grid(timed, points=3, divisor=8):
   return list(found.values())
 
 
-def _beside(taken, n, high, divisor):
-  """The first of n, n + divisor, ... that is not taken; n itself where there is none below `high`."""
+def _beside(taken: Collection[int], n: int, high: int, divisor: int) -> int:
+  """Returns the first of n, n + divisor, ... that is not taken; n itself where there is none below `high`."""
   return next((m for m in range(n, high, divisor) if m not in taken), n)

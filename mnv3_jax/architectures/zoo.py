@@ -1,10 +1,14 @@
-"""The networks, one line per row of the papers' tables.
+"""Published networks, one line per row of the papers' tables.
 
 Each function returns the network at width 1.0, 224 px and 1000 classes; edits.py changes it from there.
 """
 
+import fnmatch
+from typing import Any
+
 from mnv3_jax.architectures import edits
-from mnv3_jax.architectures.spec import Architecture, Block, Head, SqueezeExcite, Stem
+from mnv3_jax.architectures.heads import ClassifierHead
+from mnv3_jax.architectures.spec import Architecture, Block, Features, SqueezeExcite, Stem
 
 RE, R6, HS = "relu", "relu6", "hard_swish"
 SE = SqueezeExcite()
@@ -12,22 +16,22 @@ SE = SqueezeExcite()
 MNAS_SE = SqueezeExcite(ratio=0.25, of="input", divisor=1, gate="sigmoid")
 
 
-def _repeated(channels, factor, out, *, n, stride, **row):
-  """A row (t, c, n, s) of the V2 and MnasNet tables: n blocks from `channels` to `out`, expanding their input `factor` times.
+def _repeated(channels: int, factor: int, out: int, *, n: int, stride: int, **row: Any) -> tuple[Block, ...]:
+  """Builds a row (t, c, n, s) of the V2 and MnasNet tables: n blocks from `channels` to `out`.
 
-  The first of them has the stride.
+  They expand their input `factor` times; the first of them has the stride.
   """
   first = Block(expand=factor * channels, out=out, stride=stride, **row)
   others = Block(expand=factor * out, out=out, stride=1, **row)
   return (first, *(others for _ in range(n - 1)))
 
 
-def _separable(channels, out, stride):
-  """A row of MobileNetV1: depthwise 3x3, then 1x1, ReLU6 after both."""
+def _separable(channels: int, out: int, stride: int) -> Block:
+  """Builds a row of MobileNetV1: depthwise 3x3, then 1x1, ReLU6 after both."""
   return Block(kernel=3, expand=channels, out=out, stride=stride, activation=R6, residual=False, project_activation=R6)
 
 
-def mobilenetv1():
+def mobilenetv1() -> Architecture:
   """MobileNetV1: Table 1 of arXiv 1704.04861, with the ReLU6 of the authors' code."""
   return Architecture(
     name="mobilenetv1",
@@ -47,11 +51,12 @@ def mobilenetv1():
       _separable(512, 1024, stride=2),
       _separable(1024, 1024, stride=1),
     ),
-    head=Head(features=None, hidden=None, activation=R6, dropout=0.001),
+    features=None,
+    head=ClassifierHead(hidden=None, activation=R6, dropout=0.001),
   )
 
 
-def mobilenetv2():
+def mobilenetv2() -> Architecture:
   """MobileNetV2: Table 2 of arXiv 1801.04381."""
   return Architecture(
     name="mobilenetv2",
@@ -65,11 +70,12 @@ def mobilenetv2():
       *_repeated(96, 6, 160, n=3, stride=2, kernel=3, activation=R6),
       *_repeated(160, 6, 320, n=1, stride=1, kernel=3, activation=R6),
     ),
-    head=Head(features=1280, hidden=None, activation=R6),
+    features=Features(filters=1280, activation=R6),
+    head=ClassifierHead(hidden=None, activation=R6),
   )
 
 
-def mnasnet_a1():
+def mnasnet_a1() -> Architecture:
   """MnasNet-A1: Figure 7 of arXiv 1807.11626, as the authors released it; the network that V3-Large was developed from."""
   return Architecture(
     name="mnasnet_a1",
@@ -83,11 +89,12 @@ def mnasnet_a1():
       *_repeated(112, 6, 160, n=3, stride=2, kernel=5, activation=RE, se=MNAS_SE),
       *_repeated(160, 6, 320, n=1, stride=1, kernel=3, activation=RE),
     ),
-    head=Head(features=1280, hidden=None, activation=RE, scaled=False),
+    features=Features(filters=1280, activation=RE, scaled=False),
+    head=ClassifierHead(hidden=None, activation=RE),
   )
 
 
-def mnasnet_small():
+def mnasnet_small() -> Architecture:
   """MnasNet-small as the authors released it; the 64.9 % row of the V3 paper's Table 3 is another, unpublished network."""
   return Architecture(
     name="mnasnet_small",
@@ -101,11 +108,12 @@ def mnasnet_small():
       *_repeated(32, 6, 88, n=3, stride=2, kernel=5, activation=RE, se=MNAS_SE),
       *_repeated(88, 6, 144, n=1, stride=1, kernel=3, activation=RE),
     ),
-    head=Head(features=1280, hidden=None, activation=RE, dropout=0.0, scaled=False),
+    features=Features(filters=1280, activation=RE, scaled=False),
+    head=ClassifierHead(hidden=None, activation=RE, dropout=0.0),
   )
 
 
-def mobilenetv3_large():
+def mobilenetv3_large() -> Architecture:
   """MobileNetV3-Large: Table 1 of arXiv 1905.02244v5."""
   return Architecture(
     name="mobilenetv3_large",
@@ -127,11 +135,12 @@ def mobilenetv3_large():
       Block(kernel=5, expand=960, out=160, se=SE, activation=HS, stride=1),
       Block(kernel=5, expand=960, out=160, se=SE, activation=HS, stride=1),
     ),
-    head=Head(features=960, hidden=1280, activation=HS),
+    features=Features(filters=960, activation=HS),
+    head=ClassifierHead(hidden=1280, activation=HS),
   )
 
 
-def mobilenetv3_small():
+def mobilenetv3_small() -> Architecture:
   """MobileNetV3-Small: Table 2 of arXiv 1905.02244v5 (head of 1024; no squeeze-excite on the last 1x1 convolution)."""
   return Architecture(
     name="mobilenetv3_small",
@@ -149,21 +158,52 @@ def mobilenetv3_small():
       Block(kernel=5, expand=576, out=96, se=SE, activation=HS, stride=1),
       Block(kernel=5, expand=576, out=96, se=SE, activation=HS, stride=1),
     ),
-    head=Head(features=576, hidden=1024, activation=HS),
+    features=Features(filters=576, activation=HS),
+    head=ClassifierHead(hidden=1024, activation=HS),
   )
 
 
-def mobilenetv3_large_minimalistic():
-  """MobileNetV3-Large without what some hardware is slow at: 3x3 kernels, ReLU, no squeeze-excite (the authors' release)."""
+def mobilenetv3_large_minimalistic() -> Architecture:
+  """MobileNetV3-Large with 3x3 kernels, ReLU, no squeeze-excite, for simpler hardware (the authors' release)."""
   return edits.minimalistic(mobilenetv3_large()).replace(name="mobilenetv3_large_minimalistic")
 
 
-def mobilenetv3_small_minimalistic():
+def mobilenetv3_small_minimalistic() -> Architecture:
   """MobileNetV3-Small with 3x3 kernels, ReLU, no squeeze-excite."""
   return edits.minimalistic(mobilenetv3_small()).replace(name="mobilenetv3_small_minimalistic")
 
 
-# names on the command line; a model runs without this table
+def mobilenetv3_development() -> list[tuple[str, Architecture]]:
+  """Returns the chain of networks from MnasNet-A1 to V3-Large, one change at a time (sections 4 and 5, Figure 9 of the paper).
+
+  The paper names the changes (last stage and stem in section 5.1, h-swish in 5.2, squeeze-excite in 5.3, NetAdapt's widths in
+  4.2) and draws their effect without numbers or labels: the order is ours, those first that make the rows comparable.
+
+  Returns:
+    (name of the change, network) of every step; the last one has the rows of mobilenetv3_large().
+  """
+  large = mobilenetv3_large()
+  expansions = {name: block.expand for name, _, block in large.rows()}
+  changes = (
+    ("efficient last stage", lambda a: edits.with_last_stage(a, "efficient")),
+    ("stem of 16 filters", lambda a: edits.with_stem(a, 16)),
+    (
+      "squeeze-excite: a quarter of the expansion",
+      lambda a: edits.with_se(a, ratio=0.25, of="expansion", divisor=8, gate="hard_sigmoid"),
+    ),
+    ("NetAdapt's expansions", lambda a: edits.with_expansions(a, expansions)),
+    (
+      "h-swish from 80 channels on, and in the stem",
+      lambda a: edits.with_stem(edits.h_swish_from(a, 80), activation="hard_swish"),
+    ),
+  )
+  chain = [("MnasNet-A1", mnasnet_a1())]
+  for name, change in changes:
+    chain.append((name, change(chain[-1][1])))
+  return chain
+
+
+# by name on the command line
 MODELS = {
   f.__name__: f
   for f in (
@@ -177,3 +217,12 @@ MODELS = {
     mnasnet_small,
   )
 }
+
+
+def list_models(pattern: str = "*") -> list[str]:
+  """Returns the names of the networks that `create_model` takes.
+
+  Args:
+    pattern: shell pattern, such as `"*small*"`.
+  """
+  return [name for name in MODELS if fnmatch.fnmatchcase(name, pattern)]

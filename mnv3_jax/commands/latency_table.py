@@ -1,20 +1,29 @@
 """mnv3 latency_table: times the blocks of networks, so that the latency of others can be predicted."""
 
+import argparse
 import math
 
-from mnv3_jax.architectures import fields, units, zoo
-from mnv3_jax.commands.device import add_device, device
-from mnv3_jax.commands.options import Options, add_model_fields, given_fields, positive, print_json, start_jax
-from mnv3_jax.errors import RetryableError, UsageError
+from mnv3_jax.architectures import fields, zoo
+from mnv3_jax.commands.options import (
+  Options,
+  add_device,
+  add_model_fields,
+  check_android,
+  device_arguments,
+  given_fields,
+  positive,
+  print_json,
+  start_jax,
+)
 from mnv3_jax.report.text_table import aligned
-from mnv3_jax.runs.progress import Counter, duration
+from mnv3_jax.runs.progress import Counter
 
 EXAMPLE = """mnv3 latency_table mobilenetv3_large mobilenetv3_small --resolution=224 --out table.json --minutes 10
   mnv3 latency_table mobilenetv3_large --width=0.75 --grid 0 --out table.json    (more units into the same table)
   mnv3 latency_table mobilenetv3_large --out phone.json --adb --benchmark_model android_aarch64_benchmark_model"""
 
 
-def main(arguments):
+def main(arguments: list[str]) -> None:
   """Runs the verb; see mnv3 latency_table --help."""
   what = (
     "Times the stem, the distinct blocks and the head of networks, each in a .tflite file of its own, then a grid of blocks\n"
@@ -23,37 +32,34 @@ def main(arguments):
   )
   options = Options("latency_table", what, EXAMPLE)
   options.add_argument("models", nargs="+", metavar="MODEL", help=", ".join(zoo.MODELS))
-  options.add_argument("--out", required=True, metavar="FILE", help="the table, a .json file; one that is there goes on")
-  options.add_argument("--minutes", type=float, default=math.inf, metavar="M", help="stop after so long (never)")
-  options.add_argument("--runs", type=positive, default=10, metavar="N", help="invocations of a file, three times over (10)")
+  options.add_argument("--out", required=True, metavar="FILE", help="the table, a .json file; an existing one is extended")
+  options.add_argument("--minutes", type=float, default=math.inf, metavar="M", help="time limit (none)")
+  options.add_argument(
+    "--runs", type=positive, default=10, metavar="N", help="invocations of a file in each of three rounds (10)"
+  )
   options.add_argument("--grid", type=points, default=3, metavar="N", help="points along each number of channels (3); 0: none")
   options.add_argument("--json", action="store_true", help="print {table, device, runtime, threads, date, units, networks}")
   add_device(options)
   add_model_fields(options)
   given = options.parse(arguments)
-  if not given.minutes > 0:
-    raise UsageError(f"--minutes {given.minutes:g} is not possible; it takes a number above 0")
+  check_android(given)
   networks = [fields.architecture(name, **given_fields(given)) for name in given.models]
-  wanted = units.distinct(*networks)
-  wanted += units.grid(wanted, given.grid) if given.grid else []
 
   start_jax()
-  from mnv3_jax.latency.latency_table import ROUNDS, LatencyTable, predict_latency
+  from mnv3_jax.latency.latency_table import build_latency_table, predict_latency
 
-  table = LatencyTable.open(given.out, device(given), given.runs)
-  begun = sum(table.rounds(unit) >= ROUNDS for unit in wanted)
-  if not given.json:
-    print(f"{table.about['device']}; {table.about['runtime']}, {table.about['threads']} thread{'s' * (given.threads > 1)}")
-    print(f"{len(wanted)} units, {begun} of them in {given.out}", flush=True)
-  with Counter("timings") as heard:
-    missing = table.fill(wanted, 60 * given.minutes, heard)
-  if missing:
-    raise RetryableError(
-      f"{duration(60 * given.minutes)} are over: {len(missing)} of {len(wanted)} units are not timed {ROUNDS} times yet; "
-      "the same command goes on"
+  with options.naming_flags(), Counter("timings") as on_progress:
+    table = build_latency_table(
+      networks,
+      given.out,
+      grid_points=given.grid,
+      runs=given.runs,
+      minutes=given.minutes,
+      on_message=None if given.json else lambda line: print(line, flush=True),
+      on_progress=on_progress,
+      **device_arguments(given),
     )
-  # what is printed is what the table says, without a device to ask
-  predicted = [predict_latency(network, LatencyTable.read(given.out)) for network in networks]
+  predicted = [predict_latency(network, table) for network in networks]
   if given.json:
     networks = [
       {"model": a.name, "width": a.width, "resolution": a.resolution, "predicted_ms": ms}
@@ -65,10 +71,8 @@ def main(arguments):
   print(aligned(["network", "width", "px", "predicted ms"], rows))
 
 
-def points(text):
-  """argparse type: points of a grid along an axis."""
-  import argparse
-
+def points(text: str) -> int:
+  """Parses a number of grid points along an axis (argparse type)."""
   if not text.isdigit() or int(text) == 1 or int(text) > 16:
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number of points: 2 to 16, or 0 for no grid")
+    raise argparse.ArgumentTypeError(f"invalid value {text!r}; expected 2 to 16 points, or 0 for no grid")
   return int(text)

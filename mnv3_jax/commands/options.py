@@ -1,62 +1,104 @@
-"""What the verbs' options have in common."""
+"""Command-line options: parsing, options that several verbs share, and translation of the library's errors."""
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
 from mnv3_jax.architectures import fields
-from mnv3_jax.architectures.spec import nearest
+from mnv3_jax.architectures.spec import ArchitectureError, nearest
 from mnv3_jax.errors import UsageError
 
 
 class Options(argparse.ArgumentParser):
-  """argparse whose errors are one sentence with the nearest valid choice, raised as UsageError.
+  """Argument parser whose errors are one sentence with the nearest valid choice, raised as UsageError.
+
+  The `dest` of an option is the name of the Python parameter that it sets (`--from` has dest="source"), so that
+  `naming_flags` can translate errors of the library.
 
   Args:
     verb: as on the command line.
-    what: one sentence on what it does.
+    summary: one sentence.
     example: a command that can be copied.
   """
 
-  def __init__(self, verb, what, example):
+  def __init__(self, verb: str, summary: str, example: str):
     super().__init__(
       prog=f"mnv3 {verb}",
-      description=what,
+      description=summary,
       epilog=f"example:\n  {example}",
       formatter_class=argparse.RawDescriptionHelpFormatter,
       allow_abbrev=False,
     )
+    self.verb = verb
 
-  def error(self, message):
+  def error(self, message: str) -> NoReturn:
     """Raises UsageError instead of printing the usage and leaving."""
-    raise UsageError(f"{self.prog.split(maxsplit=1)[1]}: {message}; mnv3 {self.prog.split()[1]} --help shows the options")
+    raise UsageError(f"{self.verb}: {message}; mnv3 {self.verb} --help shows the options")
 
-  def parse(self, arguments):
-    """The options of a command line without anything left over."""
-    options, rest = self.parse_known_args(arguments)
+  def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+    """Parses a command line; raises UsageError for words that are no option of this verb."""
+    options, rest = self.parse_known(arguments)
     self.refuse(rest)
     return options
 
-  def parse_known_args(self, arguments):
-    """As argparse has it, but an option without content is an error: what was meant is an unset variable."""
-    options, rest = super().parse_known_args(arguments)
+  def parse_with_config(self, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Parses a command line with --config and --config.SECTION.FIELD=VALUE; returns (options, words for read_config)."""
+    self.add_argument("--config.SECTION.FIELD", metavar="VALUE", dest="unused", help="sets a field of the config")
+    options, rest = self.parse_known(arguments)
+    self.refuse([word for word in rest if not word.startswith("--config.")])
+    return options, rest
+
+  def parse_known(self, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Parses the options that this verb has, and returns the other words; refuses empty values, which unset variables leave."""
+    options, rest = self.parse_known_args(arguments)
     for action in self._actions:
       if getattr(options, action.dest, None) == "":
         self.error(f"argument {'/'.join(action.option_strings) or action.metavar}: expected one argument, got an empty one")
     return options, rest
 
-  def refuse(self, words):
+  def refuse(self, words: Sequence[str]) -> None:
     """Raises UsageError for words that are no option of this verb."""
     if not words:
       return
     word = words[0].split("=")[0]
     known = [s for action in self._actions for s in action.option_strings if s.startswith("--")]
-    help_ = nearest(word, known) if word.startswith("-") else f"mnv3 {self.prog.split()[1]} --help shows the options"
-    raise UsageError(f"{self.prog.split()[1]} has no option {word!r}; {help_}")
+    advice = nearest(word, known) if word.startswith("-") else f"mnv3 {self.verb} --help shows the options"
+    raise UsageError(f"{self.verb} has no option {word!r}; {advice}")
+
+  @contextlib.contextmanager
+  def naming_flags(self) -> Iterator[None]:
+    """Context manager that translates errors of the library, which name Python arguments, to the flags of this verb.
+
+    "invalid quantize='int9'" becomes "invalid --quantize='int9'", "classes=FILE" "--classes FILE", "flip=True" "--flip", and
+    "file='a.h5'", of a positional argument, "FILE='a.h5'". Other names stay: fields of a config ("config.train.epochs=2") and
+    those that are no `dest` of this verb.
+    """
+    try:
+      yield
+    except (UsageError, ArchitectureError) as error:
+      raise UsageError(self.with_flags(str(error))) from error
+
+  def with_flags(self, message: str) -> str:
+    """Returns a message of the library with flags in place of the names of Python arguments."""
+    shown = [a for a in self._actions if a.help != argparse.SUPPRESS]
+    flags = {a.dest: a.option_strings[-1] if a.option_strings else str(a.metavar or a.dest.upper()) for a in shown}
+    names = "|".join(map(re.escape, sorted(flags, key=len, reverse=True)))
+
+    def flag(match: re.Match[str]) -> str:
+      name, value = flags[match[1]], match[2]
+      if value is None:
+        return f"{name}="
+      return name if value == "True" else f"{name} {value}"
+
+    return re.sub(rf"(?<![\w.\-/'\"])({names})=(True\b|[A-Z][A-Z_]*\b)?", flag, message)
 
 
-def truth(text):
+def truth(text: str) -> bool:
   """argparse type: true or false."""
   if text.lower() in ("true", "1", "yes"):
     return True
@@ -65,65 +107,113 @@ def truth(text):
   raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
 
 
-def positive(text):
+def positive(text: str) -> int:
   """argparse type: a whole number above 0."""
   if not text.isdigit() or int(text) == 0:
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
   return int(text)
 
 
-def threads(text):
-  """argparse type: a number of threads that a machine can have."""
+def threads(text: str) -> int:
+  """argparse type: a number of threads, at most 256."""
   n = positive(text)
   if n > 256:
     raise argparse.ArgumentTypeError(f"{text!r} is more than 256 threads")
   return n
 
 
-def add_workdir(options, required=True):
-  """--workdir and --weights."""
-  options.add_argument("--workdir", required=required, metavar="DIR", help="directory of a run")
+def add_device(options: Options) -> None:
+  """Adds --threads, --adb, --cores and --benchmark_model."""
+  options.add_argument("--threads", type=threads, default=1, metavar="N", help="threads of the runtime (1, as in the paper)")
+  add_android(options)
+
+
+def add_android(options: Options) -> None:
+  """Adds --adb, --cores and --benchmark_model."""
+  options.add_argument(
+    "--adb", nargs="?", const=True, metavar="SERIAL", help="time on the Android device of this serial number, or the only one"
+  )
+  options.add_argument("--cores", metavar="MASK", help="with --adb: the cores to run on, in hexadecimal (f0, cores 4 to 7)")
+  options.add_argument("--benchmark_model", metavar="PATH", help="with --adb: the program for the device (benchmark_model)")
+
+
+def check_android(given: argparse.Namespace) -> None:
+  """Raises UsageError for options that need --adb."""
+  for name in ("cores", "benchmark_model"):
+    if getattr(given, name) and not given.adb:
+      raise UsageError(f"--{name} goes with --adb")
+
+
+def device_arguments(given: argparse.Namespace) -> dict[str, Any]:
+  """Returns the arguments of latency.devices.open_device that the command line gives."""
+  return {name: getattr(given, name) for name in ("threads", "adb", "cores", "benchmark_model") if hasattr(given, name)}
+
+
+def add_workdir(options: Options, required: bool = True, dest: str = "workdir") -> None:
+  """Adds --workdir and --weights."""
+  options.add_argument("--workdir", dest=dest, required=required, metavar="DIR", help="directory of a run")
   options.add_argument(
     "--weights",
     choices=("ema", "raw", "best"),
     default="ema",
-    help="averaged weights of the newest checkpoint (default), the raw ones, or those of the best evaluation",
+    help="averaged weights of the newest checkpoint (default), its raw ones, or those of the best evaluation",
   )
 
 
-def add_model_fields(options):
-  """A flag for every field of config.model but its name."""
-  group = options.add_argument_group("network", "the fields of config.model; what is in the paper in brackets")
+def add_model_fields(options: Options) -> None:
+  """Adds a flag for every field of config.model but its name."""
+  group = options.add_argument_group("network", "the fields of config.model; the paper's value in brackets")
   for name in fields.FIELDS:
     add_model_field(group, name)
+  for old, new in fields.OLD_NAMES.items():
+    add_model_field(group, new, old)
 
 
-def add_model_field(group, name):
-  """The flag of one field of config.model."""
+class _Renamed(argparse.Action):
+  """Stores a flag that is given by its old name."""
+
+  def __call__(
+    self,
+    parser: argparse.ArgumentParser,
+    namespace: argparse.Namespace,
+    values: object,
+    option_string: str | None = None,
+  ) -> None:
+    fields.current_name((option_string or "").removeprefix("--"))
+    setattr(namespace, self.dest, values)
+
+
+def add_model_field(group: argparse._ActionsContainer, name: str, old: str | None = None) -> None:
+  """Adds the flag of one field of config.model; under its `old` name it is not shown in the help."""
   field = fields.FIELDS[name]
-  kind = truth if field.type is bool else field.type
-  group.add_argument(f"--{name}", type=kind, choices=field.choices, metavar=None if field.choices else "X", help=field.help)
+  parse = truth if field.type is bool else field.type
+  metavar = None if field.choices else "X"
+  if old is None:
+    group.add_argument(f"--{name}", type=parse, choices=field.choices, metavar=metavar, help=field.help)
+  else:
+    hidden = {"dest": name, "action": _Renamed, "help": argparse.SUPPRESS}
+    group.add_argument(f"--{old}", type=parse, choices=field.choices, metavar=metavar, **hidden)
 
 
-def given_fields(options):
-  """The fields of config.model that the command line gives, as a dict."""
-  return {name: getattr(options, name) for name in fields.FIELDS if getattr(options, name) is not None}
+def given_fields(given: argparse.Namespace) -> dict[str, object]:
+  """Returns the fields of config.model that a command line sets."""
+  return {name: getattr(given, name) for name in fields.FIELDS if getattr(given, name) is not None}
 
 
-def print_json(value):
-  """A value as JSON on standard output."""
+def print_json(value: object) -> None:
+  """Prints a value as JSON."""
   print(json.dumps(value, indent=2))
 
 
-def start_jax():
-  """Quiets Orbax and keeps compiled functions in the user's cache directory: the second start takes a moment.
+def start_jax() -> None:
+  """Configures JAX for the command line: a compilation cache in the user's cache directory, and no log messages of Orbax.
 
-  JAX_COMPILATION_CACHE_DIR, where it is set, says another place; empty, none.
+  JAX_COMPILATION_CACHE_DIR sets another directory; empty, none. The library itself configures nothing.
   """
   import absl.logging
   import jax
 
-  # what Orbax has to say it raises too
+  # Orbax logs errors that it also raises
   absl.logging.set_verbosity(absl.logging.FATAL)
   if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")

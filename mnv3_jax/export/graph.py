@@ -1,15 +1,17 @@
-"""What is written in a .tflite file: operators with the rows of the network that they come from, types, and our own note."""
+"""Contents of a .tflite flatbuffer: operators with the rows of the network they belong to, tensor types, the export note."""
 
 import collections
 import dataclasses
 import json
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 # a tensor's name as JAX writes it: "jit(f)/Classifier/Classifier.features/backbone/block_01/se/reduce/conv_general_dilated"
 _SCOPED = re.compile(r"jit\([^/]*\)/(.+)")
-# the name of our entry in the file's metadata
+# name of the export note in the file's metadata
 NOTE = "mnv3_jax"
-# the row where no name says one: a file that others exported
+# row of every operator in a file whose tensors have other names, such as one that another project exported
 UNNAMED = "unnamed"
 WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
@@ -19,33 +21,34 @@ class Operator:
   """One operator of a graph.
 
   Attributes:
-    kind: e.g. "CONV_2D".
-    row: of the network: "input", "stem", "block_01", ..., "features", "pool", "hidden", "logits"; of a segmenter "filter",
-      "pool", "gate" (with the product and its scaling), "pooled", "merge", "logits", "skip_logits" (with the sum), "resize" (to
-      the image's size) and "argmax"; UNNAMED in a file whose tensors have other names.
-    scope: name of its output tensor.
-    output, shape: index and shape of that tensor.
-    inputs: indices of the tensors that it reads and other operators make, or the caller.
-    fused: the activation that it does as well: "NONE", "RELU", "RELU6".
-    weights: type of its weights, e.g. "INT8"; None where it has none.
-    scales: how many scales the weights have; 0 where they are not quantized.
-    channels: output channels of the weights.
+    type: e.g. "CONV_2D".
+    row: row of the network: "input", "stem", "block_01", ..., "features", "pool", "hidden", "logits"; of a head for masks
+      "filter", "pool", "gate" (with the product and its scaling), "pooled", "merge", "logits", "skip_logits" (with the sum),
+      "resize" (to the image's size) and "argmax"; UNNAMED in a file whose tensors have other names.
+    scope: name of the output tensor.
+    output: index of the output tensor.
+    shape: shape of the output tensor.
+    inputs: indices of the input tensors that are not constants.
+    fused: fused activation: "NONE", "RELU", "RELU6".
+    weights: type of the weights, e.g. "INT8"; None for an operator without weights.
+    scales: number of quantization scales of the weights; 0 if they are not quantized.
+    channels: number of output channels of the weights.
   """
 
-  kind: str
+  type: str
   row: str
   scope: str = ""
   output: int = -1
-  shape: tuple = ()
-  inputs: tuple = ()
+  shape: tuple[int, ...] = ()
+  inputs: tuple[int, ...] = ()
   fused: str = "NONE"
   weights: str | None = None
   scales: int = 0
   channels: int = 0
 
 
-def operators(content):
-  """The Operators of a file (bytes) in the order in which they run."""
+def operators(content: bytes) -> list[Operator]:
+  """Returns the operators of a .tflite file in the order of execution."""
   from ai_edge_litert.tools import flatbuffer_utils as flat
 
   model = _parsed(content)
@@ -53,69 +56,76 @@ def operators(content):
   activations = {code: name for name, code in vars(flat.ActivationFunctionType).items() if not name.startswith("_")}
   # a float kernel that is stored in another type is read through a DEQUANTIZE
   made_by = {int(op.outputs[0]): op for op in graph.operators}
+  unpacking = set()
   for op in graph.operators:
-    kind = flat.opcode_to_name(model, op.opcodeIndex)
+    type_ = str(flat.opcode_to_name(model, op.opcodeIndex))
     output = graph.tensors[op.outputs[0]]
     scope = output.name.decode()
-    unpacks = kind == "DEQUANTIZE" and _constant(model, graph, op.inputs[0])
-    constants = [int(i) for i in op.inputs if i >= 0 and _constant(model, graph, i)]
-    row = row if unpacks else _row(kind, [scope, *(graph.tensors[i].name.decode() for i in constants)], row)
-    weights = {}
-    if kind in WITH_WEIGHTS:
-      index = int(op.inputs[1])
-      tensor = graph.tensors[made_by[index].inputs[0] if index in made_by else index]
-      scale = tensor.quantization.scale if tensor.quantization is not None else None
-      channels = tensor.shape[3 if kind == "DEPTHWISE_CONV_2D" else 0]
-      weights = {
-        "weights": flat.type_to_name(tensor.type),
-        "scales": 0 if scale is None else len(scale),
-        "channels": int(channels),
-      }
+    constants = [int(i) for i in op.inputs if i >= 0 and _is_constant(model, graph, i)]
+    if type_ == "DEQUANTIZE" and _is_constant(model, graph, op.inputs[0]):
+      unpacking.add(len(found))
+    else:
+      row = _row(type_, [scope, *(graph.tensors[i].name.decode() for i in constants)], row)
     found.append(
       Operator(
-        kind,
-        None if unpacks else row,
+        type_,
+        row,
         scope,
         int(op.outputs[0]),
         shape=tuple(int(n) for n in output.shape),
         inputs=tuple(int(i) for i in op.inputs if i >= 0 and i not in constants),
         fused=activations[getattr(op.builtinOptions, "fusedActivationFunction", 0)],
-        **weights,
+        **(_weights(graph, op, type_, made_by) if type_ in WITH_WEIGHTS else {}),
       )
     )
-  # a kernel that is unpacked belongs to who reads it
+  # a kernel that is unpacked belongs to the operator that reads it
   reader = {int(i): operator.row for op, operator in zip(graph.operators, found, strict=True) for i in op.inputs}
-  found = [op if op.row else dataclasses.replace(op, row=reader[op.output]) for op in found]
+  found = [dataclasses.replace(op, row=reader[op.output]) if i in unpacking else op for i, op in enumerate(found)]
   named = any(op.row not in ("input", "pool") for op in found)
   return found if named else [dataclasses.replace(op, row=UNNAMED) for op in found]
 
 
-def _row(kind, scopes, before):
-  """The row of an operator, given that of the one before it: that of its output, or else of its constants."""
+def _weights(graph: Any, op: Any, type_: str, made_by: Mapping[int, Any]) -> dict[str, Any]:
+  """Returns the fields `weights`, `scales` and `channels` of an Operator."""
+  from ai_edge_litert.tools import flatbuffer_utils as flat
+
+  index = int(op.inputs[1])
+  tensor = graph.tensors[made_by[index].inputs[0] if index in made_by else index]
+  scale = tensor.quantization.scale if tensor.quantization is not None else None
+  channels = tensor.shape[3 if type_ == "DEPTHWISE_CONV_2D" else 0]
+  return {
+    "weights": flat.type_to_name(tensor.type),
+    "scales": 0 if scale is None else len(scale),
+    "channels": int(channels),
+  }
+
+
+def _row(type_: str, scopes: Sequence[str], before: str) -> str:
+  """Returns the row of an operator: that of its output, else of its constants, else of the operator `before` it."""
   rows = [_module(scope) for scope in scopes]
   named = next(filter(None, rows), None)
   # the mean outside any module is the pool; names after its own are of means that divide by as many
-  if kind in ("MEAN", "SUM", "AVERAGE_POOL_2D") and _module(scopes[0].split(";")[0]) == "" and before != "input":
+  if type_ in ("MEAN", "SUM", "AVERAGE_POOL_2D") and _module(scopes[0].split(";")[0]) == "" and before != "input":
     return "pool"
   if named:
     return named
-  # and what comes after a segmenter's logits makes an image of them
-  if kind == "RESIZE_BILINEAR" and before in ("logits", "skip_logits"):
+  # operators after the logits of a mask
+  if type_ == "RESIZE_BILINEAR" and before in ("logits", "skip_logits"):
     return "resize"
-  return "argmax" if kind == "ARG_MAX" and before == "resize" else before
+  return "argmax" if type_ == "ARG_MAX" and before == "resize" else before
 
 
-def _module(name):
-  """The first module under the network in a tensor's name; "" where it is the network itself; None where no name tells.
+def _module(name: str) -> str | None:
+  """Returns the first module under the network in a tensor's name; "" for the network itself, None if there is no module.
 
-  A fused operator has the names of all that it was made from, and of what looks alike elsewhere; the first that has a module
-  counts.
+  The name of a fused operator joins those of all operators it was made from, and of similar ones elsewhere; the first one with
+  a module counts.
   """
   found = None
   for part in name.split(";"):
     match = _SCOPED.fullmatch(part)
     if match:
-      # the last word is what was computed; capitals are the network's own classes
+      # the last word is the primitive; capitals are the network's own classes
       modules = [word for word in match[1].split("/")[:-1] if not word[0].isupper() and word != "backbone"]
       if modules:
         return modules[0]
@@ -123,33 +133,33 @@ def _module(name):
   return found
 
 
-def _constant(model, graph, tensor):
+def _is_constant(model: Any, graph: Any, tensor: int) -> bool:
   data = model.buffers[graph.tensors[tensor].buffer].data
   return data is not None and len(data) > 0
 
 
-def types(content):
-  """Number of tensors by type, e.g. {"INT8": 160, "INT32": 52}."""
+def types(content: bytes) -> dict[str, int]:
+  """Returns the number of tensors by type, e.g. {"INT8": 160, "INT32": 52}."""
   from ai_edge_litert.tools import flatbuffer_utils as flat
 
   return dict(collections.Counter(flat.type_to_name(t.type) for t in _parsed(content).subgraphs[0].tensors).most_common())
 
 
-def with_note(content, note):
-  """The file with a note (JSON) in its metadata, beside what the converter left there."""
+def with_note(content: bytes, note: Mapping[str, Any]) -> bytes:
+  """Returns the file with a note (JSON) added to its metadata; the converter's own metadata stays."""
   from ai_edge_litert.tools import flatbuffer_utils as flat
 
   model = _parsed(content)
   buffer, entry = flat.schema_fb.BufferT(), flat.schema_fb.MetadataT()
-  buffer.data = json.dumps(note).encode()
+  buffer.data = list(json.dumps(note).encode())
   entry.name, entry.buffer = NOTE, len(model.buffers)
   model.buffers.append(buffer)
   model.metadata = [*(model.metadata or []), entry]
   return bytes(flat.convert_object_to_bytearray(model))
 
 
-def note(content):
-  """The note of with_note, or None where a file has none."""
+def note(content: bytes) -> dict[str, Any] | None:
+  """Returns the note added by `with_note`, None for a file without one."""
   model = _parsed(content)
   for entry in model.metadata or []:
     name = entry.name.decode() if isinstance(entry.name, bytes) else entry.name
@@ -158,7 +168,7 @@ def note(content):
   return None
 
 
-def _parsed(content):
+def _parsed(content: bytes) -> Any:
   from ai_edge_litert.tools import flatbuffer_utils as flat
 
   return flat.read_model_from_bytearray(bytearray(content))

@@ -1,36 +1,41 @@
-"""A float .tflite file to a smaller one: half-precision weights, 8-bit weights, or 8-bit arithmetic.
+"""Quantizes a float32 .tflite file: half-precision weights, 8-bit weights, or 8-bit arithmetic.
 
-ai-edge-quantizer does it; here is which of its settings are right for these networks, measured on XNNPACK:
+ai-edge-quantizer does the work; the settings that are right for these networks were measured on XNNPACK:
 
 - HARD_SWISH stays in float in "int8". XNNPACK has no 8-bit kernel for it and would leave the graph at each one (2 to 3 times
-  the float file's latency); left in float, unpacking, h-swish and packing become one table lookup.
-- The stem stays in float in "int8": three input channels fill no vector, and packing the image would cost more than it saves.
-- What scales a segmenter's logits up to the image's size stays in float in "int8": a quarter of MobileNetV3-Small's time, it is
-  faster than scaling 8-bit numbers and unpacking as many as the image has pixels, and nothing is rounded between them. So does
-  an average pool over windows, which XNNPACK has in floating point only.
-- A segmenter's first depthwise convolution stays in float in "int8", as the stem that it reads does: within 1.5 % of the time
-  at 512x1024 (V3-Small 0.99, V3-Large and V2 1.01). A few of the stem's channels can be twenty times as large as the others, of
-  which 8 bits then leave three or four levels: 7 points of mIoU on the embedded scenes, 0.629 to 0.564; 0.632 with it in float.
-  (Not yet so in classifiers, which lose less there: their tables, and what training that is aware of 8 bits rounds, are of the
-  first depthwise convolution in 8 bits.)
-- Activations have the least and largest value seen over the calibration images. The library's own way, a moving average of each
-  image's, cost four points of accuracy.
+  the float file's latency); left in float, dequantization, h-swish and quantization become one table lookup.
+- The stem stays in float in "int8": three input channels fill no vector, and quantizing the image would cost more than it
+  saves.
+- The upsampling of logits to the image's size stays in float in "int8": a quarter of MobileNetV3-Small's time, it is faster
+  than scaling 8-bit numbers and dequantizing as many as the image has pixels, and nothing is rounded between them. So does an
+  average pool over windows, which XNNPACK has in floating point only.
+- In a network that upsamples its logits, the first depthwise convolution stays in float in "int8", as the stem before it
+  does: within 1.5 % of the time at 512x1024 (V3-Small 0.99, V3-Large and V2 1.01). A few of the stem's channels can be twenty
+  times as large as the others, of which 8 bits then leave three or four levels: 7 points of mIoU on the embedded scenes,
+  0.629 to 0.564; 0.632 with it in float. (Not yet so in classifiers, which lose less there: their tables, and the rounding of
+  quantization-aware training, are of the first depthwise convolution in 8 bits.)
+- Activations have the minimum and maximum over the calibration images. The library's own way, a moving average over images,
+  cost four points of accuracy.
 """
 
 import contextlib
 import io
 import re
 import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from jaxtyping import Num
 
 from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.errors import FatalError, UsageError
 from mnv3_jax.export import graph, runtime
-from mnv3_jax.export.qat_ranges import place
+from mnv3_jax.export.qat_ranges import match_ranges
+from mnv3_jax.models.fake_quantization import Range
 
-# in the order of what is left in float; each with what it is good for
-KINDS = {
+# in the order of the float precision that is left; each with its use
+QUANTIZATIONS = {
   "none": "float32, as trained",
   "float16": "half the size, the same arithmetic",
   "int8_weights": "a quarter of the size, float arithmetic",
@@ -41,58 +46,65 @@ KINDS = {
 CALIBRATED = ("int8", "int8_integer")
 
 
-def check(kind):
-  """Raises UsageError for a kind that is none of KINDS."""
-  if kind not in KINDS:
-    raise UsageError(f"--quantize {kind!r} is not possible; {nearest(kind, KINDS)}")
+def check_quantization(quantize: str) -> None:
+  """Raises UsageError for a name that is not in QUANTIZATIONS."""
+  if quantize not in QUANTIZATIONS:
+    raise UsageError(f"invalid quantize={quantize!r}; {nearest(quantize, QUANTIZATIONS)}")
 
 
-def quantized(content, kind, images=(), kept=()):
-  """A float file as another kind.
+def quantize(
+  content: bytes, quantization: str, images: Sequence[Num[np.ndarray, "1 h w c"]] = (), ranges: Sequence[Range] = ()
+) -> bytes:
+  """Quantizes a float32 .tflite file.
 
   Args:
-    content: bytes of a float32 .tflite file.
-    kind: one of KINDS.
-    images: what the file takes, one (1, height, width, channels) array after the other; needed for CALIBRATED.
-    kept: ranges that maps have had in training, models/fake_quantization.ranges; other maps have those of the images.
+    content: bytes of the file.
+    quantization: one of QUANTIZATIONS.
+    images: inputs of the file, (1, height, width, channels) each; needed for CALIBRATED.
+    ranges: of maps, from quantization-aware training (models/fake_quantization.ranges); other maps have those of the images.
 
   Returns:
-    bytes of the new file; the weights of every convolution have one scale for each output channel.
+    bytes of the new file; the weights of every convolution have one scale per output channel.
 
   Raises:
-    UsageError: for an unknown kind, one that needs images and has none, or where ai-edge-quantizer is not there.
+    UsageError: for an unknown quantization, one that needs images and has none, or where ai-edge-quantizer is missing.
     FatalError: if weights came out with one scale for all channels.
   """
-  check(kind)
-  if kind == "none":
+  check_quantization(quantization)
+  if quantization == "none":
     return content
-  if kind in CALIBRATED and not len(images):
-    raise UsageError(f"--quantize {kind} needs images to find the ranges of activations; --calibration N takes N of them")
+  if quantization in CALIBRATED and not len(images):
+    raise UsageError(
+      f"quantize={quantization!r} needs images to find the ranges of activations; expected calibration=N of them"
+    )
   try:
     from ai_edge_quantizer import quantizer
   except ImportError as error:
-    raise UsageError(f"--quantize {kind} needs ai-edge-quantizer: {error}") from None
-  recipe = _recipe(kind, graph.operators(content))
+    raise UsageError(f"quantize={quantization!r} needs ai-edge-quantizer: {error}") from None
+  operators = graph.operators(content)
+  recipe = _recipe(quantization, operators)
   with _silent():
     work = quantizer.Quantizer(bytearray(content), recipe.get_quantization_recipe())
-    ranges = _ranges(content, recipe, images) if kind in CALIBRATED else None
-    for name, (low, high) in place(graph.operators(content), kept).items() if kept and ranges else ():
-      if ranges.get(name):
-        of_images = ranges[name]
-        ranges[name] = {**of_images, "min": np.full_like(of_images["min"], low), "max": np.full_like(of_images["max"], high)}
-    made = bytes(work.quantize(ranges, enable_progress_report=False).quantized_model)
-  _assert_per_channel(made, kind)
-  return made
+    found = _find_ranges(content, recipe, images) if quantization in CALIBRATED else None
+    if ranges and found:
+      for name, (low, high) in match_ranges(operators, ranges).items():
+        if found.get(name):
+          of_images = found[name]
+          found[name] = {**of_images, "min": np.full_like(of_images["min"], low), "max": np.full_like(of_images["max"], high)}
+    result: Any = work.quantize(found, enable_progress_report=False).quantized_model
+    quantized = bytes(result)
+  _check_per_channel(quantized, quantization)
+  return quantized
 
 
-def _recipe(kind, operators):
-  """ai-edge-quantizer's recipe of a kind for a graph."""
+def _recipe(quantization: str, operators: Sequence[graph.Operator]) -> Any:
+  """Returns ai-edge-quantizer's recipe for a graph."""
   from ai_edge_quantizer import qtyping
   from ai_edge_quantizer.algorithm_manager import AlgorithmName
   from ai_edge_quantizer.recipe_manager import RecipeManager
 
   every, recipe, names = ".*", RecipeManager(), qtyping.TFLOperationName
-  if kind == "float16":
+  if quantization == "float16":
     half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
     config = qtyping.OpQuantizationConfig(
       weight_tensor_config=half, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
@@ -100,56 +112,57 @@ def _recipe(kind, operators):
     for operator in graph.WITH_WEIGHTS:
       recipe.add_quantization_config(every, names(operator), config, AlgorithmName.FLOAT_CASTING)
     return recipe
-  if kind == "int8_weights":
+  if quantization == "int8_weights":
     for operator in graph.WITH_WEIGHTS:
       recipe.add_weight_only_config(every, names(operator), num_bits=8)
     return recipe
   recipe.add_static_config(every, names.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
-  if kind == "int8":
+  if quantization == "int8":
 
-    def keep(name, scope=every):
+    def keep_float(name: Any, scope: str = every) -> None:
       recipe.add_quantization_config(scope, name, algorithm_key=AlgorithmName.NO_QUANTIZE)
 
     for name in (names.INPUT, names.OUTPUT, names.HARD_SWISH):
-      keep(name)
-    dense = any(operator.row == "resize" for operator in operators)
+      keep_float(name)
+    upsamples = any(operator.row == "resize" for operator in operators)
     for operator in operators:
-      if _stays(operator, dense) and operator.kind in set(names):
-        keep(names(operator.kind), f"^{re.escape(operator.scope)};?$")
+      if _stays_float(operator, upsamples) and operator.type in set(names):
+        keep_float(names(operator.type), f"^{re.escape(operator.scope)};?$")
   return recipe
 
 
-def _stays(operator, dense):
-  """Whether an operator that has an 8-bit kernel stays in float in "int8"; `dense`: of a segmenter."""
-  if dense and (operator.row, operator.kind) == ("block_01", "DEPTHWISE_CONV_2D"):
+def _stays_float(operator: graph.Operator, upsamples: bool) -> bool:
+  """Tells whether an operator that has an 8-bit kernel stays in float in "int8"."""
+  if upsamples and (operator.row, operator.type) == ("block_01", "DEPTHWISE_CONV_2D"):
     return True
-  return operator.row in ("input", "stem", "resize") or operator.kind == "AVERAGE_POOL_2D"
+  return operator.row in ("input", "stem", "resize") or operator.type == "AVERAGE_POOL_2D"
 
 
-def _ranges(content, recipe, images):
-  """{tensor name: {"min", "max"}} over all images."""
+def _find_ranges(content: bytes, recipe: Any, images: Sequence[Num[np.ndarray, "1 h w c"]]) -> dict[str, Any]:
+  """Returns {tensor name: {"min", "max"}} over all images."""
   from ai_edge_quantizer.calibrator import CalibrationMode, Calibrator
   from ai_edge_quantizer.utils import qsv_utils
 
   # the runtime's own profiler finds the same ranges as keeping every tensor does, nine times as fast
   mode = CalibrationMode.CALIBRATION_PROFILER_BASED
-  calibrator = Calibrator(bytearray(content), num_threads=1, mode=mode, qsv_update_func=qsv_utils.min_max_update)
+  model: Any = bytearray(content)
+  calibrator = Calibrator(model, num_threads=1, mode=mode, qsv_update_func=qsv_utils.min_max_update)
   calibrator.calibrate({"serving_default": [{"input": image} for image in images]}, recipe)
   return calibrator.get_model_qsvs()
 
 
-def _assert_per_channel(content, kind):
+def _check_per_channel(content: bytes, quantization: str) -> None:
   for operator in graph.operators(content):
     if operator.weights == "INT8" and operator.scales != operator.channels:
       raise FatalError(
-        f"--quantize {kind}: the weights of {operator.row} ({operator.kind}) have {operator.scales} scales for "
+        f"quantize={quantization!r}: the weights of {operator.row} ({operator.type}) have {operator.scales} scales for "
         f"{operator.channels} channels"
       )
 
 
 @contextlib.contextmanager
-def _silent():
-  """Without the library's progress bars and its warning about memory."""
+def _silent() -> Iterator[None]:
+  """Suppresses the library's progress bars and its warning about memory."""
   with runtime.quiet(), contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
     warnings.simplefilter("ignore")
     yield

@@ -1,55 +1,58 @@
-"""FILE.json: what is known of a .tflite file, beside it. Export writes it, benchmark --keep adds latencies, tables read it."""
+"""Record of a .tflite file, FILE.json beside it: written by export, extended by benchmark(keep=True), read by tables."""
 
 import datetime
 import json
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from mnv3_jax.errors import UsageError
 from mnv3_jax.runs.directory import write_atomically
+from mnv3_jax.types import PathLike
 
 
-def place(file):
-  """Where the record of a file is."""
+def path_of(file: PathLike) -> pathlib.Path:
+  """Returns the path of the record of a .tflite file."""
   file = pathlib.Path(file)
   return file.with_name(f"{file.name}.json")
 
 
-def read(file):
-  """The record of a file, {"file": name} where there is none yet.
+def read(file: PathLike) -> dict[str, Any]:
+  """Returns the record of a .tflite file, {"file": name} where there is none yet.
 
   Raises:
-    UsageError: if it is damaged.
+    UsageError: if the record is damaged.
   """
-  at = place(file)
-  if not at.is_file():
+  path = path_of(file)
+  if not path.is_file():
     return {"file": pathlib.Path(file).name}
   try:
-    found = json.loads(at.read_text())
+    found = json.loads(path.read_text())
   except ValueError as error:
-    raise UsageError(f"{str(at)!r} is damaged: {error}") from None
+    raise UsageError(f"{str(path)!r} is damaged: {error}") from None
   latencies = found.get("latencies", []) if isinstance(found, dict) else None
   if not isinstance(latencies, list) or not all(isinstance(known, dict) for known in latencies):
-    raise UsageError(f"{str(at)!r} is no record of a .tflite file; move it away")
+    raise UsageError(f"{str(path)!r} is not the record of a .tflite file; move it away")
   return found
 
 
-def write(file, found):
-  """Writes the record of a file."""
-  write_atomically(place(file), json.dumps(found, indent=2) + "\n")
+def write(file: PathLike, content: Mapping[str, Any]) -> None:
+  """Writes the record of a .tflite file atomically."""
+  write_atomically(path_of(file), json.dumps(content, indent=2) + "\n")
 
 
-def with_latency(found, device, latency):
-  """A record with one more latency; figures of the same name, on the same device by the same runtime, give way to it.
+def with_latency(content: Mapping[str, Any], device: Mapping[str, Any], latency: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns a record with one more latency; it updates an earlier one of the same device, runtime and number of threads.
 
   Args:
-    found: the record.
-    device: what `describe` of latency.timing.Host or latency.android.Phone says.
-    latency: a dict of milliseconds and runs, JSON.
+    content: the record.
+    device: description of the device (latency.timing.Device.describe).
+    latency: milliseconds, number of runs and more, as JSON.
   """
   others, before = [], {}
-  for known in found.get("latencies", []):
+  for known in content.get("latencies", []):
     if all(known.get(name) == value for name, value in device.items()):
       before = known
     else:
       others.append(known)
-  return {**found, "latencies": [*others, {**before, **device, **latency, "date": str(datetime.date.today())}]}
+  return {**content, "latencies": [*others, {**before, **device, **latency, "date": str(datetime.date.today())}]}

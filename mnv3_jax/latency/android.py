@@ -1,6 +1,7 @@
-"""Latency of .tflite files on an Android device: TensorFlow Lite's or LiteRT's benchmark_model over adb, as the paper measured.
+"""Latency of .tflite files on an Android device: TensorFlow Lite's or LiteRT's benchmark_model over adb, as in the paper.
 
-One large core, batch 1, one thread: `--cores f0` are cores 4 to 7, the large ones where a device has four and four.
+The paper times one large core, batch 1, one thread: cores="f0" selects cores 4 to 7, the large ones of a device with four and
+four.
 """
 
 import dataclasses
@@ -11,41 +12,44 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
+from typing import Any
 
 from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.errors import FatalError, UsageError
-from mnv3_jax.latency.timing import Latency
+from mnv3_jax.latency.timing import LatencyStats, OnProgress
+from mnv3_jax.types import PathLike
 
 GET_ADB = "the Android platform-tools have it: https://developer.android.com/tools/releases/platform-tools"
 GET_DEVICE = (
   "connect one by USB, switch on USB debugging in its developer options and accept this computer on its screen; "
   "`adb devices` then lists it"
 )
-GET_BINARY = (
+GET_TOOL = (
   "the nightly build for 64-bit Arm is https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/"
   "release/lite/tools/nightly/latest/android_aarch64_benchmark_model"
 )
 
-# where it is looked for when no path is given
-BINARIES = ("benchmark_model", "android_aarch64_benchmark_model")
+# default paths of benchmark_model
+TOOL_NAMES = ("benchmark_model", "android_aarch64_benchmark_model")
 
-# a folder that a shell on the device may write and run from
-FOLDER = "/data/local/tmp/mnv3_jax"
+# directory on the device in which a shell may write and execute
+DEVICE_DIRECTORY = "/data/local/tmp/mnv3_jax"
 
-# numbers of machines in an ELF header, and Android's names of them
+# machine numbers of the ELF header and Android's names of them
 MACHINES = {183: "arm64-v8a", 40: "armeabi-v7a", 62: "x86_64", 3: "x86"}
 
-# seconds after which a command has hung; benchmark_model by itself stops after 150
-PATIENCE = 400
+# timeout of a command in seconds; benchmark_model stops after 150 by itself
+TIMEOUT = 400
 
 
 @dataclasses.dataclass(frozen=True)
-class ToolLatency(Latency):
-  """What benchmark_model prints: no quartiles, and from older builds no median either.
+class AndroidLatencyStats(LatencyStats):
+  """Statistics that benchmark_model prints: no quartiles, and in older builds no median.
 
   Attributes:
-    mean_ms, std_ms, min_ms, max_ms: over the runs; None where they are not printed.
-    median_is_mean: whether `median_ms` is the mean, for want of a median.
+    mean_ms, std_ms, min_ms, max_ms: statistics over the runs; None if they are not printed.
+    median_is_mean: whether `median_ms` is the mean because the tool prints no median.
   """
 
   mean_ms: float
@@ -55,38 +59,45 @@ class ToolLatency(Latency):
   median_is_mean: bool
 
 
-class Phone:
+class AndroidDevice:
   """An Android device.
 
   Args:
-    serial: which one, as `adb devices` has it; None takes the only one.
-    cores: mask of the cores to run on, in hexadecimal.
-    threads: of the runtime.
-    binary: path of benchmark_model for the device; None looks for it in the current directory.
-    adb: name or path of the program.
+    serial: serial number as in `adb devices`; None selects the only connected device.
+    cores: hexadecimal mask of the cores to run on.
+    threads: number of threads of the runtime.
+    benchmark_model: path of the program benchmark_model for the device; None looks for it in the current directory.
+    adb_program: name or path of adb.
 
   Raises:
-    UsageError: for a mask that is none.
+    UsageError: for an invalid mask.
   """
 
-  def __init__(self, serial=None, cores="f0", threads=1, binary=None, adb="adb"):
+  def __init__(
+    self,
+    serial: str | None = None,
+    cores: str = "f0",
+    threads: int = 1,
+    benchmark_model: PathLike | None = None,
+    adb_program: str = "adb",
+  ) -> None:
     if not re.fullmatch(r"(0x)?[0-9a-fA-F]{1,16}", cores) or int(cores, 16) == 0:
       raise UsageError(
-        f"cores = {cores!r} is not possible; allowed: a mask of cores in hexadecimal, such as f0 (cores 4 to 7) or 80 (core 7)"
+        f"invalid cores={cores!r}; expected a mask of cores in hexadecimal, such as f0 (cores 4 to 7) or 80 (core 7)"
       )
     self.cores = f"{int(cores, 16):x}"
-    self.serial, self.threads, self.binary, self.adb = serial, threads, binary, adb
+    self.serial, self.threads, self.benchmark_model, self.adb_program = serial, threads, benchmark_model, adb_program
 
-  def describe(self):
-    """What is measured on: {"device", "runtime", "threads", "kind", "cores"}.
+  def describe(self) -> dict[str, Any]:
+    """Returns {"device", "runtime", "threads", "kind", "cores"}.
 
     Raises:
-      UsageError: without adb, a device that is ready, or benchmark_model; the sentence says how to get each.
+      UsageError: without adb, a ready device, or benchmark_model; the message tells how to get each.
     """
-    serial = self._device()
+    serial = self._serial()
     names = ("ro.product.manufacturer", "ro.product.model", "ro.product.board", "ro.soc.model", "ro.build.version.release")
-    said = self._shell(serial, "; ".join(f"getprop {name}" for name in names)).splitlines()
-    maker, model, board, soc, android = [line.strip() for line in said] + [""] * (len(names) - len(said))
+    lines = self._shell(serial, "; ".join(f"getprop {name}" for name in names)).splitlines()
+    maker, model, board, soc, android = [line.strip() for line in lines] + [""] * (len(names) - len(lines))
     chip = ", ".join(dict.fromkeys(part for part in (board, soc) if part))
     device = f"{maker} {model}" if maker and not model.lower().startswith(maker.lower()) else model
     tool = hashlib.sha256(self._tool().read_bytes()).hexdigest()[:12]
@@ -98,62 +109,64 @@ class Phone:
       "cores": self.cores,
     }
 
-  def measure(self, files, runs, warmup=20, heard=None):
-    """Times files, one after the other.
+  def measure(
+    self, files: Mapping[str, bytes], runs: int, warmup: int = 20, on_progress: OnProgress | None = None
+  ) -> dict[str, AndroidLatencyStats]:
+    """Times .tflite files, one after the other.
 
     Args:
-      files: {name: bytes of a .tflite file}.
-      runs: invocations of each that count, at least: the tool goes on until it has run for a second.
-      warmup: invocations of each that do not, at least.
-      heard: called with (done, total) invocations after each file.
+      files: contents by name.
+      runs: minimum number of measured invocations of each file: the tool runs for a second at least.
+      warmup: minimum number of invocations of each file before the measured ones.
+      on_progress: called with (done, total) invocations after each file.
 
     Returns:
-      {name: ToolLatency}.
+      statistics by name.
 
     Raises:
-      UsageError: without adb, a device that is ready, or benchmark_model; the sentence says how to get each.
-      FatalError: where the tool fails, or prints what cannot be read.
+      UsageError: without adb, a ready device, or benchmark_model; the message tells how to get each.
+      FatalError: if the tool fails, or its output cannot be parsed.
     """
-    serial, tool = self._device(), self._tool()
-    self._runs_on(serial, tool)
-    folder, found = f"{FOLDER}_{os.getpid()}", {}
+    serial, tool = self._serial(), self._tool()
+    self._check_processor(serial, tool)
+    directory, found = f"{DEVICE_DIRECTORY}_{os.getpid()}", {}
     command = (
-      f"taskset {self.cores} {folder}/benchmark_model --graph={folder}/m.tflite --num_threads={self.threads} "
+      f"taskset {self.cores} {directory}/benchmark_model --graph={directory}/m.tflite --num_threads={self.threads} "
       f"--warmup_runs={warmup} --num_runs={runs} --use_xnnpack=true"
     )
     try:
-      self._shell(serial, f"mkdir -p {folder}")
-      self._run("-s", serial, "push", str(tool), f"{folder}/benchmark_model")
-      self._shell(serial, f"chmod 755 {folder}/benchmark_model")
-      with tempfile.TemporaryDirectory() as here:
-        draft = pathlib.Path(here) / "m.tflite"
+      self._shell(serial, f"mkdir -p {directory}")
+      self._adb("-s", serial, "push", str(tool), f"{directory}/benchmark_model")
+      self._shell(serial, f"chmod 755 {directory}/benchmark_model")
+      with tempfile.TemporaryDirectory() as local:
+        draft = pathlib.Path(local) / "m.tflite"
         for name, content in files.items():
           draft.write_bytes(content)
-          self._run("-s", serial, "push", str(draft), f"{folder}/m.tflite")
-          found[name] = read(self._shell(serial, command), self.threads)
-          if heard:
-            heard(runs * len(found), runs * len(files))
+          self._adb("-s", serial, "push", str(draft), f"{directory}/m.tflite")
+          found[name] = parse_output(self._shell(serial, command), self.threads)
+          if on_progress:
+            on_progress(runs * len(found), runs * len(files))
     finally:
-      # the device may be gone: what has gone wrong is said by the error that is on its way
-      self._run("-s", serial, "shell", f"rm -rf {folder}", fail=False)
+      # the device may be gone: an error that is being raised has the reason
+      self._adb("-s", serial, "shell", f"rm -rf {directory}", check=False)
     return found
 
-  def _device(self):
-    """The serial number of the device that is meant, and ready."""
-    listed = devices(self._run("devices", "-l"))
+  def _serial(self) -> str:
+    """Returns the serial number of the selected device if it is ready."""
+    listed = parse_devices(self._adb("devices", "-l"))
     if self.serial is not None and self.serial not in listed:
       choice = nearest(self.serial, listed) if listed else GET_DEVICE
       raise UsageError(f"no device {self.serial!r} is connected; {choice}")
-    meant = {self.serial: listed[self.serial]} if self.serial is not None else listed
-    ready = [serial for serial, (state, _) in meant.items() if state == "device"]
+    selected = {self.serial: listed[self.serial]} if self.serial is not None else listed
+    ready = [serial for serial, (state, _) in selected.items() if state == "device"]
     if len(ready) > 1:
-      names = ", ".join(f"{serial} ({meant[serial][1]})" if meant[serial][1] else serial for serial in ready)
-      raise UsageError(f"{len(ready)} devices are connected: {names}; choose one with --adb=SERIAL")
+      names = ", ".join(f"{serial} ({selected[serial][1]})" if selected[serial][1] else serial for serial in ready)
+      raise UsageError(f"{len(ready)} devices are connected: {names}; choose one with adb=SERIAL")
     if ready:
       return ready[0]
-    if not meant:
+    if not selected:
       raise UsageError(f"no Android device is connected; {GET_DEVICE}")
-    serial, (state, _) = next(iter(meant.items()))
+    serial, (state, _) = next(iter(selected.items()))
     remedy = {
       "unauthorized": "unlock it and accept this computer in the dialog on its screen",
       "offline": "plug it in again, or restart adb with `adb kill-server`",
@@ -161,59 +174,57 @@ class Phone:
     }
     raise UsageError(f"device {serial!r} is not ready ({state}); {remedy.get(state, 'start Android on it')}")
 
-  def _tool(self):
-    """The path of benchmark_model on this machine."""
-    if self.binary is None:
-      found = [path for path in map(pathlib.Path, BINARIES) if path.is_file()]
+  def _tool(self) -> pathlib.Path:
+    """Returns the path of benchmark_model on this machine."""
+    if self.benchmark_model is None:
+      found = [path for path in map(pathlib.Path, TOOL_NAMES) if path.is_file()]
       if not found:
-        raise UsageError(
-          f"no benchmark_model is in the current directory; --benchmark_model=PATH says where it is; {GET_BINARY}"
-        )
+        raise UsageError(f"no benchmark_model in the current directory; give its path with benchmark_model=PATH; {GET_TOOL}")
       path = found[0]
     else:
-      path = pathlib.Path(self.binary)
+      path = pathlib.Path(self.benchmark_model)
       if not path.is_file():
-        raise UsageError(f"no file {self.binary!r}; --benchmark_model takes the program for the device; {GET_BINARY}")
+        raise UsageError(f"no file benchmark_model={str(path)!r}; expected the program for the device; {GET_TOOL}")
     with path.open("rb") as file:
       if file.read(4) != b"\x7fELF":
-        raise UsageError(f"{str(path)!r} is not a program for Android; {GET_BINARY}")
+        raise UsageError(f"{str(path)!r} is not a program for Android; {GET_TOOL}")
     return path
 
-  def _runs_on(self, serial, tool):
-    """Raises UsageError for a program that is for another processor than the device's."""
+  def _check_processor(self, serial: str, tool: pathlib.Path) -> None:
+    """Raises UsageError for a program built for another processor than the device's."""
     with tool.open("rb") as file:
       machine = MACHINES.get(int.from_bytes(file.read(20)[18:20], "little"))
-    known = self._shell(serial, "getprop ro.product.cpu.abilist").strip()
-    if known and machine not in known.split(","):
-      raise UsageError(f"{str(tool)!r} is for {machine or 'another machine'}, the device runs {known}; {GET_BINARY}")
+    supported = self._shell(serial, "getprop ro.product.cpu.abilist").strip()
+    if supported and machine not in supported.split(","):
+      raise UsageError(f"{str(tool)!r} is for {machine or 'another machine'}, the device runs {supported}; {GET_TOOL}")
 
-  def _shell(self, serial, command):
-    """What a command on the device prints."""
-    return self._run("-s", serial, "shell", command)
+  def _shell(self, serial: str, command: str) -> str:
+    """Returns the output of a command on the device."""
+    return self._adb("-s", serial, "shell", command)
 
-  def _run(self, *words, fail=True):
-    """What adb prints, both streams together; raises FatalError where it fails and that matters."""
-    program = shutil.which(self.adb)
+  def _adb(self, *words: str, check: bool = True) -> str:
+    """Returns the output of adb, both streams together; raises FatalError if it fails and `check` is set."""
+    program = shutil.which(self.adb_program)
     if program is None:
-      raise UsageError(f"no program {self.adb!r}; {GET_ADB}")
-    said, status = "", None
+      raise UsageError(f"no program {self.adb_program!r}; {GET_ADB}")
+    output, status = "", None
     try:
       done = subprocess.run(
-        [program, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE
+        [program, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TIMEOUT
       )
-      said, status = done.stdout.decode(errors="replace").replace("\r\n", "\n"), done.returncode
+      output, status = done.stdout.decode(errors="replace").replace("\r\n", "\n"), done.returncode
     except subprocess.TimeoutExpired:
-      if fail:
-        raise FatalError(f"adb {words[-1]!r} did not come back within {PATIENCE} s") from None
+      if check:
+        raise FatalError(f"adb {words[-1]!r} did not finish within {TIMEOUT} s") from None
     except OSError as error:
       raise UsageError(f"{program!r} cannot be run ({error.strerror}); {GET_ADB}") from None
-    if status and fail:
-      raise FatalError(f"adb {words[-1]!r} failed: {last_line(said) or f'status {status}'}")
-    return said
+    if status and check:
+      raise FatalError(f"adb {words[-1]!r} failed: {_last_line(output) or f'status {status}'}")
+    return output
 
 
-def devices(text):
-  """What `adb devices -l` lists: {serial: (state, model)}, the model empty where it is not said."""
+def parse_devices(text: str) -> dict[str, tuple[str, str]]:
+  """Parses the output of `adb devices -l` as {serial: (state, model)}; the model is empty where it is not printed."""
   found = {}
   for line in text.splitlines():
     match = re.match(r"(\S+)\s+(no permissions|[a-z]+)\b(.*)", line)
@@ -223,15 +234,15 @@ def devices(text):
   return found
 
 
-def read(text, threads):
-  """The ToolLatency in what benchmark_model prints.
+def parse_output(text: str, threads: int) -> AndroidLatencyStats:
+  """Parses the output of benchmark_model.
 
   TensorFlow Lite's and LiteRT's tools both print a line "count=200 first=1407 ... avg=1379.64 std=14" in microseconds for the
   warm-up and one for the runs, newer builds with p5, median and p95; with one run it has only "count=1 curr=1379". Where there
   are no such lines, the milliseconds of LiteRT's summary are read: "Inference (avg):  1.38 ms (1000 runs)".
 
   Raises:
-    FatalError: if no latency is in it, with the last line.
+    FatalError: if the output has no latency; the message has its last line.
   """
   lines = [line for line in text.splitlines() if re.search(r"\bcount=\d+ .*curr=", line) and "Timings" not in line]
   # a tool that dies has counted the warm-up and has no summary
@@ -242,24 +253,24 @@ def read(text, threads):
     values = {key: float(value) for key, value in re.findall(r"Inference \((\w+)\):\s+([\d.]+)(?: ms)?\s*(?:\(|$)", text, re.M)}
     runs = re.search(r"Inference \(avg\):\s+[\d.]+ ms \((\d+) runs\)", text)
     if not runs:
-      raise FatalError(f"benchmark_model did not say how long it took: {last_line(text) or 'it printed nothing'}")
+      raise FatalError(f"no latency in the output of benchmark_model: {_last_line(text) or 'it is empty'}")
     values["count"], scale, mean = float(runs[1]), 1, values["avg"]
-  of = {key: scale * values[key] if key in values else None for key in ("std", "min", "max", "median")}
-  return ToolLatency(
-    median_ms=scale * mean if of["median"] is None else of["median"],
+  std, least, most, median = (scale * values[key] if key in values else None for key in ("std", "min", "max", "median"))
+  return AndroidLatencyStats(
+    median_ms=scale * mean if median is None else median,
     p25_ms=None,
     p75_ms=None,
     runs=int(values["count"]),
     threads=threads,
     mean_ms=scale * mean,
-    std_ms=of["std"],
-    min_ms=of["min"],
-    max_ms=of["max"],
-    median_is_mean=of["median"] is None,
+    std_ms=std,
+    min_ms=least,
+    max_ms=most,
+    median_is_mean=median is None,
   )
 
 
-def last_line(text):
-  """The last line with something in it, short enough for a sentence."""
+def _last_line(text: str) -> str:
+  """Returns the last line that is not blank, at most 200 characters of it."""
   lines = [line.strip() for line in text.splitlines() if line.strip()]
   return lines[-1][:200] if lines else ""

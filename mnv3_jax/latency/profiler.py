@@ -1,12 +1,21 @@
-"""Where the time of a .tflite file goes: by operator, and by block of the network."""
+"""Time of a .tflite file by operator and by block of the network."""
 
+import collections
 import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 from mnv3_jax.export import graph
-from mnv3_jax.export.runtime import Network
-from mnv3_jax.latency import profiler_events as recording
+from mnv3_jax.export.runtime import TFLiteModel
+from mnv3_jax.latency import profiler_events
+from mnv3_jax.latency.profiler_events import Event
+from mnv3_jax.latency.timing import OnProgress
+from mnv3_jax.report.text_table import aligned
+from mnv3_jax.types import PathLike
 
-# what XNNPACK's names begin with, and the operators of the file that it runs so; a 1x1 convolution is fully connected to it
+# prefixes of XNNPACK's operator names, and the operator types of the file that it runs under them; XNNPACK runs a 1x1
+# convolution as fully connected
 XNNPACK = {
   "Fully Connected": {"CONV_2D", "FULLY_CONNECTED"},
   "Convolution": {"CONV_2D", "DEPTHWISE_CONV_2D"},
@@ -35,100 +44,166 @@ XNNPACK = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Timed:
-  """An operator with its milliseconds."""
+class OperatorTime:
+  """Time of one operator.
 
-  kind: str
+  Attributes:
+    type: operator type, e.g. "CONV_2D"; XNNPACK's name for an operator that is not in the file.
+    block: row of the network (export.graph.Operator.row).
+    ms: milliseconds.
+  """
+
+  type: str
   block: str
   ms: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-  """The time of a file.
+  """Time of a file by operator.
 
   Attributes:
-    operators: tuple of Timed, in the order in which they ran.
-    whole_ms: of an invocation, with the profiler stopped; more than the sum of the operators by what is between them, and by
-      the part of a microsecond that the profiler drops of each.
-    runs, threads: as asked for.
-    placed: how many of the operators are operators of the file; the others are XNNPACK's own (conversions) and count to the
-      block of the next one that is.
+    operators: time of each operator in the order of execution.
+    whole_ms: milliseconds of an invocation without the profiler. It exceeds the sum over operators by the time between them,
+      and by the fraction of a microsecond that the profiler drops of each.
+    runs, threads: arguments of `profile`.
+    matched: number of entries that are operators of the file; the others are XNNPACK's own (conversions) and count to the block
+      of the next operator.
   """
 
-  operators: tuple
+  operators: tuple[OperatorTime, ...]
   whole_ms: float
   runs: int
   threads: int
-  placed: int
+  matched: int
 
   @property
-  def sum_ms(self):
-    """The time of all operators."""
+  def sum_ms(self) -> float:
+    """Milliseconds of all operators."""
     return sum(o.ms for o in self.operators)
 
-  def by(self, what):
-    """{name: (number of operators, ms)}: `what` is "kind", from the longest, or "block", as they ran."""
-    found = {}
+  def by_type(self) -> dict[str, tuple[int, float]]:
+    """Returns {operator type: (number of operators, milliseconds)}, the longest first."""
+    return dict(sorted(self._grouped("type").items(), key=lambda item: -item[1][1]))
+
+  def by_block(self) -> dict[str, tuple[int, float]]:
+    """Returns {block: (number of operators, milliseconds)} in the order of execution."""
+    return self._grouped("block")
+
+  def _grouped(self, field: str) -> dict[str, tuple[int, float]]:
+    found: dict[str, tuple[int, float]] = {}
     for o in self.operators:
-      n, ms = found.get(getattr(o, what), (0, 0.0))
-      found[getattr(o, what)] = n + 1, ms + o.ms
-    return dict(sorted(found.items(), key=lambda item: -item[1][1])) if what == "kind" else found
+      n, ms = found.get(getattr(o, field), (0, 0.0))
+      found[getattr(o, field)] = n + 1, ms + o.ms
+    return found
+
+  def __repr__(self) -> str:
+    return f"Profile({self.sum_ms:.3f} ms in {len(self.operators)} operators, {self.whole_ms:.3f} ms in a whole invocation)"
+
+  def __str__(self) -> str:
+    """Formats the profile as two tables, by operator type and by block, between a summary and the remaining time."""
+    parts = [f"{self.sum_ms:.3f} ms in {len(self.operators)} operators, {self.whole_ms:.3f} ms in a whole invocation"]
+    for title, groups in (("operator", self.by_type()), ("block", self.by_block())):
+      rows = [
+        [name, n, f"{ms:.3f}", f"{ms / max(self.sum_ms, 1e-9):.1%}".replace("%", " %")] for name, (n, ms) in groups.items()
+      ]
+      parts.append(aligned([title, "n", "ms", "share"], rows))
+    parts.append(
+      f"outside operators: {self.whole_ms - self.sum_ms:.3f} ms, including the fraction of a microsecond that the profiler "
+      "drops of each operator"
+    )
+    return "\n\n".join(parts)
+
+  def to_dict(self) -> dict[str, Any]:
+    """Returns the profile as JSON, as `mnv3 benchmark --profile --json` prints it."""
+    groups = {"by_kind": self.by_type(), "by_block": self.by_block()}
+    return {
+      "sum_ms": self.sum_ms,
+      "whole_ms": self.whole_ms,
+      "placed": self.matched,
+      **{name: {key: {"operators": n, "ms": ms} for key, (n, ms) in group.items()} for name, group in groups.items()},
+      "operators": [{"kind": o.type, "block": o.block, "ms": o.ms} for o in self.operators],
+    }
+
+  def draw(self, path: PathLike, name: str = "") -> pathlib.Path:
+    """Draws a bar for each block, stacked by operator type, as PNG; the file appears when it is complete.
+
+    Args:
+      path: path of the PNG; its directory is created.
+      name: name of the .tflite file in the title.
+
+    Returns:
+      the path.
+    """
+    from mnv3_jax.report import plots
+
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    types, blocks = self.by_type(), self.by_block()
+    ms: dict[tuple[str, str], float] = collections.defaultdict(float)
+    for o in self.operators:
+      ms[o.block, o.type] += o.ms
+    values = [[ms[block, type_] for type_ in types] for block in blocks]
+    title = f"{name}{name and ': '}{self.sum_ms:.3g} ms in {len(self.operators)} operators"
+    draft = path.with_name(f".{path.stem}.draft.png")
+    label = f"ms, {self.threads} thread{'s' * (self.threads > 1)}"
+    plots.stacked_bars(list(blocks), list(types), values, draft, title, label)
+    return draft.replace(path)
 
 
-def profile(content, runs=200, threads=1, name="the file", heard=None):
+def profile(
+  content: bytes, runs: int = 200, threads: int = 1, name: str = "the file", on_progress: OnProgress | None = None
+) -> Profile:
   """Profiles a .tflite file on this host.
 
   Args:
     content: bytes of the file.
-    runs: invocations.
-    threads: of the runtime.
-    name: how errors call it.
-    heard: called with (done, total) invocations now and then.
-
-  Returns:
-    a Profile.
+    runs: number of invocations.
+    threads: number of threads of the runtime.
+    name: name of the file in error messages.
+    on_progress: called with (done, total) invocations now and then.
 
   Raises:
     UsageError: if the runtime cannot load the file.
-    FatalError: where the profiler of libLiteRt cannot be reached.
+    FatalError: if the profiler of libLiteRt cannot be reached.
   """
-  # says what is wrong with a file that cannot be loaded
-  Network(content, threads, name)
+  # raises the error that describes a damaged file
+  TFLiteModel(content, threads, name)
   operators = graph.operators(content)
-  seen, whole = recording.record(content, runs, threads, heard=heard)
-  placed = place(seen, operators)
-  timed, block = [], operators[-1].row
-  # from the end, so that what belongs to no operator takes the block of the next
-  for event, i in reversed(list(zip(seen, placed, strict=True))):
+  events, whole_ms = profiler_events.record_events(content, runs, threads, on_progress=on_progress)
+  matches = match_events(events, operators)
+  times, block = [], operators[-1].row
+  # backwards: an event without an operator has the block of the next one
+  for event, i in reversed(list(zip(events, matches, strict=True))):
     block = block if i is None else operators[i].row
-    timed.append(Timed(kind=event.tag if i is None else operators[i].kind, block=block, ms=event.ms))
-  return Profile(tuple(reversed(timed)), whole, runs, threads, sum(i is not None for i in placed))
+    times.append(OperatorTime(type=event.tag if i is None else operators[i].type, block=block, ms=event.ms))
+  return Profile(tuple(reversed(times)), whole_ms, runs, threads, sum(i is not None for i in matches))
 
 
-def place(seen, operators):
-  """The operator of the file that each event is.
+def match_events(events: Sequence[Event], operators: Sequence[graph.Operator]) -> list[int | None]:
+  """Matches profiler events with the operators of the file.
 
   Both come in the order of the graph, but XNNPACK's events have no numbers, and it adds operators (conversions) and drops some
-  (what it fuses). So the two are laid beside each other with as many pairs as can be, in order, that fit by name.
+  (which it fuses). The match is the longest common subsequence of pairs that fit by name.
 
   Args:
-    seen: list of events.Event.
-    operators: list of graph.Operator.
+    events: profiler events.
+    operators: operators of the file.
 
   Returns:
-    list, one for each event: an index into `operators`, or None.
+    for each event an index into `operators`, or None.
   """
-  n, m = len(seen), len(operators)
+  n, m = len(events), len(operators)
   # best[i][j]: pairs among the events from i on and the operators from j on
   best = [[0] * (m + 1) for _ in range(n + 1)]
   for i in reversed(range(n)):
     for j in reversed(range(m)):
-      paired = 1 + best[i + 1][j + 1] if _fits(seen[i], j, operators[j]) else 0
+      paired = 1 + best[i + 1][j + 1] if _fits(events[i], j, operators[j]) else 0
       best[i][j] = max(paired, best[i + 1][j], best[i][j + 1])
-  found, i, j = [None] * n, 0, 0
+  found: list[int | None] = [None] * n
+  i = j = 0
   while i < n and j < m:
-    if _fits(seen[i], j, operators[j]) and best[i][j] == 1 + best[i + 1][j + 1]:
+    if _fits(events[i], j, operators[j]) and best[i][j] == 1 + best[i + 1][j + 1]:
       found[i] = j
       i, j = i + 1, j + 1
     elif best[i][j] == best[i + 1][j]:
@@ -138,11 +213,11 @@ def place(seen, operators):
   return found
 
 
-def _fits(event, j, operator):
+def _fits(event: Event, index: int, operator: graph.Operator) -> bool:
   if event.node is not None:
-    return event.node == j
+    return event.node == index
   depthwise = "DWConv" in event.tag
-  for start, kinds in XNNPACK.items():
-    if event.tag.startswith(start):
-      return operator.kind in kinds and (not depthwise or operator.kind == "DEPTHWISE_CONV_2D")
+  for prefix, types in XNNPACK.items():
+    if event.tag.startswith(prefix):
+      return operator.type in types and (not depthwise or operator.type == "DEPTHWISE_CONV_2D")
   return False

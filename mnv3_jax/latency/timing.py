@@ -1,6 +1,6 @@
-"""Latency of .tflite files on this host, as phones are measured: batch 1, a fixed number of threads, warm, and interleaved.
+"""Latency of .tflite files on this host, following the protocol of phones: batch 1, fixed number of threads, warm, interleaved.
 
-Files that are compared are timed in one run, a few invocations of each in turn, so that a machine that slows down or warms up
+Files to be compared are timed in one run, a few invocations of each in turn, so that a machine that slows down or warms up
 does so for all of them.
 """
 
@@ -9,27 +9,39 @@ import os
 import pathlib
 import platform
 import time
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float
 
-from mnv3_jax.export.runtime import Network
+from mnv3_jax.export.runtime import TFLiteModel
 
-# invocations of one file in a round: those that count, and those that go first and bring its weights back into the caches (the
-# first one takes up to 2.4 times as long as the tenth)
+# invocations of one file in a round: measured ones, and preceding ones that bring its weights back into the caches (the first
+# takes up to 2.4 times as long as the tenth)
 BLOCK, LEAD = 10, 3
 
-# above these the machine is called noisy. On two idle cores MobileNetV3 has a spread of 3 to 9 % and medians repeat to 3 %;
-# beside other processes medians of the same file are up to 8 times as long, mostly with a spread of 12 to 300 %, but also of
-# 1 % where every invocation waits once for its turn, which only the time off the processor shows.
-SPREAD, WAITED = 0.1, 0.05
+# above one of these a machine is reported as noisy. On two idle cores MobileNetV3 has a spread of 3 to 9 % and medians repeat
+# to 3 %; beside other processes medians of the same file are up to 8 times as long, mostly with a spread of 12 to 300 %, but
+# also of 1 % where every invocation is preempted once, which only the share of preemption shows.
+MAX_SPREAD, MAX_PREEMPTED = 0.1, 0.05
+
+# callback with the number of invocations done and the total
+OnProgress: TypeAlias = Callable[[int, int], object]
+# milliseconds of single invocations, one array for each round
+Rounds: TypeAlias = Sequence[Float[np.ndarray, "..."]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Latency:
-  """Milliseconds of single invocations: median and quartiles over `runs`, with `threads` threads.
+class LatencyStats:
+  """Statistics of single invocations of a file.
 
-  The quartiles are None where a device's own tool does not print them (latency/android.py).
+  Attributes:
+    median_ms: median in milliseconds.
+    p25_ms, p75_ms: quartiles in milliseconds; None for an Android device, whose tool does not print them.
+    runs: number of measured invocations.
+    threads: number of threads of the runtime.
   """
 
   median_ms: float
@@ -39,18 +51,20 @@ class Latency:
   threads: int
 
   @property
-  def spread(self):
-    """Distance of the quartiles, relative to the median; None without quartiles."""
-    return None if self.p25_ms is None else (self.p75_ms - self.p25_ms) / self.median_ms
+  def spread(self) -> float | None:
+    """Interquartile range relative to the median; None without quartiles."""
+    if self.p25_ms is None or self.p75_ms is None:
+      return None
+    return (self.p75_ms - self.p25_ms) / self.median_ms
 
 
 @dataclasses.dataclass(frozen=True)
 class Ratio:
-  """A file's time divided by a reference's.
+  """Latency of a file divided by that of a reference.
 
   Attributes:
-    median, p25, p75: of the ratios of single rounds, in which both are timed one soon after the other; the quartiles are None
-      where a device's tool times one file after the other, and the median is then that of the medians.
+    median, p25, p75: statistics of the ratios of single rounds, in which both are timed in close succession. For an Android
+      device, whose tool times one file after the other, the quartiles are None and the median is the ratio of the medians.
     of_medians: ratio of the medians over all rounds.
   """
 
@@ -60,8 +74,23 @@ class Ratio:
   of_medians: float
 
 
-def ratio(rounds, reference):
-  """The Ratio of a file to a reference: both are lists of arrays, one for each round, as Host.rounds gives them."""
+@runtime_checkable
+class Device(Protocol):
+  """Device that times .tflite files: Host, or latency.android.AndroidDevice."""
+
+  def describe(self) -> dict[str, Any]:
+    """Returns {"device", "runtime", "threads", "kind", ...}; latencies with equal descriptions are comparable."""
+    ...
+
+  def measure(
+    self, files: Mapping[str, bytes], runs: int, warmup: int = ..., on_progress: OnProgress | None = None
+  ) -> Mapping[str, LatencyStats]:
+    """Times .tflite files by name with `runs` measured invocations each."""
+    ...
+
+
+def ratio(rounds: Rounds, reference: Rounds) -> Ratio:
+  """Returns the Ratio of a file to a reference, given the rounds of both from one call of Host.rounds."""
   paired = [np.median(a) / np.median(b) for a, b in zip(rounds, reference, strict=True)]
   p25, median, p75 = (float(p) for p in np.percentile(paired, (25, 50, 75)))
   of_medians = np.median(np.concatenate(rounds)) / np.median(np.concatenate(reference))
@@ -72,92 +101,97 @@ class Host:
   """This machine: the LiteRT interpreter with XNNPACK.
 
   Args:
-    threads: of the runtime.
+    threads: number of threads of the runtime.
 
   Attributes:
-    waited: share of the last measurement's time in which other processes had the processor of the calling thread; None before,
-      and 0 with several threads, where that cannot be told.
+    preempted: share of the last measurement's time in which other processes had the processor of the calling thread; None
+      before the first measurement, and 0 with several threads, where it cannot be measured.
   """
 
-  def __init__(self, threads=1):
+  def __init__(self, threads: int = 1) -> None:
     self.threads = threads
-    self.waited = None
+    self.preempted: float | None = None
 
-  def describe(self):
-    """What was measured on: {"device", "runtime", "threads", "kind"}."""
+  def describe(self) -> dict[str, Any]:
+    """Returns {"device", "runtime", "threads", "kind"}."""
     runtime = f"ai-edge-litert {metadata.version('ai-edge-litert')}, XNNPACK"
     return {"device": processor(), "runtime": runtime, "threads": self.threads, "kind": "host"}
 
-  def measure(self, files, runs, warmup=10, heard=None):
-    """Times files, interleaved.
+  def measure(
+    self, files: Mapping[str, bytes], runs: int, warmup: int = 10, on_progress: OnProgress | None = None
+  ) -> dict[str, LatencyStats]:
+    """Times .tflite files, interleaved.
 
     Args:
-      files: {name: bytes of a .tflite file}. All are loaded at once: two to three times their size in memory.
-      runs: invocations of each that count.
-      warmup: invocations of each, before the first round, that do not.
-      heard: called with (done, total) invocations after each block.
+      files: contents by name. All are loaded at once: two to three times their size in memory.
+      runs: number of measured invocations of each file.
+      warmup: number of invocations of each file before the first round.
+      on_progress: called with (done, total) invocations after each block.
 
     Returns:
-      {name: Latency}.
+      statistics by name.
 
     Raises:
       UsageError: if the runtime cannot load a file.
     """
-    return {name: self.latency(rounds) for name, rounds in self.rounds(files, runs, warmup, heard).items()}
+    return {name: self.stats(rounds) for name, rounds in self.rounds(files, runs, warmup, on_progress).items()}
 
-  def rounds(self, files, runs, warmup=10, heard=None):
-    """The single times behind `measure`: {name: [one array of milliseconds for each round]}; arguments as there."""
-    networks = {name: Network(content, self.threads, repr(name)) for name, content in files.items()}
-    for network in networks.values():
-      _fill(network.interpreter)
+  def rounds(
+    self, files: Mapping[str, bytes], runs: int, warmup: int = 10, on_progress: OnProgress | None = None
+  ) -> dict[str, list[Float[np.ndarray, "..."]]]:
+    """Returns milliseconds of single invocations by name, one array for each round; arguments as of `measure`."""
+    models = {name: TFLiteModel(content, self.threads, repr(name)) for name, content in files.items()}
+    for model in models.values():
+      _set_random_inputs(model.interpreter)
       for _ in range(warmup):
-        network.interpreter.invoke()
-    rng, times, done, busy, passed = np.random.default_rng(0), {name: [] for name in files}, 0, 0.0, 0.0
-    # as equal as can be: a last round of one invocation would weigh as much as the others in a ratio
+        model.interpreter.invoke()
+    rng, times, done, busy, elapsed = np.random.default_rng(0), {name: [] for name in files}, 0, 0.0, 0.0
+    # rounds of equal length: a last round of one invocation would weigh as much as the others in a ratio
     for part in np.array_split(np.arange(runs), -(-runs // BLOCK)):
-      for name in rng.permutation(list(files)):
-        began = time.thread_time(), time.perf_counter()
-        times[name].append(_block(networks[name].interpreter.invoke, len(part)))
-        busy, passed = busy + time.thread_time() - began[0], passed + time.perf_counter() - began[1]
+      for i in rng.permutation(len(files)):
+        name = list(files)[i]
+        busy_before, before = time.thread_time(), time.perf_counter()
+        times[name].append(_block(models[name].interpreter.invoke, len(part)))
+        busy, elapsed = busy + time.thread_time() - busy_before, elapsed + time.perf_counter() - before
         done += len(part)
-        if heard:
-          heard(done, runs * len(files))
-    # a thread that waits for others of its own runtime is not kept from the processor
-    self.waited = max(0.0, 1 - busy / passed) if self.threads == 1 else 0.0
+        if on_progress:
+          on_progress(done, runs * len(files))
+    # a thread that waits for others of its own runtime is not preempted
+    self.preempted = max(0.0, 1 - busy / elapsed) if self.threads == 1 else 0.0
     return times
 
-  def latency(self, rounds):
-    """The Latency of one file's rounds."""
+  def stats(self, rounds: Rounds) -> LatencyStats:
+    """Returns the statistics of one file over all its rounds."""
     p25, median, p75 = (float(p) for p in np.percentile(np.concatenate(rounds), (25, 50, 75)))
-    return Latency(median_ms=median, p25_ms=p25, p75_ms=p75, runs=sum(map(len, rounds)), threads=self.threads)
+    return LatencyStats(median_ms=median, p25_ms=p25, p75_ms=p75, runs=sum(map(len, rounds)), threads=self.threads)
 
 
-def _block(invoke, n):
+def _block(invoke: Callable[[], object], n: int) -> Float[np.ndarray, " n"]:
   for _ in range(LEAD):
     invoke()
-  at = [time.perf_counter()]
+  times = [time.perf_counter()]
   for _ in range(n):
     invoke()
-    at.append(time.perf_counter())
-  return 1e3 * np.diff(at)
+    times.append(time.perf_counter())
+  return 1e3 * np.diff(times)
 
 
-def _fill(interpreter):
-  """Gives every input random values: in [-1, 1], or any that an integer type has."""
+def _set_random_inputs(interpreter: Any) -> None:
+  """Sets every input to uniform random values: in [-1, 1], or over the whole range of an integer type."""
   rng = np.random.default_rng(0)
   for tensor in interpreter.get_input_details():
-    kind, shape = np.dtype(tensor["dtype"]), tensor["shape"]
-    if kind.kind in "iu":
-      x = rng.integers(np.iinfo(kind).min, np.iinfo(kind).max, shape, dtype=kind, endpoint=True)
+    dtype, shape = np.dtype(tensor["dtype"]), tensor["shape"]
+    if dtype.kind in "iu":
+      x = rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
     else:
-      x = rng.uniform(-1, 1, shape).astype(kind)
+      x = rng.uniform(-1, 1, shape).astype(dtype)
     interpreter.set_tensor(tensor["index"], x)
 
 
-def processor():
-  """The processor's name and number of cores."""
+def processor() -> str:
+  """Returns the processor's name and number of cores."""
   info = pathlib.Path("/proc/cpuinfo")
   lines = info.read_text().splitlines() if info.is_file() else []
   names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-  cores = os.cpu_count()
+  cores = os.cpu_count() or 1
   return f"{names[0] if names else platform.processor() or platform.machine()}, {cores} core{'s' * (cores > 1)}"

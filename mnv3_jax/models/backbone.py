@@ -1,6 +1,7 @@
-"""The rows before the pool, with every map that a head may want, by name."""
+"""Backbone: the rows before the head, returning every map by name."""
 
 import flax.linen as nn
+from jaxtyping import Array, Float
 
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.models.layers import Compute, ConvNorm, InvertedResidual
@@ -13,8 +14,8 @@ class Backbone(nn.Module):
   compute: Compute = Compute()
 
   @nn.compact
-  def __call__(self, x_bhwc, train=False):
-    """Maps by name, in the order of the data.
+  def __call__(self, x_bhwc: Float[Array, "b h w c"], train: bool = False) -> dict[str, Float[Array, "b _ _ _"]]:
+    """Computes maps by name, in the order of the data.
 
     Args:
       x_bhwc: images (batch, height, width, channels), in the compute dtype.
@@ -25,12 +26,14 @@ class Backbone(nn.Module):
       "features" (the map that is pooled), and "C1", "C2", ...: the last map at 1/2, 1/4, ... of the input's size, as the
       paper takes them for detection (C4 of V3-Large is the expansion of block 13, C5 the map before the pool).
     """
-    a, maps, strides = self.net, {}, {}
+    a = self.net
+    maps: dict[str, Array] = {}
+    strides: dict[int, str] = {}
 
-    def trained(row):
+    def trained(row: str) -> bool:
       return train and row not in self.compute.frozen and not self.compute.quantize
 
-    def keep(name, x, stride):
+    def keep(name: str, x: Float[Array, "b h w c"], stride: int) -> Float[Array, "b h w c"]:
       maps[name], strides[stride] = x, name
       return x
 
@@ -44,8 +47,9 @@ class Backbone(nn.Module):
       stride *= block.stride
       keep(f"{name}/depthwise", inner["depthwise"], stride)
       keep(name, x, stride)
-    if a.head.features is not None:
-      x = ConvNorm(a, self.compute, "pointwise", a.head.features, a.head.activation, name="features")(x, trained("features"))
+    if a.features is not None:
+      last = ConvNorm(a, self.compute, "pointwise", a.features.filters, a.features.activation, name="features")
+      x = last(x, trained("features"))
     keep("features", x, stride)
     levels = {f"C{stride.bit_length() - 1}": maps[name] for stride, name in strides.items()}
     return {**maps, **levels}

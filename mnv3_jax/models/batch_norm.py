@@ -1,37 +1,60 @@
 """Batch norm and the activation after it as one function, with a gradient of its own.
 
-What autodiff saves for the gradient of `activation((x - mean) / sqrt(var + epsilon) * scale + bias)` is several maps of x's
-size. Here it is x alone: the rest is computed again, which costs nothing beside reading memory. Forward reads x for its
+Autodiff saves for the gradient of `activation((x - mean) / sqrt(var + epsilon) * scale + bias)` several maps of x's
+size. Here only x is saved: the rest is computed again, which costs nothing beside reading memory. Forward reads x for its
 statistics and for the result, backward reads x and the incoming gradient for two sums per channel and for the result.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
+
+from mnv3_jax.types import AnyArray
+
+# a function of one map, element by element
+Activation: TypeAlias = Callable[[Any], Array]
 
 
-def normalise(x, mean, var, scale, bias, epsilon, activation):
-  """activation((x - mean) / sqrt(var + epsilon) * scale + bias), of x's dtype; what it is computed in is float32."""
+def normalise(
+  x: Float[AnyArray, "*axes"],
+  mean: Float[AnyArray, "..."],
+  var: Float[AnyArray, "..."],
+  scale: Float[AnyArray, " c"],
+  bias: Float[AnyArray, " c"],
+  epsilon: float,
+  activation: Activation,
+) -> Float[Array, "*axes"]:
+  """Computes activation((x - mean) / sqrt(var + epsilon) * scale + bias) in float32; the result has x's dtype."""
   # the mean first: where the variance is tiny, x and the mean times a large factor would lose what they differ by
   return activation((_wide(x) - mean) * (scale * lax.rsqrt(var + epsilon)) + bias).astype(x.dtype)
 
 
-def moments(x, axes):
-  """Means of x and of its square over `axes`, kept as axes of size one, in float32."""
+def moments(x: Float[AnyArray, "..."], axes: tuple[int, ...]) -> tuple[Float[AnyArray, "..."], Float[Array, "..."]]:
+  """Computes the means of x and of its square over `axes`, kept as axes of size one, in float32."""
   x = _wide(x)
   return x.mean(axes, keepdims=True), jnp.square(x).mean(axes, keepdims=True)
 
 
-def variance(mean, squares):
-  """The biased variance of moments."""
+def variance(mean: Float[AnyArray, "*axes"], squares: Float[AnyArray, "*axes"]) -> Float[Array, "*axes"]:
+  """Computes the biased variance of moments."""
   return jnp.maximum(squares - jnp.square(mean), 0)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def by_batch(x, scale, bias, axes, epsilon, activation):
-  """normalise() by the statistics of x itself.
+def by_batch(
+  x: Float[AnyArray, "*b c"],
+  scale: Float[AnyArray, " c"],
+  bias: Float[AnyArray, " c"],
+  axes: tuple[int, ...],
+  epsilon: float,
+  activation: Activation,
+) -> tuple[Float[Array, "*b c"], Float[AnyArray, "..."], Float[Array, "..."]]:
+  """Applies normalise() with the statistics of x itself.
 
   Args:
     x: (..., channels).
@@ -47,19 +70,23 @@ def by_batch(x, scale, bias, axes, epsilon, activation):
   return _forward(x, scale, bias, axes, epsilon, activation)[0]
 
 
-def _forward(x, scale, bias, axes, epsilon, activation):
+def _forward(
+  x: AnyArray, scale: AnyArray, bias: AnyArray, axes: tuple[int, ...], epsilon: float, activation: Activation
+) -> tuple[tuple[Array, AnyArray, Array], tuple[AnyArray, ...]]:
   mean, squares = moments(x, axes)
   var = variance(mean, squares)
   return (normalise(x, mean, var, scale, bias, epsilon, activation), mean, var), (x, mean, var, scale, bias)
 
 
-def _backward(axes, epsilon, activation, saved, gradients):
+def _backward(
+  axes: tuple[int, ...], epsilon: float, activation: Activation, saved: tuple[AnyArray, ...], gradients: tuple[AnyArray, ...]
+) -> tuple[AnyArray, Array, Array]:
   x, mean, var, scale, bias = saved
   inverse = lax.rsqrt(var + epsilon)
   factor = scale * inverse
   shift = bias - mean * factor
 
-  def before_activation(x, g):
+  def before_activation(x: AnyArray, g: AnyArray) -> Array:
     _, back = jax.vjp(activation, x * factor + shift)
     return back(g)[0]
 
@@ -80,6 +107,6 @@ def _backward(axes, epsilon, activation, saved, gradients):
 by_batch.defvjp(_forward, _backward)
 
 
-def _wide(x):
-  """bfloat16 is computed in float32."""
+def _wide(x: AnyArray) -> AnyArray:
+  """Converts bfloat16 to float32."""
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -1,13 +1,12 @@
-"""Depthwise and pointwise convolution: one meaning, the fastest formulation for each backend.
+"""Depthwise and pointwise convolution, each in the fastest formulation for the backend.
 
-- "plain": the grouped or ordinary convolution. What export and other frameworks understand, and cuDNN and the TPU have kernels
-  for.
-- "shifted": a depthwise convolution as a sum of shifted slices, with a gradient of its own: for the input one dense sum of
+- "plain": the grouped or ordinary convolution, for export and other frameworks; cuDNN and the TPU have kernels for it.
+- "shifted": a depthwise convolution as a sum of shifted slices, with a gradient of its own: for the input one sum of
   shifts for each phase of the stride, for the weight all taps in one reduction. A pointwise one as a matrix product.
-- "auto", the default: what FASTEST says of the backend.
+- "auto", the default: the entry of FASTEST for the backend.
 
 On the CPU that matters: XLA's grouped convolution there is an order of magnitude slower forward, and more in its gradient.
-benchmarks/convolutions.py measures all formulations, by shape, on whatever backend there is.
+benchmarks/convolutions.py measures all formulations, by shape, on the default backend.
 
 The gradient of "shifted" is reverse-mode only; forward-mode (`jax.jvp`) works with "plain".
 """
@@ -16,11 +15,13 @@ import dataclasses
 import functools
 import itertools
 import math
+from collections.abc import Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float
 
 FORMULATIONS = ("auto", "plain", "shifted")
 # By backend, since on the CPU the same one wins at every shape measured, in float32 (benchmarks/results/convolutions_cpu.md).
@@ -29,18 +30,18 @@ FORMULATIONS = ("auto", "plain", "shifted")
 FASTEST = {"cpu": "shifted"}
 
 
-def chosen(formulation):
-  """The formulation that "auto" is on the default backend; another one is itself.
+def chosen(formulation: str) -> str:
+  """Returns the formulation that "auto" stands for on the default backend; another one is returned as it is.
 
-  It is chosen where a function is traced: every formulation is right everywhere, and fast on its own backend.
+  The choice is made where a function is traced: every formulation is correct everywhere, and fast on its own backend.
   """
   if formulation not in FORMULATIONS:
-    raise ValueError(f"formulation = {formulation!r} is not possible; choose one of {', '.join(FORMULATIONS)}")
+    raise ValueError(f"invalid formulation={formulation!r}; choose one of {', '.join(FORMULATIONS)}")
   return FASTEST.get(jax.default_backend(), "plain") if formulation == "auto" else formulation
 
 
-def pads(size, kernel, stride, dilation, padding):
-  """(low, high) zeros around an axis of `size`: TensorFlow's SAME, or PyTorch's symmetric padding.
+def pads(size: int, kernel: int, stride: int, dilation: int, padding: str) -> tuple[int, int]:
+  """Returns (low, high) zeros around an axis of `size`: TensorFlow's SAME, or PyTorch's symmetric padding.
 
   Both give ceil(size / stride) outputs for the odd kernels used here.
   """
@@ -51,8 +52,16 @@ def pads(size, kernel, stride, dilation, padding):
   return total // 2, total - total // 2
 
 
-def convolution(x_bhwc, w_hwio, *, stride=1, dilation=1, padding="same", groups=1):
-  """The ordinary (or grouped) convolution.
+def convolution(
+  x_bhwc: Float[Array | np.ndarray, "b h w c"],
+  w_hwio: Float[Array | np.ndarray, "k k group_c out"],
+  *,
+  stride: int = 1,
+  dilation: int = 1,
+  padding: str = "same",
+  groups: int = 1,
+) -> Float[Array, "b out_h out_w out"]:
+  """Computes the ordinary (or grouped) convolution.
 
   Args:
     x_bhwc: input (batch, height, width, channels).
@@ -66,8 +75,8 @@ def convolution(x_bhwc, w_hwio, *, stride=1, dilation=1, padding="same", groups=
   """
   kernel = w_hwio.shape[0]
   return lax.conv_general_dilated(
-    x_bhwc,
-    w_hwio,
+    jnp.asarray(x_bhwc),
+    jnp.asarray(w_hwio),
     window_strides=(stride, stride),
     padding=[pads(n, kernel, stride, dilation, padding) for n in x_bhwc.shape[1:3]],
     rhs_dilation=(dilation, dilation),
@@ -76,8 +85,10 @@ def convolution(x_bhwc, w_hwio, *, stride=1, dilation=1, padding="same", groups=
   )
 
 
-def pointwise(x_bhwc, w_11io, *, formulation="auto"):
-  """1x1 convolution of stride 1: (batch, height, width, in) and (1, 1, in, out) to (batch, height, width, out)."""
+def pointwise(
+  x_bhwc: Float[Array | np.ndarray, "b h w c"], w_11io: Float[Array | np.ndarray, "1 1 c out"], *, formulation: str = "auto"
+) -> Float[Array, "b h w out"]:
+  """Computes the 1x1 convolution of stride 1."""
   if chosen(formulation) == "plain":
     return convolution(x_bhwc, w_11io)
   *where, channels = x_bhwc.shape
@@ -85,8 +96,16 @@ def pointwise(x_bhwc, w_11io, *, formulation="auto"):
   return lax.reshape(product, (*where, w_11io.shape[3]))
 
 
-def depthwise(x_bhwc, w_hw1c, *, stride=1, dilation=1, padding="same", formulation="auto"):
-  """Depthwise convolution: every channel with a kxk kernel of its own.
+def depthwise(
+  x_bhwc: Float[Array | np.ndarray, "b h w c"],
+  w_hw1c: Float[Array | np.ndarray, "k k 1 c"],
+  *,
+  stride: int = 1,
+  dilation: int = 1,
+  padding: str = "same",
+  formulation: str = "auto",
+) -> Float[Array, "b out_h out_w c"]:
+  """Computes the depthwise convolution: every channel with a kxk kernel of its own.
 
   Args:
     x_bhwc: input (batch, height, width, channels).
@@ -102,12 +121,12 @@ def depthwise(x_bhwc, w_hw1c, *, stride=1, dilation=1, padding="same", formulati
     groups = x_bhwc.shape[-1]
     return convolution(x_bhwc, w_hw1c, stride=stride, dilation=dilation, padding=padding, groups=groups)
   axes = tuple(_Axis(n, w_hw1c.shape[0], stride, dilation, padding) for n in x_bhwc.shape[1:3])
-  return _shifted(x_bhwc, lax.squeeze(w_hw1c, (2,)), axes)
+  return _shifted(jnp.asarray(x_bhwc), lax.squeeze(jnp.asarray(w_hw1c), (2,)), axes)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Axis:
-  """The arithmetic of one axis: where tap i of the kernel meets the input, and the input the taps.
+  """Arithmetic of one axis: the inputs of tap i of the kernel, and the taps that reach an input.
 
   Output h reads padded input `i * dilation + stride * h`, which is input u = that - low.
   """
@@ -119,58 +138,58 @@ class _Axis:
   padding: str
 
   @property
-  def pads(self):
-    """(low, high)."""
+  def pads(self) -> tuple[int, int]:
+    """(low, high) zeros around the axis."""
     return pads(self.size, self.kernel, self.stride, self.dilation, self.padding)
 
   @property
-  def out(self):
-    """Outputs."""
+  def out(self) -> int:
+    """Number of outputs."""
     return -(-self.size // self.stride)
 
   @property
-  def taps(self):
-    """The taps that matter: one that only ever meets padding adds nothing (most of a 5x5 kernel on a 2x2 map)."""
+  def taps(self) -> list[int]:
+    """Taps that reach the input: one that only ever meets padding adds nothing (most of a 5x5 kernel on a 2x2 map)."""
     first = [i * self.dilation - self.pads[0] for i in range(self.kernel)]
     met = [any(0 <= u + self.stride * h < self.size for h in range(self.out)) for u in first]
     return [i for i in range(self.kernel) if met[i]]
 
-  def read(self, x, axis, tap):
-    """The padded input that `tap` multiplies: a strided slice of length `out`."""
+  def read(self, x: Array, axis: int, tap: int) -> Array:
+    """Returns the padded input that `tap` multiplies: a strided slice of length `out`."""
     start = tap * self.dilation
     return lax.slice_in_dim(x, start, start + self.stride * (self.out - 1) + 1, self.stride, axis)
 
-  def phase(self, rho):
-    """Inputs u = stride * q + rho, q < count: (count, [(tap, h - q)]) for the taps that reach them."""
+  def phase(self, rho: int) -> tuple[int, list[tuple[int, int]]]:
+    """Returns, for inputs u = stride * q + rho, q < count: (count, [(tap, h - q)]) for the taps that reach them."""
     count = -(-(self.size - rho) // self.stride)
     reached = [(i, rho + self.pads[0] - i * self.dilation) for i in self.taps]
     return count, [(i, offset // self.stride) for i, offset in reached if offset % self.stride == 0]
 
 
-def _pad(x_bhwc, y, x):
+def _pad(x_bhwc: Array, y: tuple[int, int], x: tuple[int, int]) -> Array:
   return lax.pad(x_bhwc, np.zeros((), x_bhwc.dtype), ((0, 0, 0), (*y, 0), (*x, 0), (0, 0, 0)))
 
 
-def _wide(x):
-  """bfloat16 is summed in float32."""
+def _wide(x: Array) -> Array:
+  """Converts bfloat16 to float32, for sums."""
   wide = jnp.promote_types(x.dtype, jnp.float32)
   return x if x.dtype == wide else lax.convert_element_type(x, wide)
 
 
-def _tap(w_hwc, i, j, shape):
-  """A tap of the kernel, as large as a map of `shape`."""
+def _tap(w_hwc: Array, i: int, j: int, shape: tuple[int, ...]) -> Array:
+  """Broadcasts a tap of the kernel to a map of `shape`."""
   tap = lax.slice(w_hwc, (i, j, 0), (i + 1, j + 1, w_hwc.shape[2]))
   return lax.broadcast_in_dim(_wide(lax.squeeze(tap, (0, 1))), shape, (3,))
 
 
-def _dot(terms, w_hwc, dtype):
-  """The sum of the products of (i, j, map) with the kernel's taps."""
+def _dot(terms: Iterable[tuple[int, int, Array]], w_hwc: Array, dtype: jnp.dtype) -> Array:
+  """Sums the products of (i, j, map) with the kernel's taps."""
   products = [lax.mul(_wide(x), _tap(w_hwc, i, j, x.shape)) for i, j, x in terms]
   return lax.convert_element_type(functools.reduce(lax.add, products), dtype)
 
 
-def _under_taps(padded, axes):
-  """Yields (i, j, the slice of the padded input under tap i, j) for every tap that matters."""
+def _under_taps(padded: Array, axes: tuple[_Axis, _Axis]) -> Iterator[tuple[int, int, Array]]:
+  """Yields (i, j, the slice of the padded input under tap i, j) for every tap that reaches the input."""
   y, x = axes
   rows = {i: y.read(padded, 1, i) for i in y.taps}
   for i, j in itertools.product(y.taps, x.taps):
@@ -178,17 +197,17 @@ def _under_taps(padded, axes):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _shifted(x_bhwc, w_hwc, axes):
+def _shifted(x_bhwc: Array, w_hwc: Array, axes: tuple[_Axis, _Axis]) -> Array:
   return _shifted_fwd(x_bhwc, w_hwc, axes)[0]
 
 
-def _shifted_fwd(x_bhwc, w_hwc, axes):
+def _shifted_fwd(x_bhwc: Array, w_hwc: Array, axes: tuple[_Axis, _Axis]) -> tuple[Array, tuple[Array, Array]]:
   # the padded input is what the gradient needs too: the map without padding need never be written
   padded = _pad(x_bhwc, *(a.pads for a in axes))
   return _dot(_under_taps(padded, axes), w_hwc, x_bhwc.dtype), (padded, w_hwc)
 
 
-def _shifted_bwd(axes, saved, g_bhwc):
+def _shifted_bwd(axes: tuple[_Axis, _Axis], saved: tuple[Array, Array], g_bhwc: Array) -> tuple[Array, Array]:
   padded, w_hwc = saved
   return _input_gradient(g_bhwc, w_hwc, axes), _weight_gradient(padded, g_bhwc, w_hwc, axes)
 
@@ -196,8 +215,8 @@ def _shifted_bwd(axes, saved, g_bhwc):
 _shifted.defvjp(_shifted_fwd, _shifted_bwd)
 
 
-def _input_gradient(g_bhwc, w_hwc, axes):
-  """One dense sum of shifts for each phase of the stride; the phases are then woven together."""
+def _input_gradient(g_bhwc: Array, w_hwc: Array, axes: tuple[_Axis, _Axis]) -> Array:
+  """Computes one sum of shifts for each phase of the stride; the phases are then woven together."""
   y, x = axes
   spans = []
   for a in axes:
@@ -207,7 +226,7 @@ def _input_gradient(g_bhwc, w_hwc, axes):
   batch, channels = g_bhwc.shape[0], g_bhwc.shape[3]
   (top, _), (left, _) = spans
 
-  def phase(rho_y, rho_x):
+  def phase(rho_y: int, rho_x: int) -> Array:
     (rows, taps_y), (columns, taps_x) = y.phase(rho_y), x.phase(rho_x)
     terms = [
       (i, j, lax.slice(padded, (0, h + top, v + left, 0), (batch, h + top + rows, v + left + columns, channels)))
@@ -224,8 +243,8 @@ def _input_gradient(g_bhwc, w_hwc, axes):
   return woven[:, : y.size, : x.size]
 
 
-def _weight_gradient(padded, g_bhwc, w_hwc, axes):
-  """All taps' sums in one pass over the maps: a variadic reduction, which XLA's CPU turns into one loop nest for each image."""
+def _weight_gradient(padded: Array, g_bhwc: Array, w_hwc: Array, axes: tuple[_Axis, _Axis]) -> Array:
+  """Computes all taps' sums in one pass over the maps: a variadic reduction, on XLA's CPU one loop nest for each image."""
   wide = _wide(g_bhwc)
   taps = [lax.mul(_wide(part), wide) for _, _, part in _under_taps(padded, axes)]
   sums = lax.reduce(taps, [np.zeros((), wide.dtype)] * len(taps), lambda a, b: tuple(map(lax.add, a, b)), dimensions=(1, 2))

@@ -1,7 +1,7 @@
-"""Fake quantization: what 8-bit integers round a network to, in float32, so that training can get used to it.
+"""Fake quantization: kernels and maps rounded to 8-bit values in float32, for quantization-aware training.
 
 Kernels are symmetric, with a scale for each output channel. Batch norm multiplies whole channels, so that a kernel rounds alike
-before and after it is folded. Maps are asymmetric with one scale; it comes from the range that a map has had in training, which
+before and after it is folded. Maps are asymmetric with one scale; it comes from the map's range in training, which
 is kept beside the statistics of batch norm. Rounding has no slope: gradients go straight through it, not from beyond a range.
 
 Google's qwix (0.1.8) was tried first. Its provider for LiteRT knows a network by its calls of jax.numpy: it rounded every
@@ -9,19 +9,26 @@ operation inside our batch norm and not one kernel; and its kernels' scale is la
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-# share of a range that a batch leaves as it was
+from mnv3_jax.types import AnyArray, Variables
+
+Scalar: TypeAlias = float | Float[AnyArray, ""]
+
+# share of a range that is kept at each batch
 KEPT = 0.99
 # integers of a map; a kernel's are symmetric
 LOWEST, HIGHEST = -128, 127
 
 
-def weights(w):
-  """A kernel as int8 holds it.
+def weights(w: Float[AnyArray, "*k out"]) -> Float[Array, "*k out"]:
+  """Fake-quantizes a kernel (symmetric, per channel).
 
   Args:
     w: (..., out) float32.
@@ -34,12 +41,12 @@ def weights(w):
   return _straight_through(w, jax.lax.stop_gradient(jnp.round(w / scale) * scale), True)
 
 
-def activations(x, low, high):
-  """A map as int8 holds it.
+def activations(x: Float[AnyArray, "*axes"], low: Scalar, high: Scalar) -> Float[Array, "*axes"]:
+  """Fake-quantizes a map (asymmetric, one scale).
 
   Args:
     x: float32 of any shape.
-    low, high: scalars, the range; it is widened to have 0 in it, which int8 then holds exactly. No gradient flows into them.
+    low, high: scalars, the range; it is widened to contain 0, which int8 then represents exactly. No gradient flows into them.
 
   Returns:
     The same shape: the nearest of 256 values, evenly spaced over the range. The gradient is that of x within the range and 0
@@ -51,26 +58,26 @@ def activations(x, low, high):
   return _straight_through(x, jax.lax.stop_gradient(rounded), (whole >= LOWEST) & (whole <= HIGHEST))
 
 
-def grid(low, high):
-  """(scale, zero point) of a map's range, scalars: an integer q stands for (q - zero point) * scale."""
+def grid(low: Scalar, high: Scalar) -> tuple[Float[Array, ""], Float[Array, ""]]:
+  """Returns (scale, zero point) of a map's range, scalars: an integer q stands for (q - zero point) * scale."""
   low, high = jnp.minimum(low, 0), jnp.maximum(high, 0)
   scale = jnp.maximum(high - low, 1e-9) / (HIGHEST - LOWEST)
   return scale, jnp.round(LOWEST - low / scale)
 
 
 @jax.custom_vjp
-def _straight_through(x, rounded, inside):
-  """`rounded`, with the gradient of x where `inside`."""
+def _straight_through(x: AnyArray, rounded: Array, inside: Array | bool) -> Array:
+  """Returns `rounded`, with the gradient of x where `inside`."""
   del x, inside
   return rounded
 
 
-def _forward(x, rounded, inside):
+def _forward(x: AnyArray, rounded: Array, inside: Array | bool) -> tuple[Array, Array | bool]:
   del x
   return rounded, inside
 
 
-def _backward(inside, g):
+def _backward(inside: Array | bool, g: Array) -> tuple[Array, None, None]:
   return jnp.where(inside, g, 0), None, None
 
 
@@ -78,54 +85,55 @@ _straight_through.defvjp(_forward, _backward)
 
 
 class Quantized(nn.Module):
-  """activations() by a range that is kept.
+  """Fake-quantizes a map by its moving range.
 
-  The range is a moving average of the extremes of batches, as TensorFlow's quantization-aware training has it: one odd photo in
+  The range is a moving average of the extremes of batches, as TensorFlow's quantization-aware training has it: one odd image in
   a thousand can have ten times the range of the others, and all the others would be rounded ten times as coarsely for it. It
-  moves where "batch_stats" may change, that is in training, whether batch norm trains or not; elsewhere it stays, so that what
-  is computed of an image does not depend on others. At 0 to 0, before the first batch, maps stay as they are.
+  moves where "batch_stats" may change, that is in training, whether batch norm trains or not; elsewhere it stays, so that
+  the result of an image does not depend on others. At 0 to 0, before the first batch, maps stay as they are.
 
   Collections: batch_stats low, high, float32 scalars.
   """
 
   @nn.compact
-  def __call__(self, x, already=False):
-    """x rounded; as it is where it is rounded `already` by the range of another map, as the mean of one value is."""
+  def __call__(self, x: Float[AnyArray, "*axes"], already: bool = False) -> Float[Array, "*axes"]:
+    """Rounds x; returns it as it is if it was rounded `already` by the range of another map, as the mean of one value is."""
     low = self.variable("batch_stats", "low", jnp.zeros, ())
     high = self.variable("batch_stats", "high", jnp.zeros, ())
     if already:
-      return x
+      return jnp.asarray(x)
     if self.is_mutable_collection("batch_stats") and not self.is_initializing():
       first = low.value == high.value
       for bound, extreme in ((low, x.min()), (high, x.max())):
         extreme = jax.lax.stop_gradient(extreme)
         bound.value = jnp.where(first, extreme, KEPT * bound.value + (1 - KEPT) * extreme)
-    return jnp.where(low.value == high.value, x, activations(x, low.value, high.value))
+    bounds = jnp.asarray(low.value), jnp.asarray(high.value)
+    return jnp.where(bounds[0] == bounds[1], x, activations(x, *bounds))
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-  """A map that is rounded: its path in "batch_stats", e.g. "backbone/block_04/se/mean", its shape for one image, its range."""
+  """Range of a map: its path in "batch_stats", e.g. "backbone/block_04/se/mean", its shape for one image, its bounds."""
 
   path: str
-  shape: tuple
+  shape: tuple[int, ...]
   low: float
   high: float
 
 
-def ranges(model, variables):
-  """The ranges that an exporter has to give to the maps of a file; without them it would have to find others.
+def ranges(model: Any, variables: Variables) -> list[Range]:
+  """Returns the trained ranges of the maps of a network, for an exporter.
 
   Args:
     model: a Classifier with Compute(quantize=True).
     variables: its variables, trained.
 
   Returns:
-    A list of Range in the order in which the maps are computed; those of 0 to 0 have never been seen.
+    Ranges in the order in which the maps are computed; ranges of 0 to 0 have had no batch.
   """
-  found = []
+  found: list[Range] = []
 
-  def watch(call, args, kwargs, context):
+  def watch(call: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
     y = call(*args, **kwargs)
     if isinstance(context.module, Quantized) and context.method_name == "__call__" and not kwargs.get("already"):
       own = context.module.variables["batch_stats"]
@@ -140,6 +148,6 @@ def ranges(model, variables):
   return found
 
 
-def is_range(name):
-  """Whether a leaf is one of a range's two numbers; `name` as jax.tree_util.keystr has it."""
+def is_range(name: str) -> bool:
+  """Returns whether a leaf is one of a range's two numbers; `name` as jax.tree_util.keystr has it."""
   return name.endswith(("['low']", "['high']"))

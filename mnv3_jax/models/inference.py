@@ -1,47 +1,59 @@
-"""Logits of many images, as NumPy."""
+"""Inference on many images: network outputs as NumPy arrays, batch by batch."""
 
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import flax.linen as nn
 import jax
 import numpy as np
+from jaxtyping import Float
 
-from mnv3_jax.architectures import sizes
+from mnv3_jax.architectures.spec import Architecture
+from mnv3_jax.types import Variables
 
-# pixels that are shown to a network at a time, about: 50 photos of 224 px, or one of 1024x2048
+# pixels per step, about: 50 images of 224 px, or one of 1024x2048
 PIXELS = 50 * 224**2
 
 
-def at_a_time(net, most=50):
-  """How many images of an Architecture's size are shown to it at a time: a class for every pixel is a lot of logits."""
-  return most if net.segmenter is None else max(1, min(most, PIXELS // sizes.area(net.resolution)))
+def images_per_step(architecture: Architecture, most: int = 50) -> int:
+  """Returns the inference batch size: `most`, or fewer where outputs have positions and all of them would not fit."""
+  *positions, _ = architecture.head.output_shape(architecture)
+  return max(1, min(most, PIXELS // math.prod(positions)))
 
 
-def logits(model, variables, images, batch=50):
-  """A network's logits.
+def outputs(model: nn.Module, variables: Variables, images: Float[np.ndarray, "n h w c"], batch: int = 50) -> Any:
+  """Computes the outputs of a network.
 
   Args:
-    model: a Linen module called as model.apply(variables, images).
+    model: module, called as model.apply(variables, images).
     variables: its variables.
-    images: (n, height, width, channels) float32.
-    batch: images at a time.
+    images: normalized.
+    batch: images per step.
 
   Returns:
-    (n, classes) float32, (n, height, width, classes) of a segmenter. Products are exact to float32 on every backend, so that
-    it can be compared with.
+    The outputs of all images, an array or a pytree of arrays: logits (n, classes) of a classifier, (n, height, width, classes)
+    of a segmentation network. Products are exact to float32 on every backend, so that they can be compared.
   """
-  return np.concatenate([part for _, part in by_batch(jax.jit(model.apply), variables, images, batch)])
+  parts = [part for _, part in by_batch(jax.jit(model.apply), variables, images, batch)]
+  return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
-def by_batch(forward, variables, images, batch=50):
-  """Yields (slice of the images, their logits): `logits` where those of all images are more than fits into memory.
+def by_batch(
+  forward: Callable[..., Any], variables: Variables, images: Float[np.ndarray, "n h w c"], batch: int = 50
+) -> Iterator[tuple[slice, Any]]:
+  """Yields (slice of the images, their outputs), for outputs of which all together do not fit into memory.
 
   Args:
     forward: jax.jit(model.apply).
-    variables, images, batch: as in `logits`.
+    variables, images, batch: as in `outputs`.
   """
-  # few sizes, so that few are compiled
+  # few batch sizes, so that few are compiled
   batch = min(batch, 1 << (len(images) - 1).bit_length())
   for i in range(0, len(images), batch):
-    shown = images[i : i + batch]
-    padded = np.concatenate([shown, np.zeros((batch - len(shown), *shown.shape[1:]), shown.dtype)])
+    part = images[i : i + batch]
+    n = len(part)
+    padded = np.concatenate([part, np.zeros((batch - n, *part.shape[1:]), part.dtype)])
     with jax.default_matmul_precision("highest"):
-      found = np.asarray(forward(variables, padded))
-    yield slice(i, i + len(shown)), found[: len(shown)]
+      found = forward(variables, padded)
+    yield slice(i, i + n), jax.tree.map(lambda x, n=n: np.asarray(x)[:n], found)

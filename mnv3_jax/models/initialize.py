@@ -1,27 +1,30 @@
 """Seeded variables without compiling: shapes by jax.eval_shape, numbers by NumPy (a second instead of half a minute)."""
 
 import zlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-# the initialiser of the authors' code: a normal of this deviation, cut at two deviations
+from mnv3_jax.types import Variables
+
+# initializer of the authors' code: a normal of this deviation, truncated at two deviations
 KERNEL_STDDEV = 0.09
 
 
-def shapes(model):
-  """The variables of a network as jax.ShapeDtypeStructs."""
+def shapes(model: Any) -> Variables:
+  """Returns the variables of a network as jax.ShapeDtypeStructs."""
   x = jax.ShapeDtypeStruct((1, *model.net.image_shape), jnp.float32)
   return jax.eval_shape(lambda x: model.init({}, x), x)
 
 
-def initialize(model, seed):
-  """Variables of a network.
+def initialize(model: Any, seed: int) -> Variables:
+  """Returns seeded variables of a network.
 
   Each leaf depends on the seed and its own name only, so that editing one row leaves the others' numbers alone. Kernels are
-  normal with standard deviation 0.09 cut at two deviations, as in the authors' code; batch norm starts at the identity,
+  normal with standard deviation 0.09 truncated at two deviations, as in the authors' code; batch norm starts at the identity,
   ranges of fake quantization at 0 to 0.
 
   Args:
@@ -32,7 +35,7 @@ def initialize(model, seed):
     {"params": ..., "batch_stats": ...} of float32 NumPy arrays.
   """
 
-  def leaf(path, shape):
+  def leaf(path: tuple[Any, ...], shape: jax.ShapeDtypeStruct) -> np.ndarray:
     name = "/".join(k.key for k in path)
     kind = path[-1].key
     if kind == "kernel":

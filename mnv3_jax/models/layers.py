@@ -1,18 +1,22 @@
-"""What the rows are made of: convolution + norm + activation, squeeze-excite, the inverted residual.
+"""Layers of the rows: convolution + norm + activation, squeeze-excite, the inverted residual.
 
 Parameters are named as in architectures/cost.py: "block_04/depthwise/kernel", ".../bn/scale", "block_04/se/reduce/bias".
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 from mnv3_jax.architectures.spec import Architecture, Block
 from mnv3_jax.models import batch_norm, convolutions
+from mnv3_jax.models.activations import FUNCTIONS, FUSED
 from mnv3_jax.models.fake_quantization import Quantized, weights
+from mnv3_jax.types import AnyArray
 
 # the name of the axis over devices, where a step is mapped over them
 AXIS = "devices"
@@ -22,7 +26,7 @@ EVERYWHERE = -1
 
 @dataclasses.dataclass(frozen=True)
 class Compute:
-  """How a network is computed; it does not change what the network is.
+  """Settings of the computation of a network; its Architecture and parameters do not depend on them.
 
   Attributes:
     dtype: of activations and of the kernels as they are used; parameters and statistics stay float32.
@@ -31,56 +35,27 @@ class Compute:
     formulation: of the convolutions, see models/convolutions.py.
     frozen: rows whose batch norm keeps its statistics in training.
     fused: whether a converter may take h-swish for one operator; False leaves it an add, a ReLU6 and a product, for hardware
-      that has integers only, and for what the fused operator is worth (the last column of Table 5).
-    quantize: kernels and maps are rounded to what 8 bits hold, see models/fake_quantization.py; batch norm then keeps its
+      that has integers only, and to measure the fused operator (the last column of Table 5).
+    quantize: kernels and maps are rounded to 8-bit values, see models/fake_quantization.py; batch norm then keeps its
       statistics in training, since a file has them folded into its kernels.
   """
 
   dtype: str = "float32"
   bn_group: int = 0
   formulation: str = "auto"
-  frozen: tuple = ()
+  frozen: tuple[str, ...] = ()
   fused: bool = True
   quantize: bool = False
 
-  def function(self, activation):
-    """The key of FUNCTIONS that computes an activation."""
+  def function(self, activation: str) -> str:
+    """Returns the key of FUNCTIONS that computes an activation."""
     return "hard_swish_in_parts" if activation == "hard_swish" and not self.fused else activation
 
 
-def hard_sigmoid(x):
-  """relu6(x + 3) / 6, the gate of section 5.2."""
-  return jax.nn.relu6(x + 3) / 6
+def param(module: nn.Module, name: str, initializer: Callable[..., Array], shape: tuple[int, ...]) -> Float[Array, "..."]:
+  """Returns module.param(...) without its cost: it traces the initializer at every application, only to compare shapes.
 
-
-def hard_swish(x):
-  """x * relu6(x + 3) / 6, section 5.2; written so that a converter sees one HARD_SWISH."""
-  return x * jax.nn.relu6(x + 3) / 6
-
-
-def hard_swish_in_parts(x):
-  """h-swish that no converter recognises; the sixth goes into the weights of what follows where that is one convolution."""
-  return lax.optimization_barrier(x * jax.nn.relu6(x + 3)) * (1 / 6)
-
-
-FUNCTIONS = {
-  "linear": lambda x: x,
-  "relu": jax.nn.relu,
-  "relu6": jax.nn.relu6,
-  "swish": jax.nn.swish,
-  "hard_swish": hard_swish,
-  "hard_swish_in_parts": hard_swish_in_parts,
-  "sigmoid": jax.nn.sigmoid,
-  "hard_sigmoid": hard_sigmoid,
-}
-# what a runtime computes within the convolution before it: the map in between is never rounded
-FUSED = ("linear", "relu", "relu6", "hard_sigmoid")
-
-
-def param(module, name, initializer, shape):
-  """module.param(...) without its cost: it traces the initializer at every application, only to compare shapes.
-
-  Where there is no "params" rng, shapes are wanted and not numbers (initialize.py): zeros.
+  Without a "params" rng, as in initialize.py, new parameters are zeros: only their shapes are used.
   """
   if not module.has_variable("params", name):
     if module.has_rng("params"):
@@ -88,18 +63,20 @@ def param(module, name, initializer, shape):
     module.put_variable("params", name, jnp.zeros(shape))
   value = module.get_variable("params", name)
   if value.shape != tuple(shape):
-    raise ValueError(f"{'/'.join(module.path)}/{name} has shape {value.shape}; the architecture asks for {tuple(shape)}")
-  return value
+    raise ValueError(f"{'/'.join(module.path)}/{name}: invalid shape {value.shape}; expected {tuple(shape)}")
+  return jnp.asarray(value)
 
 
-def kernel(module, shape, exact=False):
-  """The parameter "kernel" of a module with a `compute`, rounded where that says so; `exact` leaves it as it is."""
+def kernel(module: Any, shape: tuple[int, ...], exact: bool = False) -> Float[Array, "..."]:
+  """Returns the parameter "kernel" of a module with a `compute`, rounded if compute.quantize and not `exact`."""
   w = param(module, "kernel", nn.initializers.truncated_normal(0.09), shape)
   return weights(w) if module.compute.quantize and not exact else w
 
 
-def activated(module, activation, x, name="output", exact=False):
-  """FUNCTIONS[activation](x), both maps rounded where module.compute says so.
+def activated(
+  module: Any, activation: str, x: Float[Array, "*axes"], name: str = "output", exact: bool = False
+) -> Float[Array, "*axes"]:
+  """Computes `FUNCTIONS[activation](x)`, both maps rounded if module.compute.quantize.
 
   Args:
     module: one with a `compute`, within its __call__.
@@ -131,7 +108,8 @@ class BatchNorm(nn.Module):
   formulation: str = "auto"
 
   @nn.compact
-  def __call__(self, x_bhwc, train):
+  def __call__(self, x_bhwc: Float[AnyArray, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
+    """Normalizes a map by the batch's statistics if `train`, else by the moving ones, and applies the activation."""
     channels = (x_bhwc.shape[-1],)
     scale = param(self, "scale", nn.initializers.ones, channels)
     bias = param(self, "bias", nn.initializers.zeros, channels)
@@ -139,21 +117,25 @@ class BatchNorm(nn.Module):
     var = self.variable("batch_stats", "var", jnp.ones, channels)
     activation = FUNCTIONS[self.activation]
     if not train:
-      return batch_norm.normalise(x_bhwc, mean.value, var.value, scale, bias, self.epsilon, activation)
+      m, v = jnp.asarray(mean.value), jnp.asarray(var.value)
+      return batch_norm.normalise(x_bhwc, m, v, scale, bias, self.epsilon, activation)
     batch = x_bhwc.shape[0]
     group = self.group if self.group > 0 else batch
     if batch % group:
-      raise ValueError(f"bn_group = {group} does not divide the {batch} images of a device")
+      raise ValueError(f"invalid bn_group={group}; expected a divisor of the {batch} images of a device")
     # XLA's CPU reduces a 4-D map twice as fast as the same map with a leading axis of one group
     one = group == batch
     x = x_bhwc if one else x_bhwc.reshape(batch // group, group, *x_bhwc.shape[1:])
     axes = (0, 1, 2) if one else (1, 2, 3)
     if self.formulation != "plain" and self.group != EVERYWHERE:
-      y, m, v = batch_norm.by_batch(x, scale, bias, axes, self.epsilon, activation)
+      # results of custom_vjp are untyped
+      normalised: Any = batch_norm.by_batch(x, scale, bias, axes, self.epsilon, activation)
+      y, m, v = normalised
     else:
       m, squares = batch_norm.moments(x, axes)
       if self.group == EVERYWHERE:
-        m, squares = lax.pmean((m, squares), AXIS)
+        everywhere: Any = lax.pmean((m, squares), AXIS)
+        m, squares = everywhere
       v = batch_norm.variance(m, squares)
       y = batch_norm.normalise(x, m, v, scale, bias, self.epsilon, activation)
     if not self.is_initializing():
@@ -182,7 +164,8 @@ class ConvNorm(nn.Module):
   dilation: int = 1
 
   @nn.compact
-  def __call__(self, x_bhwc, train):
+  def __call__(self, x_bhwc: Float[Array, "b h w c"], train: bool) -> Float[Array, "b out_h out_w {self.features}"]:
+    """Applies the layer; `train`: batch norm by the batch's own statistics."""
     channels = 1 if self.kind == "depthwise" else x_bhwc.shape[-1]
     shape = (self.kernel, self.kernel, channels, self.features)
     # an 8-bit stem loses more than it saves: exporters leave it in float32
@@ -215,7 +198,8 @@ class Conv1x1(nn.Module):
   bias: bool = True
 
   @nn.compact
-  def __call__(self, x_bhwc):
+  def __call__(self, x_bhwc: Float[Array, "b h w c"]) -> Float[Array, "b h w {self.features}"]:
+    """Applies the layer."""
     w = kernel(self, (1, 1, x_bhwc.shape[-1], self.features)).astype(x_bhwc.dtype)
     if not self.bias:
       return convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation)
@@ -231,7 +215,8 @@ class SqueezeExciteLayer(nn.Module):
   gate: str
 
   @nn.compact
-  def __call__(self, x_bhwc):
+  def __call__(self, x_bhwc: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Scales the channels of a map."""
     s = x_bhwc.mean((1, 2), keepdims=True)
     if self.compute.quantize:
       s = Quantized(name="mean")(s, already=x_bhwc.shape == s.shape)
@@ -252,10 +237,13 @@ class InvertedResidual(nn.Module):
   block: Block
 
   @nn.compact
-  def __call__(self, x_bhwc, train):
+  def __call__(
+    self, x_bhwc: Float[Array, "b h w c"], train: bool
+  ) -> tuple[Float[Array, "b out_h out_w {self.block.out}"], dict[str, Float[Array, "b _ _ {self.block.expand}"]]]:
+    """Applies the block."""
     b, inner, channels = self.block, {}, x_bhwc.shape[-1]
 
-    def unit(name, kind, features, activation, **row):
+    def unit(name: str, kind: str, features: int, activation: str, **row: Any) -> ConvNorm:
       return ConvNorm(self.net, self.compute, kind, features, activation, name=name, **row)
 
     x = x_bhwc

@@ -1,10 +1,17 @@
-"""The Flax module of any Architecture."""
+"""Linen module of any Architecture."""
 
+import flax.linen as nn
+
+from mnv3_jax.architectures.heads import ClassifierHead, LRASPPHead, RASPPHead
+from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.segmenter import Segmenter
 
+# by the class of the head
+MODULES: dict[type, type] = {ClassifierHead: Classifier, LRASPPHead: Segmenter, RASPPHead: Segmenter}
 
-def network(architecture, compute=Compute()):
-  """A Classifier, or a Segmenter where the architecture has one."""
-  return (Segmenter if architecture.segmenter else Classifier)(architecture, compute)
+
+def network(architecture: Architecture, compute: Compute = Compute()) -> nn.Module:
+  """Builds the Linen module of an Architecture: the one that MODULES has for its head."""
+  return MODULES[type(architecture.head)](architecture, compute)

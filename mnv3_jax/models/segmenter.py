@@ -1,19 +1,26 @@
-"""Images to a class for every pixel: the backbone, then R-ASPP or LR-ASPP (Figure 10 of the paper)."""
+"""Segmenter: images to logits of every pixel through backbone and R-ASPP or LR-ASPP (Figure 10 of the paper)."""
+
+from typing import cast
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float
 
+from mnv3_jax.architectures.heads import LRASPPHead, RASPPHead
 from mnv3_jax.architectures.spec import Architecture
+from mnv3_jax.models.activations import FUNCTIONS
 from mnv3_jax.models.backbone import Backbone
-from mnv3_jax.models.layers import FUNCTIONS, Compute, Conv1x1, ConvNorm
-from mnv3_jax.models.resize import bilinear
+from mnv3_jax.models.layers import Compute, Conv1x1, ConvNorm
+from mnv3_jax.models.resize import bilinear, map_size
 
 
-def average_pool(x_bhwc, kernel, strides):
-  """Averages over windows, none of which reaches over the edge: (b, h, w, c) -> (b, (h - kernel) / stride + 1, ..., c)."""
-  if tuple(kernel) == x_bhwc.shape[1:3]:
+def average_pool(
+  x_bhwc: Float[Array, "b h w c"], kernel: tuple[int, int], strides: tuple[int, int]
+) -> Float[Array, "b out_h out_w c"]:
+  """Averages over unpadded windows: out_h is (h - kernel[0]) // strides[0] + 1, out_w likewise."""
+  if tuple(kernel) == map_size(x_bhwc):
     return x_bhwc.mean((1, 2), keepdims=True)
   window, steps = (1, *kernel, 1), (1, *strides, 1)
   # up to 2401 numbers: bfloat16 would stop growing on the way. A zero of NumPy's: with a traced one there is no gradient
@@ -22,7 +29,7 @@ def average_pool(x_bhwc, kernel, strides):
 
 
 class Segmenter(nn.Module):
-  """The network that an Architecture with a `segmenter` describes.
+  """Network of an Architecture with an LRASPPHead or a RASPPHead.
 
   Variables: "params" and "batch_stats", both float32, named as the layers of architectures/cost.py.
   """
@@ -30,40 +37,48 @@ class Segmenter(nn.Module):
   net: Architecture
   compute: Compute = Compute()
 
-  def setup(self):
-    net, s = self.net, self.net.segmenter
+  @property
+  def head(self) -> LRASPPHead | RASPPHead:
+    """Head of the Architecture."""
+    return cast(LRASPPHead | RASPPHead, self.net.head)
+
+  def setup(self) -> None:
+    """Builds the submodules."""
+    net, s = self.net, self.head
     head = net.replace(bn_epsilon=s.bn_epsilon)
 
-    def conv():
+    def conv() -> ConvNorm:
       return ConvNorm(head, self.compute, "pointwise", s.filters, "relu")
 
     self.backbone = Backbone(net, self.compute)
     self.filter = conv()
-    if s.head == "r_aspp":
+    if isinstance(s, RASPPHead):
       self.pooled, self.merge, self.dropout = conv(), conv(), nn.Dropout(s.dropout)
     else:
       self.gate = Conv1x1(self.compute, s.filters, s.gate_bias)
       self.skip_logits = Conv1x1(self.compute, net.num_classes)
     self.logits = Conv1x1(self.compute, net.num_classes)
 
-  def features(self, x_bhwc, train=False):
-    """The backbone's maps by name; see Backbone."""
-    return self.backbone(x_bhwc.astype(self.compute.dtype), train)
+  def features(self, x_bhwc: Float[Array | np.ndarray, "b h w c"], train: bool = False) -> dict[str, Float[Array, "b _ _ _"]]:
+    """Computes the backbone's maps by name; see Backbone."""
+    return self.backbone(jnp.asarray(x_bhwc, self.compute.dtype), train)
 
-  def coarse(self, x_bhwc, train=False):
-    """Logits as the head has them: (b, h / 8, w / 8, classes) of LR-ASPP, at the backbone's output stride of R-ASPP."""
-    s, maps = self.net.segmenter, self.features(x_bhwc, train)
+  def coarse(
+    self, x_bhwc: Float[Array | np.ndarray, "b h w c"], train: bool = False
+  ) -> Float[Array, "b coarse_h coarse_w {self.net.num_classes}"]:
+    """Computes the logits before upsampling: at stride 8 of LR-ASPP, at the backbone's output stride of R-ASPP."""
+    s, maps = self.head, self.features(x_bhwc, train)
 
-    def trained(row):
+    def trained(row: str) -> bool:
       return train and row not in self.compute.frozen
 
-    def up(x_bhwc, like):
-      return bilinear(x_bhwc, like.shape[1:3], self.compute.formulation)
+    def up(x_bhwc: Float[Array, "b h w c"], like: Float[Array, "b out_h out_w _"]) -> Float[Array, "b out_h out_w c"]:
+      return bilinear(x_bhwc, map_size(like), self.compute.formulation)
 
     last = maps["features"]
     x = self.filter(last, trained("filter"))
-    pool = average_pool(last, *s.window(last.shape[1:3]))
-    if s.head == "r_aspp":
+    pool = average_pool(last, *s.window(map_size(last)))
+    if isinstance(s, RASPPHead):
       pool = up(self.pooled(pool, trained("pooled")), x)
       pool = jnp.broadcast_to(pool, x.shape)
       x = self.merge(jnp.concatenate([x, pool], -1), trained("merge"))
@@ -71,11 +86,13 @@ class Segmenter(nn.Module):
     gate = FUNCTIONS[s.gate](self.gate(pool))
     # one number for all of a map is multiplied as it is
     x = x * (gate if gate.shape[1:3] == (1, 1) else up(gate, x))
-    skip = maps[self.net.skip()[0]]
+    skip = maps[s.skip_map(self.net)[0]]
     return self.logits(up(x, skip)) + self.skip_logits(skip)
 
-  def __call__(self, x_bhwc, train=False):
-    """Logits of every pixel.
+  def __call__(
+    self, x_bhwc: Float[Array | np.ndarray, "b h w {self.net.in_channels}"], train: bool = False
+  ) -> Float[Array, "b h w {self.net.num_classes}"]:
+    """Computes the logits of every pixel.
 
     Args:
       x_bhwc: float images in [-1, 1], (batch, height, width, in_channels); any height and width.
@@ -85,4 +102,4 @@ class Segmenter(nn.Module):
       float32 logits (batch, height, width, num_classes).
     """
     logits = self.coarse(x_bhwc, train).astype(jnp.float32)
-    return bilinear(logits, x_bhwc.shape[1:3], self.compute.formulation)
+    return bilinear(logits, map_size(x_bhwc), self.compute.formulation)

@@ -1,16 +1,21 @@
-"""A class for every pixel as people look at it: colours, a photo under its mask, a legend."""
+"""Colours and overlays of segmentation masks: palettes, an image under its mask, a legend."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Integer, UInt8
 from matplotlib import colormaps
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
+from mnv3_jax.report.plots import save
 from mnv3_jax.runs.atomic import write_atomically
+from mnv3_jax.types import PathLike, Pixels
 
-# what everybody paints Cityscapes with
+# the palette that the authors of Cityscapes use
 CITYSCAPES = {
   "road": (128, 64, 128),
   "sidewalk": (244, 35, 232),
@@ -33,44 +38,45 @@ CITYSCAPES = {
   "bicycle": (119, 11, 32),
 }
 BLACK = (0, 0, 0)
-# share of a class's colour in what is painted over a photo
+# opacity of a class's colour over an image
 ALPHA = 0.55
-# what red, green and blue have in the brightness of a pixel
+# weights of red, green and blue in the luma of a pixel
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def colours(classes):
-  """(n, 3) uint8 for classes by name: Cityscapes' own for its classes, black for a background, others easy to tell apart."""
+def colours(classes: Sequence[str]) -> UInt8[np.ndarray, "classes 3"]:
+  """Returns a palette for classes by name: that of Cityscapes for its classes, black for a background, else distinct hues."""
   if set(classes) == set(CITYSCAPES):
     return np.array([CITYSCAPES[name] for name in classes], np.uint8)
-  wheel = [c for name in ("tab10", "Set2", "tab20b", "tab20c") for c in colormaps[name].colors]
-  # grey is what photos are made of
-  wheel = [c for c in wheel if max(c[:3]) - min(c[:3]) > 0.1]
-  painted = iter(range(len(classes)))
-  found = [BLACK if name == "background" else wheel[next(painted) % len(wheel)] for name in classes]
-  return np.array([c if c is BLACK else np.round(255 * np.array(c[:3])) for c in found], np.uint8).reshape(-1, 3)
+  maps = [colormaps[name] for name in ("tab10", "Set2", "tab20b", "tab20c")]
+  listed = [np.array(c[:3]) for m in maps if isinstance(m, ListedColormap) for c in np.asarray(m.colors)]
+  # the image below a mask is in grayscale
+  wheel = [np.round(255 * c) for c in listed if c.max() - c.min() > 0.1]
+  hues = iter(range(len(classes)))
+  found = [BLACK if name == "background" else wheel[next(hues) % len(wheel)] for name in classes]
+  return np.array(found, np.uint8).reshape(-1, 3)
 
 
-def painted(pixels, mask, palette):
-  """A photo (h, w, 3) uint8 under its mask (h, w); black classes and labels beyond the palette are left clear.
+def painted(pixels: Pixels, mask: Integer[np.ndarray, "h w"], palette: UInt8[np.ndarray, "classes 3"]) -> Pixels:
+  """Blends an image with its mask; black classes and labels beyond the palette are left clear.
 
-  Where there is a colour the photo is in grey: one class has one hue, whatever colours the photo has.
+  Under a colour the image is in grayscale, so that a class has one hue whatever the colours of the image.
   """
   known = np.where(mask < len(palette), mask, 0)
   colour = palette[known].astype(np.float32)
   clear = (mask >= len(palette)) | ~colour.any(-1)
   grey = (pixels @ LUMA)[..., None]
   over = (1 - ALPHA) * grey + ALPHA * colour
-  return np.where(clear[..., None], pixels, np.uint8(np.round(over)))
+  return np.where(clear[..., None], pixels, np.round(over).astype(np.uint8))
 
 
-def solid(mask, palette):
-  """A mask (h, w) of labels in its colours, (h, w, 3) uint8; labels beyond the palette are white."""
+def solid(mask: Integer[np.ndarray, "h w"], palette: UInt8[np.ndarray, "classes 3"]) -> Pixels:
+  """Colours a mask by its palette; labels beyond the palette are white."""
   return np.concatenate([palette, np.full((256 - len(palette), 3), 255, np.uint8)])[mask]
 
 
-def write_mask(mask, palette, path):
-  """A mask (h, w) uint8 of labels as a PNG with a palette: it opens in colour, and its pixels are the labels."""
+def write_mask(mask: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "classes 3"], path: PathLike) -> None:
+  """Writes a mask as a PNG with a palette: viewers show colours, and the pixels are the labels."""
   image = Image.fromarray(mask).convert("P")
   image.putpalette(palette.tobytes())
   out = io.BytesIO()
@@ -78,77 +84,83 @@ def write_mask(mask, palette, path):
   write_atomically(path, out.getvalue())
 
 
-def overlay(pixels, mask, classes, path, title):
-  """Writes a photo beside itself under its mask, with a legend of what is on it.
+def overlay(pixels: Pixels, mask: Integer[np.ndarray, "h w"], classes: Sequence[str], path: PathLike, title: str) -> None:
+  """Plots an image beside itself under its mask, with a legend of the classes in it.
 
   Args:
-    pixels: (h, w, 3) uint8.
-    mask: (h, w) uint8, labels.
-    classes: names by label.
-    path: of the PNG.
-    title: what stands above.
+    pixels: the image.
+    mask: labels.
+    classes: names of the classes by label.
+    path: path of the PNG.
+    title: title of the plot.
   """
-  grid([[("photo", pixels), ("", painted(pixels, mask, colours(classes)))]], classes, [mask], path, title)
+  _save_grid([[("image", pixels), ("", painted(pixels, mask, colours(classes)))]], classes, [mask], path, title)
 
 
-def compared(shown, classes, path, title):
-  """Photos beside their true masks and those that were found, with one legend.
+def compared(
+  shown: Sequence[tuple[Pixels, Integer[np.ndarray, "h w"], Integer[np.ndarray, "h w"]]],
+  classes: Sequence[str],
+  path: PathLike,
+  title: str,
+) -> None:
+  """Plots images beside their true and predicted masks, with one legend.
 
   Args:
-    shown: a list of (pixels (h, w, 3) uint8, labels (h, w), found labels (h, w)).
-    classes: names by label.
-    path: of the PNG.
-    title: what stands above.
+    shown: (image, true labels, predicted labels) of each row.
+    classes: names of the classes by label.
+    path: path of the PNG.
+    title: title of the plot.
   """
   palette, masks = colours(classes), [mask for _, *both in shown for mask in both]
   rows = [
-    [("photo", pixels), ("truth", solid(truth, palette)), ("the .tflite", solid(found, palette))]
-    for pixels, truth, found in shown
+    [("image", pixels), ("truth", solid(truth, palette)), ("the .tflite", solid(predicted, palette))]
+    for pixels, truth, predicted in shown
   ]
-  grid(rows, classes, masks, path, title, shares=False)
+  _save_grid(rows, classes, masks, path, title, shares=False)
 
 
-def grid(rows, classes, masks, path, title, shares=True):
-  """Rows of pictures with one legend.
+def _save_grid(
+  rows: Sequence[Sequence[tuple[str, Pixels]]],
+  classes: Sequence[str],
+  masks: Sequence[Integer[np.ndarray, "h w"]],
+  path: PathLike,
+  title: str,
+  shares: bool = True,
+) -> None:
+  """Plots rows of images with one legend.
 
   Args:
-    rows: lists of (title, (h, w, 3) uint8); titles stand above the first row only.
-    classes: names by label.
-    masks: arrays of labels; the legend has what is in any of them, the most frequent first.
-    path: of the PNG.
-    title: what stands above.
-    shares: whether the legend says what share of the masks' pixels a class has.
+    rows: (title, image) of each cell; titles are shown above the first row only.
+    classes: names of the classes by label.
+    masks: labels; the legend has the classes in any of them, the most frequent first.
+    path: path of the PNG.
+    title: title of the plot.
+    shares: whether the legend has the share of pixels of each class.
   """
   height, width = rows[0][0][1].shape[:2]
-  # a wide photo goes above its mask
+  # a wide image goes above its mask
   stacked = len(rows) == 1 and width > 1.4 * height
   cells = [[cell] for cell in rows[0]] if stacked else rows
-  across = 4.2 if len(rows) == 1 else 2.4
-  across *= 1.8 if stacked else 1.0
-  palette = colours(classes)
-  counts = sum(np.bincount(mask.ravel(), minlength=256) for mask in masks)
-  there = [i for i in np.argsort(-counts, kind="stable") if counts[i] and i < len(classes)]
-  total = counts[: len(classes)].sum()
-  size = (across * len(cells[0]) + 2.2, max(across * height / width * len(cells), 0.24 * len(there) + 0.2) + 0.7)
-  figure = Figure(figsize=size, layout="constrained")
-  axes = figure.subplots(len(cells), len(cells[0]), squeeze=False)
-  for i, row in enumerate(cells):
-    for place, (name, pixels) in zip(axes[i], row, strict=True):
-      place.imshow(pixels, interpolation="nearest" if min(pixels.shape[:2]) < 200 else "antialiased")
-      place.set_axis_off()
+  handles = _legend(classes, masks, shares)
+  inches = (4.2 if len(rows) == 1 else 2.4) * (1.8 if stacked else 1.0)
+  high = max(inches * height / width * len(cells), 0.24 * len(handles) + 0.2) + 0.7
+  figure = Figure(figsize=(inches * len(cells[0]) + 2.2, high), layout="constrained")
+  for i, (row, line) in enumerate(zip(cells, figure.subplots(len(cells), len(cells[0]), squeeze=False), strict=True)):
+    for axes, (name, pixels) in zip(line, row, strict=True):
+      axes.imshow(pixels, interpolation="nearest" if min(pixels.shape[:2]) < 200 else "antialiased")
+      axes.set_axis_off()
       if i == 0 and not stacked:
-        place.set_title(name, fontsize=9)
-  handles = [
-    Patch(
-      facecolor=palette[i] / 255,
-      edgecolor="0.5",
-      linewidth=0.5,
-      label=f"{classes[i]}  {counts[i] / total:.1%}" if shares else classes[i],
-    )
-    for i in there
-  ]
+        axes.set_title(name, fontsize=9)
   figure.legend(handles=handles, loc="outside right center", frameon=False, fontsize=9)
   figure.suptitle(title, fontsize=11)
-  out = io.BytesIO()
-  figure.savefig(out, format="png", dpi=120)
-  write_atomically(path, out.getvalue())
+  save(figure, path)
+
+
+def _legend(classes: Sequence[str], masks: Sequence[Integer[np.ndarray, "h w"]], shares: bool) -> list[Patch]:
+  """Returns legend entries of the classes in any mask, the most frequent first."""
+  palette = colours(classes)
+  counts = np.sum([np.bincount(mask.ravel(), minlength=256) for mask in masks], 0)
+  total = counts[: len(classes)].sum()
+  found = [i for i in np.argsort(-counts, kind="stable") if counts[i] and i < len(classes)]
+  labels = {i: f"{classes[i]}  {counts[i] / total:.1%}" if shares else classes[i] for i in found}
+  return [Patch(facecolor=tuple(palette[i] / 255), edgecolor="0.5", linewidth=0.5, label=label) for i, label in labels.items()]

@@ -1,160 +1,178 @@
-"""Pictures of runs and measurements: drawn without a display, written as PNG."""
+"""Plots of runs and measurements: drawn without a display, written as PNG."""
 
 import io
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int, Num
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mnv3_jax.runs.directory import write_atomically
+from mnv3_jax.runs.atomic import write_atomically
+from mnv3_jax.types import PathLike, Pixels
 
-# readable by the colour-blind, on white
+# distinguishable for colour-blind readers, on white
 BLUE, ORANGE, GREEN, RED, GREY = "#0072b2", "#d55e00", "#1a7f37", "#cf222e", "#6e7781"
+# colours of the parts of a stacked bar, the largest part first; what is left is grey
+STACK = (BLUE, ORANGE, GREEN, "#cc79a7", "#e69f00", "#56b4e9")
+# a marker for each colour of STACK, RED and GREY
+MARKERS = "osD^vPX*"
 
 
-def save(figure, path, dpi=120):
-  """Writes a figure as PNG, whole or not at all."""
+def save(figure: Figure, path: PathLike, dpi: float = 120) -> None:
+  """Writes a figure as PNG, atomically."""
   FigureCanvasAgg(figure)
   png = io.BytesIO()
-  figure.savefig(png, dpi=dpi)
+  figure.savefig(png, format="png", dpi=dpi)
   write_atomically(path, png.getvalue())
 
 
-def plain(axes):
-  """No frame but the two axes, and a faint grid."""
+def plain(axes: Axes) -> None:
+  """Styles axes: no frame on top and at the right, and a faint grid."""
   for side in ("top", "right"):
     axes.spines[side].set_visible(False)
   axes.grid(alpha=0.25)
 
 
-def learning_curve(metrics, path, title, figure="top1", called="top-1"):
-  """Loss and a figure from 0 to 1 over epochs.
+def learning_curve(
+  metrics: Sequence[Mapping[str, Any]], path: PathLike, title: str, metric: str = "top1", label: str = "top-1"
+) -> None:
+  """Plots the loss and a metric between 0 and 1 over epochs.
 
   Args:
     metrics: lines of metrics.jsonl (runs/directory.py).
-    path: of the PNG.
-    title: what stands above.
-    figure: name of the figure in the metrics.
-    called: what people call it.
+    path: path of the PNG.
+    title: title of the plot.
+    metric: name of the metric.
+    label: label of the metric.
   """
-  page = Figure(figsize=(9, 3.6), layout="constrained")
-  loss, best = page.subplots(1, 2)
+  figure = Figure(figsize=(9, 3.6), layout="constrained")
+  loss, best = figure.subplots(1, 2)
   styles = [
     ("train", "raw", "training", GREY, "-"),
     ("test", "raw", "test, raw", ORANGE, "--"),
     ("test", "ema", "test, EMA", BLUE, "-"),
   ]
-  for split, weights, label, colour, line in styles:
+  for split, weights, name, colour, line in styles:
     chosen = [m for m in metrics if (m["split"], m["weights"]) == (split, weights)]
     epochs = [m["epoch"] for m in chosen]
-    for axes, name, scale in ((loss, "loss", 1), (best, figure, 100)):
-      axes.plot(epochs, [scale * m["values"][name] for m in chosen], line, color=colour, label=label)
+    for axes, key, factor in ((loss, "loss", 1), (best, metric, 100)):
+      axes.plot(epochs, [factor * m["values"][key] for m in chosen], line, color=colour, label=name)
   ends = [m["values"]["loss"] for m in metrics if m["split"] == "train"]
   if ends:
-    # the first evaluations of raw weights can be far off; the curve is about the rest
+    # the first evaluations of raw weights can be far off; the curve shows the rest
     loss.set_ylim(0, max(2.0, 1.2 * min(max(ends), 2.5)))
   loss.set_ylabel("cross-entropy")
-  best.set_ylabel(f"{called}, %")
+  best.set_ylabel(f"{label}, %")
   best.set_ylim(None, 100)
   last = [m for m in metrics if m["split"] == "test"][-1:]
   for m in last:
-    best.axhline(100 * m["values"][figure], color=BLUE, linewidth=0.8, alpha=0.5)
-    best.annotate(
-      f"{100 * m['values'][figure]:.1f} %",
-      (0, 100 * m["values"][figure]),
-      (4, 3),
-      # whatever epoch the run begins with
-      xycoords=("axes fraction", "data"),
-      textcoords="offset points",
-      color=BLUE,
-    )
+    percent = 100 * m["values"][metric]
+    best.axhline(percent, color=BLUE, linewidth=0.8, alpha=0.5)
+    # at the left, whatever epoch the run begins with
+    coordinates = ("axes fraction", "data")
+    best.annotate(f"{percent:.1f} %", (0, percent), (4, 3), xycoords=coordinates, textcoords="offset points", color=BLUE)
   for axes in (loss, best):
     axes.set_xlabel("epoch")
     plain(axes)
   best.legend(loc="lower right", frameon=False)
-  page.suptitle(title)
-  save(page, path)
+  figure.suptitle(title)
+  save(figure, path)
 
 
-def contact_sheet(photos, names, labels, predicted, probabilities, path, title, columns=8):
-  """Photos with what they were taken for: green where right, red and crossed where wrong.
+def contact_sheet(
+  images: Num[np.ndarray, "n h w"] | Num[np.ndarray, "n h w 3"],
+  names: Sequence[str],
+  labels: Int[np.ndarray, " n"],
+  predicted: Int[np.ndarray, " n"],
+  probabilities: Float[np.ndarray, " n"],
+  path: PathLike,
+  title: str,
+  columns: int = 8,
+) -> None:
+  """Plots images with their predicted classes: green where correct, red with the true class where not.
 
   Args:
-    photos: (n, h, w) in grey, each shown from its least to its greatest value, or (n, h, w, 3) uint8.
-    names: of the classes.
-    labels, predicted: (n,) indices of classes.
-    probabilities: (n,) of the predicted class.
-    path: of the PNG.
-    title: what stands above.
-    columns: photos in a row.
+    images: images in grayscale, each shown from its least to its greatest value, or in colour, uint8.
+    names: names of the classes.
+    labels, predicted: indices of the true and the predicted class.
+    probabilities: probability of the predicted class.
+    path: path of the PNG.
+    title: title of the plot.
+    columns: images in a row.
   """
-  rows = -(-len(photos) // columns)
+  rows = -(-len(images) // columns)
   figure = Figure(figsize=(1.35 * columns, 1.75 * rows + 0.6), layout="constrained")
   for i, axes in enumerate(np.atleast_1d(figure.subplots(rows, columns)).flat):
     axes.set_xticks([])
     axes.set_yticks([])
-    if i >= len(photos):
+    if i >= len(images):
       axes.set_axis_off()
       continue
-    right = labels[i] == predicted[i]
-    axes.imshow(photos[i], cmap="gray")
+    correct = labels[i] == predicted[i]
+    colour = GREEN if correct else RED
+    axes.imshow(images[i], cmap="gray")
     for spine in axes.spines.values():
-      spine.set(color=GREEN if right else RED, linewidth=3)
-    said = f"{'✓' if right else '✗'} {names[predicted[i]]} {probabilities[i]:.0%}"
-    axes.set_title(said, fontsize=8, color=GREEN if right else RED)
-    if not right:
+      spine.set(color=colour, linewidth=3)
+    axes.set_title(f"{'✓' if correct else '✗'} {names[predicted[i]]} {probabilities[i]:.0%}", fontsize=8, color=colour)
+    if not correct:
       axes.set_xlabel(f"is {names[labels[i]]}", fontsize=8, color=RED)
   figure.suptitle(title)
   save(figure, path)
 
 
-def rows_of_photos(rows, path, title):
-  """Photos as they are, in rows with a name each.
+def rows_of_images(rows: Sequence[tuple[str, Sequence[Pixels]]], path: PathLike, title: str) -> None:
+  """Plots rows of images, each with a name.
 
   Args:
-    rows: a list of (name, photos); a photo is (h, w, 3) uint8.
-    path: of the PNG.
-    title: what stands above.
+    rows: (name, images) of each row.
+    path: path of the PNG.
+    title: title of the plot.
   """
-  columns = max(len(photos) for _, photos in rows)
+  columns = max(len(images) for _, images in rows)
   figure = Figure(figsize=(1.6 * columns + 0.4, 1.6 * len(rows) + 0.5), layout="constrained")
   grid = figure.subplots(len(rows), columns, squeeze=False)
   for axes in grid.flat:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_frame_on(False)
-  for line, (name, photos) in zip(grid, rows, strict=True):
+  for line, (name, images) in zip(grid, rows, strict=True):
     line[0].set_ylabel(name, fontsize=10)
-    for axes, photo in zip(line, photos, strict=False):
-      axes.imshow(photo)
+    for axes, image in zip(line, images, strict=False):
+      axes.imshow(image)
   figure.suptitle(title)
   save(figure, path)
 
 
-# what is stacked in a bar, the most first; what is left is grey
-STACK = (BLUE, ORANGE, GREEN, "#cc79a7", "#e69f00", "#56b4e9")
-
-
-def stacked_bars(rows, kinds, values, path, title, label):
-  """Horizontal bars, each stacked of kinds.
+def stacked_bars(
+  rows: Sequence[str],
+  parts: Sequence[str],
+  values: Sequence[Sequence[float]] | Num[np.ndarray, "rows parts"],
+  path: PathLike,
+  title: str,
+  label: str,
+) -> None:
+  """Plots horizontal bars, each a stack of parts.
 
   Args:
     rows: names of the bars, from the top.
-    kinds: names of what is stacked, those that are most first; the ones for which there is no colour become "others".
-    values: (rows, kinds).
-    path: of the PNG.
-    title: what stands above.
-    label: of the axis of values.
+    parts: names of the parts, the largest first; those beyond the colours of STACK become "others".
+    values: length of each part.
+    path: path of the PNG.
+    title: title of the plot.
+    label: label of the x axis.
   """
-  values, n = np.asarray(values, float), len(STACK)
-  names = list(kinds[:n])
-  if len(kinds) > n:
-    values = np.column_stack([values[:, :n], values[:, n:].sum(1)])
+  lengths, n = np.asarray(values, float), len(STACK)
+  names = list(parts[:n])
+  if len(parts) > n:
+    lengths = np.column_stack([lengths[:, :n], lengths[:, n:].sum(1)])
     names.append("others")
   figure = Figure(figsize=(9, 0.32 * len(rows) + 1.9), layout="constrained")
   axes = figure.subplots()
   y, left = np.arange(len(rows)), np.zeros(len(rows))
-  for name, colour, column in zip(names, (*STACK, GREY), values.T, strict=False):
+  for name, colour, column in zip(names, (*STACK, GREY), lengths.T, strict=False):
     axes.barh(y, column, left=left, color=colour, label=name, height=0.75)
     left += column
   for i, total in enumerate(left):
@@ -170,18 +188,16 @@ def stacked_bars(rows, kinds, values, path, title, label):
   save(figure, path)
 
 
-# one for each group of points, with the colours of STACK
-MARKERS = "osD^vPX*"
-
-
-def predicted_against_measured(groups, path, title, label, band=0.1):
-  """Predictions over what was measured, with the diagonal and a band around it.
+def predicted_against_measured(
+  groups: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: PathLike, title: str, label: str, band: float = 0.1
+) -> None:
+  """Plots predictions over measurements on logarithmic axes, with the diagonal and a band around it.
 
   Args:
-    groups: {name: (measured, predicted)}, sequences above 0.
-    path: of the PNG.
-    title: what stands above.
-    label: the quantity and its unit.
+    groups: {name: (measured, predicted)}, all above 0.
+    path: path of the PNG.
+    title: title of the plot.
+    label: quantity with its unit.
     band: relative width of the band on either side.
   """
   figure = Figure(figsize=(6.4, 5.6), layout="constrained")
@@ -193,8 +209,8 @@ def predicted_against_measured(groups, path, title, label, band=0.1):
   colours = (*STACK, RED, GREY)
   for i, (name, (measured, predicted)) in enumerate(groups.items()):
     axes.plot(measured, predicted, MARKERS[i % len(MARKERS)], color=colours[i % len(colours)], label=name, alpha=0.9)
-  for side in (axes.set_xlim, axes.set_ylim):
-    side(*ends)
+  axes.set_xlim(*ends)
+  axes.set_ylim(*ends)
   axes.set_xscale("log")
   axes.set_yscale("log")
   ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10, 20, 50, 100, 200, 500) if ends[0] <= t <= ends[1]]

@@ -1,20 +1,22 @@
-"""A page of tables and pictures that opens in a browser: one file without scripts, its pictures beside it."""
+"""HTML page of tables and plots: one file without scripts, its images beside it."""
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from html import escape
 from urllib.parse import quote
 
 from mnv3_jax.errors import UsageError
-from mnv3_jax.runs.directory import write_atomically
+from mnv3_jax.runs.atomic import write_atomically
+from mnv3_jax.types import PathLike
 
-# in every page of ours: another page is not written over
+# in every page of this package: no other page is overwritten
 SIGN = '<meta name="generator" content="mnv3_jax">'
 
 
 @dataclasses.dataclass(frozen=True)
 class NotRun:
-  """A cell whose figure is missing, with the command that makes it."""
+  """A cell without a value, with the command that makes it."""
 
   text: str
   command: str
@@ -22,62 +24,63 @@ class NotRun:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Section:
-  """One table with its pictures.
+  """A table with its plots.
 
   Attributes:
-    name: of its anchor, and of its files.
-    title, source: what it shows, and where that stands in the paper.
-    head: names of the columns.
-    rows: lists of cells, texts or NotRun; the first cell names the row.
-    marks: {(row, column): sentence} of cells that a footnote belongs to.
-    notes: sentences below.
-    pictures: [(file beside the page, what it shows)].
-    files: names of files beside the page to be linked.
+    name: anchor of the section.
+    title: title.
+    source: where the paper has it.
+    header: column headers.
+    rows: cells of each row; the first is the row's name.
+    marks: {(row, column): footnote} of cells.
+    notes: sentences below the table.
+    plots: (file beside the page, caption) of each plot.
+    files: files beside the page to link to.
   """
 
   name: str
   title: str
   source: str
-  head: list
-  rows: list
-  marks: dict
-  notes: list
-  pictures: list
-  files: list
+  header: list[str]
+  rows: list[list[str | NotRun]]
+  marks: dict[tuple[int, int], str]
+  notes: list[str]
+  plots: list[tuple[str, str]]
+  files: list[str]
 
 
-def claim(out):
-  """Takes a folder for a page: makes it, and leaves a page that says that it is not finished, so that a second try can go on.
+def claim(out: PathLike) -> None:
+  """Makes a folder for a page with an unfinished page in it, so that a second attempt recognizes the folder.
 
   Raises:
-    UsageError: if it is a file, or has other files and no page of ours.
+    UsageError: if `out` is a file, or has other files and no page of this package.
   """
   out = pathlib.Path(out)
   if out.exists() and not out.is_dir():
-    raise UsageError(f"{str(out)!r} is a file; --out takes a folder")
+    raise UsageError(f"invalid out={str(out)!r}; expected a folder, it is a file")
   page = out / "index.html"
   if not page.exists() and out.is_dir() and any(out.iterdir()):
-    raise UsageError(f"{str(out)!r} has other files than a page of this program; choose another --out")
+    raise UsageError(f"invalid out={str(out)!r}; expected an empty folder or one with a page of this program")
   if page.exists() and SIGN not in page.read_text(errors="replace"):
-    raise UsageError(f"{str(page)!r} is not a page of this program and stays as it is; choose another --out")
+    raise UsageError(f"invalid out={str(out)!r}; {str(page)!r} is not a page of this program and stays as it is")
   if not page.exists():
     write_atomically(page, f"<!doctype html>{SIGN}<title>not finished</title><p>This page is not finished.</p>\n")
 
 
-def write(sections, out, title, about):
+def write(sections: Sequence[Section], out: PathLike, title: str, about: str) -> pathlib.Path:
   """Writes index.html.
 
   Args:
-    sections: a list of Section.
-    out: the folder; made if it is not there.
-    title: of the page.
-    about: sentences on what is shown.
+    sections: the sections.
+    out: the folder; made if it does not exist.
+    title: title of the page.
+    about: sentences below the title.
 
   Returns:
-    its path.
+    Path of index.html.
 
   Raises:
-    UsageError: as `claim` does.
+    UsageError: as `claim`.
   """
   claim(out)
   contents = "".join(f'<li><a href="#{escape(s.name)}">{escape(s.title)}</a></li>' for s in sections)
@@ -108,59 +111,71 @@ def write(sections, out, title, about):
   return page
 
 
-def _section(s):
-  """The HTML of a section."""
-  numbers = {}
-  for sentence in s.marks.values():
-    numbers.setdefault(sentence, len(numbers) + 1)
-  commands = {}
-  table = ""
-  if s.rows:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in s.head)
-    lines = []
-    for i, row in enumerate(s.rows):
-      cells = [f'<th scope="row">{escape(row[0])}</th>']
-      for j, cell in enumerate(row[1:], 1):
-        if isinstance(cell, NotRun):
-          number = list(commands).index(cell.command) if cell.command in commands else len(commands)
-          commands.setdefault(cell.command, row[0])
-          link = f'<a href="#{escape(s.name)}-run-{number}" aria-label="how to run {escape(row[0])}">(how)</a>'
-          cells.append(f'<td class="missing">{escape(cell.text)} {link}</td>')
-          continue
-        n = numbers.get(s.marks.get((i, j)))
-        note = f'<sup><a href="#{escape(s.name)}-{n}" aria-label="note {n}">{n}</a></sup>' if n else ""
-        kind = ' class="marked"' if n else ""
-        cells.append(f"<td{kind}>{escape(cell)}{note}</td>")
-      lines.append(f"<tr>{''.join(cells)}</tr>")
-    table = (
-      f'<div class="wide" tabindex="0" role="region" aria-label="{escape(s.title)}"><table><thead><tr>{head}</tr></thead>'
-      f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
-  notes = "".join(f'<li id="{escape(s.name)}-{n}">{escape(sentence)}</li>' for sentence, n in numbers.items())
-  shown = "".join(_figure(file, what) for file, what in s.pictures)
-  how = "".join(
-    f'<div id="{escape(s.name)}-run-{number}"><p>{escape(row)}</p><pre tabindex="0"><code>{escape(command)}</code></pre></div>'
-    for number, (command, row) in enumerate(commands.items())
-  )
+def _section(s: Section) -> str:
+  """Returns the HTML of a section."""
+  notes = "".join(f'<p class="note">{escape(note)}</p>' for note in s.notes)
+  plots = "".join(_plot(file, caption) for file, caption in s.plots)
   links = " · ".join(f'<a href="{escape(quote(file))}">{escape(file)}</a>' for file in s.files)
-  marks = f'<ol class="marks">{notes}</ol>' if notes else ""
-  summary = "<summary>Commands of what was not run</summary>"
-  details = f"<details>{summary}{how}</details>" if how else ""
-  said = "".join(f'<p class="note">{escape(note)}</p>' for note in s.notes)
   return f"""<section id="{escape(s.name)}" aria-labelledby="{escape(s.name)}-title">
 <h2 id="{escape(s.name)}-title">{escape(s.title)}</h2>
 <p class="source">{escape(s.source)}</p>
-{table}{marks}{details}{shown}{said}
+{_table(s) if s.rows else ""}{plots}{notes}
 <p class="files">{links}</p>
 </section>
 """
 
 
-def _figure(file, what):
-  """The HTML of a picture, which scrolls by itself where the page is narrow: its text must be readable."""
-  image = f'<img src="{escape(quote(file))}" alt="{escape(what)}" loading="lazy">'
-  frame = f'<div class="wide" tabindex="0" role="region" aria-label="{escape(what)}">{image}</div>'
-  return f"<figure>{frame}<figcaption>{escape(what)}</figcaption></figure>"
+def _table(s: Section) -> str:
+  """Returns the HTML of a section's table, its footnotes, and the commands of missing values."""
+  numbers: dict[str, int] = {}
+  for sentence in s.marks.values():
+    numbers.setdefault(sentence, len(numbers) + 1)
+  # name of the first row that each command is shown for
+  commands: dict[str, str] = {}
+  lines = []
+  for i, row in enumerate(s.rows):
+    name = str(row[0])
+    cells = [f'<th scope="row">{escape(name)}</th>']
+    for j, cell in enumerate(row[1:], 1):
+      if isinstance(cell, NotRun):
+        commands.setdefault(cell.command, name)
+        link = f"{s.name}-run-{list(commands).index(cell.command)}"
+        how = f'<a href="#{escape(link)}" aria-label="how to run {escape(name)}">(how)</a>'
+        cells.append(f'<td class="missing">{escape(cell.text)} {how}</td>')
+      else:
+        cells.append(_cell(cell, s.name, numbers.get(s.marks.get((i, j), ""))))
+    lines.append(f"<tr>{''.join(cells)}</tr>")
+  header = "".join(f'<th scope="col">{escape(name)}</th>' for name in s.header)
+  table = (
+    f'<div class="wide" tabindex="0" role="region" aria-label="{escape(s.title)}"><table><thead><tr>{header}</tr></thead>'
+    f"<tbody>{''.join(lines)}</tbody></table></div>"
+  )
+  marks = "".join(f'<li id="{escape(s.name)}-{n}">{escape(sentence)}</li>' for sentence, n in numbers.items())
+  return table + (f'<ol class="marks">{marks}</ol>' if marks else "") + _commands(s.name, commands)
+
+
+def _cell(text: str, section: str, number: int | None) -> str:
+  """Returns the HTML of a cell, with a link to its footnote."""
+  if number is None:
+    return f"<td>{escape(text)}</td>"
+  mark = f'<sup><a href="#{escape(section)}-{number}" aria-label="note {number}">{number}</a></sup>'
+  return f'<td class="marked">{escape(text)}{mark}</td>'
+
+
+def _commands(section: str, commands: dict[str, str]) -> str:
+  """Returns the HTML of {command: name of the row}, folded."""
+  shown = "".join(
+    f'<div id="{escape(section)}-run-{i}"><p>{escape(row)}</p><pre tabindex="0"><code>{escape(command)}</code></pre></div>'
+    for i, (command, row) in enumerate(commands.items())
+  )
+  return f"<details><summary>Commands of missing runs</summary>{shown}</details>" if shown else ""
+
+
+def _plot(file: str, caption: str) -> str:
+  """Returns the HTML of a plot, which scrolls by itself on a narrow page to keep its text readable."""
+  image = f'<img src="{escape(quote(file))}" alt="{escape(caption)}" loading="lazy">'
+  frame = f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}">{image}</div>'
+  return f"<figure>{frame}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 STYLE = """

@@ -1,15 +1,17 @@
-"""A table as text."""
+"""Tables as plain text and as Markdown."""
+
+from collections.abc import Iterable, Sequence
 
 
-def aligned(head, rows):
-  """Lines of a table: columns are as wide as they need, the first to the left, the others to the right.
+def aligned(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+  """Formats a table as text: columns as wide as needed, the first aligned left, the others right.
 
   Args:
-    head: names of the columns.
-    rows: lists of texts, as many as columns.
+    head: column headers.
+    rows: cells of each row, as many as columns.
 
   Returns:
-    one string.
+    Lines joined by newlines.
   """
   lines = [list(map(str, row)) for row in (head, *rows)]
   widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -17,3 +19,23 @@ def aligned(head, rows):
     "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))).rstrip()
     for line in lines
   )
+
+
+def markdown_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+  """Formats a table as Markdown, with the cells' text escaped.
+
+  Args:
+    head: column headers.
+    rows: cells of each row, as many as columns.
+
+  Returns:
+    Lines joined by newlines.
+  """
+  lines = ["| " + " | ".join(escaped(str(cell)) for cell in row) + " |" for row in (head, *rows)]
+  lines.insert(1, "|---" * len(head) + "|")
+  return "\n".join(lines)
+
+
+def escaped(text: str) -> str:
+  """Escapes text for a cell of a Markdown table."""
+  return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")

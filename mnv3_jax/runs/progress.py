@@ -1,14 +1,15 @@
-"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
+"""Progress display: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
+from typing import Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
-def duration(seconds):
-  """Seconds as people say them: 42 s, 3 min 05 s, 2 h 10 min."""
+def duration(seconds: float) -> str:
+  """Formats a duration: 42 s, 3 min 05 s, 2 h 10 min."""
   seconds = round(seconds)
   if seconds < 60:
     return f"{seconds} s"
@@ -18,18 +19,19 @@ def duration(seconds):
 
 
 class Bar:
-  """A context that shows how far `total` steps are; `update` moves it, `say` prints a line above it.
+  """Progress bar over training steps, a context manager; `update` moves it, `say` prints a line above it.
 
   Args:
-    total: steps in all.
+    total: number of steps.
     start: steps done before this process began.
-    unit: what an item of a step is called.
+    unit: name of the items of a step.
+    stream: output, standard output by default.
   """
 
-  def __init__(self, total, start=0, unit="images", stream=None):
+  def __init__(self, total: int, start: int = 0, unit: str = "images", stream: TextIO | None = None):
     self.total, self.start, self.unit = total, start, unit
     self.stream = stream or sys.stdout
-    self.began = self.last = None
+    self.began = self.last = self.first = None
     self.rich = None
     if self.stream.isatty():
       self.rich = Progress(
@@ -42,7 +44,7 @@ class Bar:
         console=Console(file=self.stream),
       )
 
-  def __enter__(self):
+  def __enter__(self) -> Self:
     if self.rich:
       self.rich.start()
       self.task = self.rich.add_task("compiling", total=self.total, completed=self.start)
@@ -50,55 +52,57 @@ class Bar:
       self.say("compiling ...")
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, *_: object) -> None:
     if self.rich:
       self.rich.stop()
 
-  def say(self, text):
-    """Prints a line that stays."""
+  def say(self, text: str) -> None:
+    """Prints a line above the bar."""
     if self.rich:
       self.rich.console.print(text, highlight=False, markup=False)
     else:
       print(text, file=self.stream, flush=True)
 
-  def advance(self, step):
-    """Moves the bar to `step`; says nothing where there is no terminal."""
+  def advance(self, step: int) -> None:
+    """Moves the bar to `step`; prints nothing where there is no terminal."""
     if self.rich:
       self.rich.update(self.task, completed=step)
 
-  def update(self, step, loss, items, waiting=0.0):
-    """Says that `step` steps are done, the last `items` items with this loss; the first call starts the clock.
+  def update(self, step: int, loss: float, items: int, waiting: float = 0.0) -> None:
+    """Shows the state after `step` steps; the first call starts the clock.
 
-    `waiting` is the share of the time in which the device had nothing to do because there was no data.
+    Args:
+      step: steps done.
+      loss: mean over the items since the last call.
+      items: number of items since the last call.
+      waiting: share of that time in which the device was idle for want of data.
     """
-    now, said = time.monotonic(), f"loss {loss:.3f}"
+    now, text = time.monotonic(), f"loss {loss:.3f}"
     left = ""
-    if self.last is None:
-      # the time so far was compiling
+    if self.last is None or self.began is None or self.first is None:
+      # compilation took the time so far
       self.began, self.first = now, step
     else:
-      said += f"  {items / max(now - self.last, 1e-9):,.0f} {self.unit}/s, {waiting:.0%} waiting for data"
+      text += f"  {items / max(now - self.last, 1e-9):,.0f} {self.unit}/s, {waiting:.0%} waiting for data"
       left = f"  {duration((now - self.began) / max(step - self.first, 1) * (self.total - step))} left"
     self.last = now
     if self.rich:
-      self.rich.update(self.task, completed=step, description=said)
+      self.rich.update(self.task, completed=step, description=text)
     else:
-      self.say(f"step {step}/{self.total}  {said}{left}")
+      self.say(f"step {step}/{self.total}  {text}{left}")
 
 
 class Counter:
-  """A context that shows how far a count is: a bar on a terminal, elsewhere a line every ten seconds.
-
-  Called with (done, total), as what counts calls it.
+  """Progress callback (done, total) and context manager: a bar on a terminal, elsewhere a line every ten seconds.
 
   Args:
-    what: is counted, e.g. "invocations".
-    stream: where to; standard error by default, so that standard output has the result alone.
+    unit: name of the counted items, e.g. "invocations".
+    stream: output; standard error by default, so that standard output has only the result.
   """
 
-  def __init__(self, what, stream=None):
-    self.what, self.stream = what, stream or sys.stderr
-    self.said = time.monotonic()
+  def __init__(self, unit: str, stream: TextIO | None = None):
+    self.unit, self.stream = unit, stream or sys.stderr
+    self.printed = time.monotonic()
     self.rich = None
     if self.stream.isatty():
       columns = (
@@ -109,19 +113,19 @@ class Counter:
       )
       self.rich = Progress(*columns, console=Console(file=self.stream), transient=True)
 
-  def __enter__(self):
+  def __enter__(self) -> Self:
     if self.rich:
       self.rich.start()
-      self.task = self.rich.add_task(self.what, total=None)
+      self.task = self.rich.add_task(self.unit, total=None)
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, *_: object) -> None:
     if self.rich:
       self.rich.stop()
 
-  def __call__(self, done, total):
+  def __call__(self, done: int, total: int) -> None:
     if self.rich:
       self.rich.update(self.task, completed=done, total=total)
-    elif time.monotonic() - self.said >= 10:
-      self.said = time.monotonic()
-      print(f"{done} of {total} {self.what}", file=self.stream, flush=True)
+    elif time.monotonic() - self.printed >= 10:
+      self.printed = time.monotonic()
+      print(f"{done} of {total} {self.unit}", file=self.stream, flush=True)

@@ -1,1 +1,1 @@
-"""Many runs: trials, and the engines that run them: processes of this machine, Ray, SLURM."""
+"""Sweeps: trials, and the engines that run them: local processes, Ray, SLURM."""

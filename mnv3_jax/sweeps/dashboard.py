@@ -1,8 +1,12 @@
-"""What a sweep shows: live on a terminal, a line for each change elsewhere, and a summary at the end."""
+"""Progress display of a sweep: live on a terminal, one line per change elsewhere, and a summary at the end."""
 
 import dataclasses
+import io
+import pathlib
 import sys
 import time
+from collections.abc import Iterable
+from typing import Literal, TextIO, TypeAlias, TypedDict, Unpack
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -10,185 +14,207 @@ from rich.table import Table
 from rich.text import Text
 
 from mnv3_jax.runs.progress import duration
+from mnv3_jax.sweeps.trial import Trial, TrialFiles
+from mnv3_jax.types import PathLike
 
-# seconds between two lines where nothing changes and there is no terminal
-SILENCE = 60.0
-# and between two pictures where there is one
-PICTURE = 0.25
-# running trials that a terminal shows
-SHOWN = 12
-STATES = ("queued", "running", "done", "failed")
+# seconds between two lines without a change, where there is no terminal
+LINE_INTERVAL = 60.0
+# seconds between two redraws of a terminal
+REDRAW_INTERVAL = 0.25
+# maximum number of running trials that a terminal shows
+MAX_ROWS = 12
+TrialState = Literal["queued", "running", "done", "failed"]
+# at run time a StringIO is no TextIO
+Stream: TypeAlias = TextIO | io.StringIO
+STATES: tuple[TrialState, ...] = ("queued", "running", "done", "failed")
+COLORS = {"queued": "default", "running": "cyan", "done": "green", "failed": "red"}
 
 
 @dataclasses.dataclass
-class Entry:
-  """What is known of a trial of a sweep.
+class TrialProgress:
+  """Progress of a trial of a sweep.
 
   Attributes:
+    trial: the trial.
+    log: its log file.
     state: "queued", "running", "done" or "failed".
-    began: when the present attempt began, by the clock of time.time.
-    seconds: of all attempts that have ended; None before any has, or where nobody knows.
-    failures, lost: attempts that failed and can be tried again, and those whose host was lost.
-    sentence: why it failed, or what it waits for.
-    log: the file for people.
+    started: start of the running attempt, in seconds since the epoch.
+    seconds: duration of all finished attempts; None where unknown.
+    failures: number of failed attempts that can be retried.
+    lost_hosts: number of attempts that were lost with their host.
+    message: reason for the failure.
   """
 
-  trial: object
-  log: object
-  state: str = "queued"
-  began: float | None = None
+  trial: Trial
+  log: pathlib.Path
+  state: TrialState = "queued"
+  started: float | None = None
   seconds: float | None = None
   failures: int = 0
-  lost: int = 0
-  sentence: str = ""
+  lost_hosts: int = 0
+  message: str = ""
+
+  def elapsed(self) -> float:
+    """Returns the seconds of all attempts so far."""
+    running = time.time() - self.started if self.state == "running" and self.started else 0.0
+    return (self.seconds or 0.0) + max(0.0, running)
 
 
-class View:
-  """A context that shows the trials of a sweep while an engine changes them.
+class ProgressUpdate(TypedDict, total=False):
+  """Fields of TrialProgress that an update can set."""
+
+  state: TrialState
+  started: float | None
+  seconds: float | None
+  failures: int
+  lost_hosts: int
+  message: str
+
+
+class Dashboard:
+  """Context manager that shows the trials of a sweep while an engine updates them.
 
   Args:
     trials: of the sweep.
-    place: function of a trial's name that returns its Place.
-    stream: where to; standard output by default.
+    logs: the log folder.
+    stream: output; standard output by default.
 
   Attributes:
-    entries: {name: Entry}; done from the start where the results are there.
+    progress: {name: TrialProgress}; "done" from the start where the results exist.
+    done_before: number of trials that were done at the start.
   """
 
-  def __init__(self, trials, place, stream=None):
+  def __init__(self, trials: Iterable[Trial], logs: PathLike, stream: Stream | None = None) -> None:
     self.stream = stream or sys.stdout
-    self.entries = {}
+    self.progress: dict[str, TrialProgress] = {}
     for trial in trials:
-      entry = self.entries[trial.name] = Entry(trial, place(trial.name).log)
-      record = place(trial.name).record()
-      entry.seconds = record.seconds if record and record.seconds else None
+      files = TrialFiles(logs, trial.name)
+      progress = self.progress[trial.name] = TrialProgress(trial, files.log)
+      record = files.read_record()
+      progress.seconds = record.seconds if record and record.seconds else None
       if trial.done:
-        entry.state = "done"
-    self.before = self.count("done")
-    self.live, self.said, self.drawn = None, 0.0, 0.0
+        progress.state = "done"
+    self.done_before = self.count("done")
+    self._live: Live | None = None
+    self._printed_at = self._drawn_at = 0.0
 
-  def __enter__(self):
+  def __enter__(self) -> "Dashboard":
     if self.stream.isatty():
       console = Console(file=self.stream)
-      # drawn by this thread: what it shows is changed by this thread
-      self.live = Live(self._table(), console=console, auto_refresh=False, transient=True)
-      self.live.start()
+      # drawn by this thread, which also updates what it shows
+      self._live = Live(self._table(), console=console, auto_refresh=False, transient=True)
+      self._live.start()
     else:
-      self._say(self._counts())
+      self._print_line(self._counts())
     return self
 
-  def __exit__(self, *_):
-    if self.live:
-      self.live.stop()
-      self.live = None
+  def __exit__(self, *_: object) -> None:
+    if self._live:
+      self._live.stop()
+      self._live = None
 
-  def count(self, state):
-    """How many trials are in a state."""
-    return sum(entry.state == state for entry in self.entries.values())
+  def count(self, state: TrialState) -> int:
+    """Returns the number of trials in a state."""
+    return sum(progress.state == state for progress in self.progress.values())
 
-  def change(self, name, what, **fields):
-    """Changes fields of a trial's Entry; `what` says it in a word or two, e.g. "begins"."""
-    entry = self.entries[name]
+  def update(self, name: str, event: str, **fields: Unpack[ProgressUpdate]) -> None:
+    """Sets fields of a trial's TrialProgress and shows the event, e.g. "started"."""
+    progress = self.progress[name]
     for field, value in fields.items():
-      setattr(entry, field, value)
-    took = f" after {duration(entry.seconds)}" if entry.state == "done" and entry.seconds else ""
-    line = f"{name}: {what}{took}"
-    if self.live:
-      if what not in ("begins", "done"):
-        self.live.console.print(Text(line))
-      self._draw()
+      setattr(progress, field, value)
+    took = f" after {duration(progress.seconds)}" if progress.state == "done" and progress.seconds else ""
+    line = f"{name}: {event}{took}"
+    if self._live:
+      if event not in ("started", "done"):
+        self._live.console.print(Text(line))
+      self._draw(self._live)
     else:
-      self._say(f"{line}  [{self._counts()}]")
+      self._print_line(f"{line}  [{self._counts()}]")
 
-  def say(self, text):
-    """Prints a line that stays."""
-    if self.live:
-      self.live.console.print(Text(text))
+  def print(self, text: str) -> None:
+    """Prints a permanent line."""
+    if self._live:
+      self._live.console.print(Text(text))
     else:
-      self._say(text)
+      self._print_line(text)
 
-  def tick(self):
-    """Shows the time going by; called as often as the engine looks."""
-    if self.live and time.monotonic() - self.drawn >= PICTURE:
-      self._draw()
-    elif not self.live and time.monotonic() - self.said >= SILENCE:
-      self._say(self._counts())
+  def refresh(self) -> None:
+    """Redraws where it is time to; called whenever the engine polls."""
+    if self._live:
+      if time.monotonic() - self._drawn_at >= REDRAW_INTERVAL:
+        self._draw(self._live)
+    elif time.monotonic() - self._printed_at >= LINE_INTERVAL:
+      self._print_line(self._counts())
 
-  def left(self):
-    """Seconds that the rest will take, or None while nothing is known.
+  def remaining_seconds(self) -> float | None:
+    """Estimates the seconds until all trials have ended; None where nothing is known.
 
-    From what finished trials took: beside their estimates where they have some, their mean otherwise.
+    From the durations of finished trials: relative to their estimated hours if all trials have some, their mean otherwise.
     """
-    entries = self.entries.values()
-    finished = [e for e in entries if e.state == "done" and e.seconds]
-    rest = [e for e in entries if e.state in ("queued", "running")]
-    measured = sum(e.seconds for e in finished)
-    known = all(e.trial.hours for e in (*finished, *rest))
-    if known and finished:
-      pace = measured / sum(e.trial.hours * 3600 for e in finished)
-    else:
-      pace = 1.0
-    if not known and not finished:
+    finished = [p for p in self.progress.values() if p.state == "done" and p.seconds]
+    unfinished = [p for p in self.progress.values() if p.state in ("queued", "running")]
+    measured = sum(p.seconds or 0.0 for p in finished)
+    estimates = {p.trial.name: 3600 * p.trial.hours for p in (*finished, *unfinished) if p.trial.hours}
+    estimated = len(estimates) == len(finished) + len(unfinished)
+    if not estimated and not finished:
       return None
-    left = longest = 0.0
-    for e in rest:
-      whole = e.trial.hours * 3600 * pace if known else measured / len(finished)
-      spent = (e.seconds or 0.0) + (max(0.0, time.time() - e.began) if e.state == "running" and e.began else 0.0)
-      one = max(whole - spent, 0.0)
-      left, longest = left + one, max(longest, one)
-    return max(left / max(self.count("running"), 1), longest)
+    pace = measured / sum(estimates[p.trial.name] for p in finished) if estimated and finished else 1.0
+    total = longest = 0.0
+    for p in unfinished:
+      whole = estimates[p.trial.name] * pace if estimated else measured / len(finished)
+      seconds = max(whole - p.elapsed(), 0.0)
+      total, longest = total + seconds, max(longest, seconds)
+    return max(total / max(self.count("running"), 1), longest)
 
-  def summary(self):
-    """The end of a sweep as text: counts, and each failed trial with its sentence and log."""
-    n = len(self.entries)
-    lines = [f"{self.count('done')} of {n} trials done" + (f" ({self.before} were before)" if self.before else "")]
-    lost = sum(e.lost for e in self.entries.values())
-    again = sum(e.failures for e in self.entries.values())
-    waiting = self.count("queued") + self.count("running")
-    if waiting:
-      lines[0] += f", {waiting} not yet"
-    if again:
-      lines[0] += f", {again} attempt{'s' * (again > 1)} failed"
-    if lost:
-      lines[0] += f", {lost} lost with a host"
-    failed = [e for e in self.entries.values() if e.state == "failed"]
+  def summary(self) -> str:
+    """Returns the counts of a sweep, and each failed trial with its message and log, as text."""
+    n = len(self.progress)
+    before = f" ({self.done_before} were before)" if self.done_before else ""
+    lines = [f"{self.count('done')} of {n} trials done{before}"]
+    lost_hosts = sum(p.lost_hosts for p in self.progress.values())
+    failures = sum(p.failures for p in self.progress.values())
+    unfinished = self.count("queued") + self.count("running")
+    if unfinished:
+      lines[0] += f", {unfinished} not yet"
+    if failures:
+      lines[0] += f", {failures} attempt{'s' * (failures > 1)} failed"
+    if lost_hosts:
+      lines[0] += f", {lost_hosts} lost with a host"
+    failed = [p for p in self.progress.values() if p.state == "failed"]
     if failed:
       lines.append(f"{len(failed)} failed:")
-    for e in failed:
-      lines += [f"  {e.trial.name}: {e.sentence}", f"    {e.log}"]
+    for p in failed:
+      lines += [f"  {p.trial.name}: {p.message}", f"    {p.log}"]
     return "\n".join(lines)
 
-  def _say(self, line):
-    self.said = time.monotonic()
+  def _print_line(self, line: str) -> None:
+    self._printed_at = time.monotonic()
     print(line, file=self.stream, flush=True)
 
-  def _counts(self):
-    return ", ".join(f"{self.count(state)} {state}" for state in STATES) + self._left()
+  def _counts(self) -> str:
+    return ", ".join(f"{self.count(state)} {state}" for state in STATES) + self._remaining()
 
-  def _left(self):
-    seconds = self.left()
+  def _remaining(self) -> str:
+    seconds = self.remaining_seconds()
     ended = not self.count("queued") + self.count("running")
     return "" if seconds is None or ended else f", about {duration(seconds)} left"
 
-  def _draw(self):
-    self.drawn = time.monotonic()
-    self.live.update(self._table(), refresh=True)
+  def _draw(self, live: Live) -> None:
+    self._drawn_at = time.monotonic()
+    live.update(self._table(), refresh=True)
 
-  def _table(self):
-    colours = {"queued": "default", "running": "cyan", "done": "green", "failed": "red"}
+  def _table(self) -> Group:
     title = Text()
     for state in STATES:
-      title.append(f"{self.count(state)} {state}  ", style=colours[state] if self.count(state) else "dim")
-    title.append(self._left().removeprefix(", "))
+      title.append(f"{self.count(state)} {state}  ", style=COLORS[state] if self.count(state) else "dim")
+    title.append(self._remaining().removeprefix(", "))
     table = Table.grid(padding=(0, 2))
-    running = [e for e in self.entries.values() if e.state == "running"]
-    for e in running[:SHOWN]:
-      so_far = duration((e.seconds or 0.0) + max(0.0, time.time() - (e.began or time.time())))
-      tries = ", ".join(
-        f"{n} {what}{'s' * (n > 1)}" for n, what in ((e.failures, "failed attempt"), (e.lost, "lost host")) if n
-      )
-      table.add_row(Text(e.trial.name), Text(so_far), Text(tries, style="yellow"))
-    if len(running) > SHOWN:
-      table.add_row(Text(f"and {len(running) - SHOWN} more", style="dim"))
+    running = [p for p in self.progress.values() if p.state == "running"]
+    for p in running[:MAX_ROWS]:
+      counts = ((p.failures, "failed attempt"), (p.lost_hosts, "lost host"))
+      retries = ", ".join(f"{n} {noun}{'s' * (n > 1)}" for n, noun in counts if n)
+      table.add_row(Text(p.trial.name), Text(duration(p.elapsed())), Text(retries, style="yellow"))
+    if len(running) > MAX_ROWS:
+      table.add_row(Text(f"and {len(running) - MAX_ROWS} more", style="dim"))
     # a title of the table would be wrapped to its width
     return Group(title, table)

@@ -1,338 +1,305 @@
-"""The engine for Ray: a placement group per trial, and a supervising task on each of its hosts."""
+"""Ray engine: a placement group per trial, and a supervising task on each of its hosts."""
 
 import contextlib
-import logging
 import os
 import pathlib
-import socket
 import time
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
 
-from mnv3_jax.errors import RetryableError, UsageError, first_line
+from mnv3_jax.errors import RetryableError, first_line
 from mnv3_jax.runs.progress import duration
-from mnv3_jax.sweeps import worker
-from mnv3_jax.sweeps.scheduler import Queue
+from mnv3_jax.sweeps import ray_cluster
+from mnv3_jax.sweeps.dashboard import Dashboard
+from mnv3_jax.sweeps.ray_cluster import Resources, alive_hosts, format_resources
+from mnv3_jax.sweeps.scheduler import Scheduler
 from mnv3_jax.sweeps.signals import Interrupts
-from mnv3_jax.sweeps.trial import Place
-from mnv3_jax.sweeps.worker_process import Leashed
+from mnv3_jax.sweeps.trial import AttemptState
+from mnv3_jax.sweeps.worker import GRACE
 
-# seconds between two looks at the tasks, and at the hosts: a task whose cable was cut does not say so
-LOOK, LOOK_AT_HOSTS = 0.2, 2.0
-# placement groups at once, where nothing else limits them
-GROUPS = 64
-# seconds in which the others of a gang end by themselves, and in which Ray notices that a host is lost
-OTHERS, NOTICED = 10.0, 45.0
+# seconds between two polls of the tasks, and of the hosts: a task whose network connection was cut does not end
+POLL_INTERVAL, HOST_POLL_INTERVAL = 0.2, 2.0
+# maximum number of placement groups, where `jobs` does not limit them
+MAX_GROUPS = 64
+# seconds in which the other hosts of a gang end by themselves, and in which Ray notices that a host is lost
+GANG_TIMEOUT, LOST_HOST_TIMEOUT = 10.0, 45.0
 
 
-def run(view, place, *, jobs=None, hosts=1, cpus=None, gpus=None, retries=3, wait_hours=1.0, grace=worker.GRACE):
-  """Runs the trials of a view that are not done, on the cluster at RAY_ADDRESS, the one of this machine, or a new one.
+def run(
+  dashboard: Dashboard,
+  logs: pathlib.Path,
+  *,
+  jobs: int | None = None,
+  hosts: int = 1,
+  cpus: int | None = None,
+  gpus: int | None = None,
+  retries: int = 3,
+  wait_hours: float = 1.0,
+  grace: float = GRACE,
+) -> None:
+  """Runs the trials of a dashboard that are not done, on the cluster at RAY_ADDRESS, the one of this machine, or a new one.
 
   Args:
-    view: a View, entered.
-    place: function of a trial's name that returns its Place.
-    jobs: at once; None for as many as there is room for.
-    hosts: of one trial.
-    cpus, gpus: of one trial on one host; None for one GPU with its part of the CPUs where there are GPUs, all TPU chips of a
-      host where there are some, and a whole host (or, with `jobs`, an equal share) otherwise.
-    retries: how often a trial is started again that was killed or asked for it.
+    dashboard: an entered Dashboard.
+    logs: the log folder, on a file system that all hosts share.
+    jobs: number of concurrent trials; None for as many as fit.
+    hosts: number of hosts of one trial.
+    cpus: CPUs of one trial on one host; None for the share of its GPUs, or a whole host (with `jobs`, an equal share).
+    gpus: GPUs of one trial on one host; None for one where there are GPUs; a host's TPU chips all belong to one trial.
+    retries: maximum number of retries of a trial that was killed or exited with status 42.
     wait_hours: how long to wait for hosts that the cluster does not have.
-    grace: seconds that trials have to stop.
+    grace: seconds from a stop request to SIGKILL.
 
   Raises:
-    UsageError: where there is no Ray, or no cluster where there should be one.
-    RetryableError: if the sweep was told to stop.
+    UsageError: if Ray is not installed, or the cluster does not answer.
+    RetryableError: after a stop request.
   """
-  ray = _connected()
+  ray = ray_cluster.connect()
   try:
     with Interrupts() as interrupts:
-      there = _alive(ray.nodes())
-      bundle = _bundle(there, jobs, hosts, cpus, gpus)
-      view.say(f"Ray has {len(there)} host{'s' * (len(there) != 1)}, a trial takes {_said(hosts, bundle)}")
-      sweep = _Sweep(ray, view, Queue(view, place, retries), place, bundle, hosts, grace)
+      alive = alive_hosts(ray.nodes())
+      resources = ray_cluster.trial_resources(alive, jobs, hosts, cpus, gpus)
+      plural = "s" * (len(alive) != 1)
+      dashboard.print(f"Ray has {len(alive)} host{plural}, a trial takes {format_resources(hosts, resources)}")
+      sweep = _RaySweep(ray, dashboard, logs, Scheduler(dashboard, logs, retries), resources, hosts, grace)
       try:
-        sweep.go(interrupts, jobs or GROUPS, wait_hours)
+        sweep.run(interrupts, jobs or MAX_GROUPS, wait_hours)
       finally:
-        sweep.end(interrupts)
-    if interrupts.by:
-      raise RetryableError(f"stopped by {interrupts.by}")
+        sweep.stop(interrupts)
+    if interrupts.first:
+      raise RetryableError(f"stopped by {interrupts.first}")
   finally:
     ray.shutdown()
 
 
-def _connected():
-  """The package ray, connected."""
-  os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-  try:
-    import ray
-  except ImportError:
-    raise UsageError("the engine ray needs Ray: pip install -c requirements.txt -c requirements-extras.txt '.[ray]'") from None
-  quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-  address = os.environ.get("RAY_ADDRESS", "auto")
-  try:
-    if address != "local":
-      ray.init(address=address, **quiet)
-      return ray
-  except Exception as error:  # of many kinds, by what is wrong with the address or its token
-    if address != "auto" or not isinstance(error, ConnectionError):
-      raise UsageError(f"the Ray cluster at RAY_ADDRESS={address} does not answer: {first_line(error)}") from None
-  # Ray gives it a token by itself, without which whoever reaches its ports could run anything
-  ray.init(address="local", include_dashboard=False, **quiet)
-  return ray
-
-
-def _alive(nodes):
-  """{id: resources} of the hosts that are there and can compute."""
-  return {n["NodeID"]: n["Resources"] for n in nodes if n["Alive"] and n["Resources"].get("CPU")}
-
-
-def _bundle(there, jobs, hosts, cpus, gpus):
-  """What a trial takes of each of its hosts: {resource: number}."""
-  all_ = list(there.values()) or [{"CPU": 1}]
-  with_gpus = [n for n in all_ if n.get("GPU")]
-  with_tpus = [n for n in all_ if n.get("TPU")]
-  bundle = {}
-  if gpus is None and with_gpus:
-    gpus = int(min(n["GPU"] for n in with_gpus)) if hosts > 1 else 1
-  if gpus:
-    bundle["GPU"] = gpus
-    share = min((n["CPU"] * gpus / n["GPU"] for n in with_gpus), default=1)
-  elif with_tpus:
-    # the chips of a host belong to one process
-    bundle["TPU"] = min(n["TPU"] for n in with_tpus)
-    share = min(n["CPU"] for n in with_tpus)
-  else:
-    share = min(n["CPU"] for n in all_)
-    if jobs and hosts == 1:
-      share = min(share, sum(n["CPU"] for n in all_) / jobs)
-  return {"CPU": cpus or max(int(share), 1), **bundle}
-
-
-def _said(hosts, bundle):
-  return f"{hosts} host{'s' * (hosts > 1)} with " + " and ".join(f"{n:g} {what}" for what, n in bundle.items())
-
-
-def supervise(logs, name, cwd, words, environment, multihost):
-  """The task on a host: runs an attempt and returns its (state, sentence); cancelled, it stops the attempt first."""
-  member = int(multihost.rpartition(",")[2]) if multihost else 0
-  where = [f"--multihost={multihost}"] if multihost else []
-  leashed = Leashed(Place(logs, name, member), [*where, *words], environment, cwd)
-  while True:
-    # Ray may say it more than once
-    try:
-      if end := leashed.ended():
-        return end
-      time.sleep(0.1)
-    except KeyboardInterrupt:
-      leashed.stop()
-
-
-def meeting_point():
-  """The task on the first host of a gang: an address of it at which nobody listens, as HOST:PORT."""
-  import ray
-
-  with socket.socket() as free:
-    free.bind(("", 0))
-    return f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
-
-
 class _Gang:
-  """A trial that has, or waits for, its hosts.
+  """Gang-scheduled trial: the hosts and tasks of one attempt.
 
   Attributes:
     name: of the trial.
     group: the placement group.
-    hosts: ids of its hosts, by member; empty while it waits for them.
-    meeting: the task that finds a meeting point, where there are several hosts.
-    tasks: the supervising tasks, by member.
-    ends: {member: (state, sentence)} of those that have ended.
-    since: when the first of them ended otherwise than well.
-    cancelled: whether the others were told to stop.
+    hosts: node ids; empty while the placement group is pending.
+    coordinator: the task that finds an address for the coordinator, where there are several hosts.
+    tasks: the supervising tasks, one per host.
+    ends: {host index: (state, message)} of the tasks that have ended.
+    failed_at: time at which the first of them ended without being done.
+    cancelled: whether the other tasks were cancelled.
   """
 
-  def __init__(self, name, group):
+  def __init__(self, name: str, group: Any) -> None:
     self.name, self.group = name, group
-    self.hosts, self.meeting, self.tasks, self.ends = [], None, [], {}
-    self.since, self.cancelled = None, False
+    self.hosts: list[str] = []
+    self.coordinator: Any = None
+    self.tasks: list[Any] = []
+    self.ends: dict[int, tuple[AttemptState, str]] = {}
+    self.failed_at: float | None = None
+    self.cancelled = False
+
+  def unfinished(self) -> list[int]:
+    """Returns the indices of hosts whose task has not ended."""
+    return [i for i in range(len(self.tasks)) if i not in self.ends]
 
 
-class _Sweep:
-  """A sweep on a Ray cluster."""
+class _RaySweep:
+  """State of a sweep on a Ray cluster."""
 
-  def __init__(self, ray, view, queue, place, bundle, hosts, grace):
-    self.ray, self.view, self.queue, self.place = ray, view, queue, place
-    self.bundle, self.hosts, self.grace = bundle, hosts, grace
-    self.gangs = []
-    # hosts that can compute, and those that are dead
-    self.there, self.dead, self.looked = {}, set(), 0.0
-    # since when there are too few hosts, and whether that was said
-    self.short, self.said = None, False
-    self._look()
+  def __init__(
+    self,
+    ray: ModuleType,
+    dashboard: Dashboard,
+    logs: pathlib.Path,
+    scheduler: Scheduler,
+    resources: Resources,
+    hosts: int,
+    grace: float,
+  ) -> None:
+    # its members are not typed
+    self.ray: Any = ray
+    self.dashboard, self.logs, self.scheduler = dashboard, logs, scheduler
+    self.resources, self.hosts, self.grace = resources, hosts, grace
+    self.gangs: list[_Gang] = []
+    self.alive: dict[str, Resources] = {}
+    self.dead: set[str] = set()
+    self.polled_at = 0.0
+    # since when there are too few hosts
+    self.short_since: float | None = None
+    self._poll_hosts()
 
-  def _look(self):
-    nodes, self.looked = self.ray.nodes(), time.monotonic()
-    self.there = _alive(nodes)
-    self.dead = {node["NodeID"] for node in nodes if not node["Alive"]}
-
-  def go(self, interrupts, jobs, wait_hours):
-    """Runs until all trials have ended, or a signal came."""
-    while not interrupts.by:
-      if time.monotonic() - self.looked >= LOOK_AT_HOSTS:
-        self._look()
-        self._room(wait_hours)
+  def run(self, interrupts: Interrupts, jobs: int, wait_hours: float) -> None:
+    """Runs until all trials have ended, or a stop request."""
+    while not interrupts.first:
+      if time.monotonic() - self.polled_at >= HOST_POLL_INTERVAL:
+        self._poll_hosts()
+        self._check_capacity(wait_hours)
       for gang in list(self.gangs):
-        self._step(gang)
+        self._advance(gang)
       taken = {gang.name for gang in self.gangs}
-      while len(self.gangs) < jobs and (name := self.queue.next(taken)):
+      while len(self.gangs) < jobs and (name := self.scheduler.next_trial(taken)):
         taken.add(name)
         strategy = "STRICT_SPREAD" if self.hosts > 1 else "PACK"
-        self.gangs.append(_Gang(name, self.ray.util.placement_group([self.bundle] * self.hosts, strategy=strategy)))
-      if not self.gangs and self.queue.over():
+        self.gangs.append(_Gang(name, self.ray.util.placement_group([self.resources] * self.hosts, strategy=strategy)))
+      if not self.gangs and self.scheduler.empty:
         return
-      self.view.tick()
-      time.sleep(LOOK)
+      self.dashboard.refresh()
+      time.sleep(POLL_INTERVAL)
 
-  def _room(self, wait_hours):
-    """Says where the cluster is too small for what waits, and gives up when it has been for too long."""
-    fits = sum(all(host.get(what, 0) >= n for what, n in self.bundle.items()) for host in self.there.values())
+  def stop(self, interrupts: Interrupts) -> None:
+    """Stops the running trials and waits for them."""
+    tasks = [task for gang in self.gangs for task in gang.tasks]
+    if tasks:
+      n = len(self.gangs)
+      self.dashboard.print(f"stopping {n} trials ... (at most {self.grace:.0f} s; a second signal ends them at once)")
+    for task in tasks:
+      with contextlib.suppress(self.ray.exceptions.RayError):
+        self.ray.cancel(task)
+    deadline = time.monotonic() + self.grace + 10
+    while tasks and time.monotonic() < deadline and interrupts.count < 2:
+      tasks = self.ray.wait(tasks, num_returns=len(tasks), timeout=0.2)[1]
+      self.dashboard.refresh()
+    for gang in list(self.gangs):
+      if gang.tasks:
+        done = self.dashboard.progress[gang.name].trial.done
+        self.dashboard.update(gang.name, "done" if done else "stopped", state="done" if done else "queued")
+      # kills what is left of its tasks, too; their workers then stop by themselves
+      self._release(gang)
+
+  def _poll_hosts(self) -> None:
+    nodes, self.polled_at = self.ray.nodes(), time.monotonic()
+    self.alive = alive_hosts(nodes)
+    self.dead = {node["NodeID"] for node in nodes if not node["Alive"]}
+
+  def _check_capacity(self, wait_hours: float) -> None:
+    """Reports a cluster that is too small for a queued trial, and fails the queued trials after `wait_hours`."""
+    fits = sum(all(host.get(name, 0) >= n for name, n in self.resources.items()) for host in self.alive.values())
     waiting = [gang for gang in self.gangs if not gang.hosts]
     if fits >= self.hosts or not waiting:
-      self.short, self.said = None, False
+      self.short_since = None
       return
-    self.short = self.short or time.monotonic()
-    needed = f"a trial takes {_said(self.hosts, self.bundle)}, the cluster has {fits} such host{'s' * (fits != 1)}"
-    if not self.said:
-      self.said = True
-      self.view.say(f"{needed}; waiting for at most {duration(wait_hours * 3600)}")
-    if time.monotonic() - self.short > wait_hours * 3600:
+    needed = (
+      f"a trial takes {format_resources(self.hosts, self.resources)}, the cluster has {fits} such host{'s' * (fits != 1)}"
+    )
+    if self.short_since is None:
+      self.short_since = time.monotonic()
+      self.dashboard.print(f"{needed}; waiting for at most {duration(wait_hours * 3600)}")
+    if time.monotonic() - self.short_since > wait_hours * 3600:
       for gang in waiting:
-        self._leave(gang)
-      for name in [name for name, entry in self.view.entries.items() if entry.state == "queued"]:
-        self.queue.settle(name, "failed", f"{needed}, and had for {duration(wait_hours * 3600)}")
+        self._release(gang)
+      for name in [name for name, progress in self.dashboard.progress.items() if progress.state == "queued"]:
+        self.scheduler.finish(name, "failed", f"{needed}, and had for {duration(wait_hours * 3600)}")
 
-  def _step(self, gang):
-    """Takes a gang as far as it goes just now."""
+  def _advance(self, gang: _Gang) -> None:
+    """Takes the next step of a gang that is possible now: placement, coordinator, start, end."""
     if not gang.hosts:
       table = self.ray.util.placement_group_table(gang.group)
       if table["state"] != "CREATED":
         return
-      by_member = table["bundles_to_node_id"]
-      gang.hosts = [by_member[i] for i in range(self.hosts)]
+      gang.hosts = [table["bundles_to_node_id"][i] for i in range(self.hosts)]
       if self.hosts > 1:
-        gang.meeting = self._task(gang, meeting_point, 0, {"CPU": 0})
+        gang.coordinator = self._remote(gang, ray_cluster.find_coordinator, 0, {"CPU": 0})
       else:
-        self._begin(gang, [""])
-    elif gang.meeting:
-      if self.ray.wait([gang.meeting], timeout=0)[0]:
-        try:
-          where = self.ray.get(gang.meeting)
-        except self.ray.exceptions.RayError:
-          self._leave(gang)
-          self.queue.settle(gang.name, "lost", "a host was lost")
-        else:
-          gang.meeting = None
-          self._begin(gang, [f"{where},{self.hosts},{i}" for i in range(self.hosts)])
-      elif self.dead & set(gang.hosts):
-        self._leave(gang)
-        self.queue.settle(gang.name, "lost", "a host was lost")
+        self._start(gang, [""])
+    elif gang.coordinator:
+      self._await_coordinator(gang)
     else:
-      self._follow(gang)
+      self._poll_tasks(gang)
 
-  def _task(self, gang, function, member, bundle, *arguments):
+  def _await_coordinator(self, gang: _Gang) -> None:
+    """Starts a gang once the address of its coordinator is known."""
+    if self.ray.wait([gang.coordinator], timeout=0)[0]:
+      try:
+        address = self.ray.get(gang.coordinator)
+      except self.ray.exceptions.RayError:
+        self._release(gang)
+        self.scheduler.finish(gang.name, "lost", "a host was lost")
+      else:
+        gang.coordinator = None
+        self._start(gang, [f"{address},{self.hosts},{i}" for i in range(self.hosts)])
+    elif self.dead & set(gang.hosts):
+      self._release(gang)
+      self.scheduler.finish(gang.name, "lost", "a host was lost")
+
+  def _remote(
+    self, gang: _Gang, function: Callable[..., object], host_index: int, resources: Mapping[str, float], *arguments: object
+  ) -> Any:
+    """Starts a task on a host of a gang."""
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-    resources = {what: n for what, n in bundle.items() if what not in ("CPU", "GPU")}
+    custom = {name: n for name, n in resources.items() if name not in ("CPU", "GPU")}
     options = {
-      "num_cpus": bundle["CPU"],
-      "num_gpus": bundle.get("GPU", 0),
+      "num_cpus": resources["CPU"],
+      "num_gpus": resources.get("GPU", 0),
       "max_retries": 0,
-      "scheduling_strategy": PlacementGroupSchedulingStrategy(gang.group, member),
-      **({"resources": resources} if resources else {}),
+      "scheduling_strategy": PlacementGroupSchedulingStrategy(gang.group, host_index),
+      **({"resources": custom} if custom else {}),
     }
     return self.ray.remote(function).options(**options).remote(*arguments)
 
-  def _begin(self, gang, meetings):
-    """Starts the supervising tasks."""
-    file = self.place(gang.name).trial_file
-    logs = str(file)[: -len(f"{gang.name}.trial.json")]
-    words = ["--grace", str(self.grace), "--wait", str(self.grace + 15)]
+  def _start(self, gang: _Gang, multihost: Sequence[str]) -> None:
+    """Starts the supervising tasks, each with its --multihost."""
+    options = ["--grace", str(self.grace), "--wait", str(self.grace + 15)]
     environment = {name: value for name, value in os.environ.items() if name.startswith(("JAX_", "XLA_"))}
-    for member, meeting in enumerate(meetings):
-      arguments = (logs, gang.name, str(pathlib.Path.cwd()), words, environment, meeting)
-      gang.tasks.append(self._task(gang, supervise, member, self.bundle, *arguments))
-    self.queue.begin(gang.name)
+    for i, value in enumerate(multihost):
+      arguments = (str(self.logs), gang.name, str(pathlib.Path.cwd()), options, environment, value)
+      gang.tasks.append(self._remote(gang, ray_cluster.supervise, i, self.resources, *arguments))
+    self.scheduler.start(gang.name)
 
-  def _follow(self, gang):
-    """Looks at the tasks of a gang; one that ends otherwise than well ends all."""
-    left = [m for m in range(self.hosts) if m not in gang.ends]
-    ready = self.ray.wait([gang.tasks[m] for m in left], num_returns=len(left), timeout=0)[0] if left else []
-    for m in left:
-      end = None
-      if gang.tasks[m] in ready:
-        end = self._end_of(gang, m)
-      elif gang.hosts[m] in self.dead:
+  def _poll_tasks(self, gang: _Gang) -> None:
+    """Polls the tasks of a gang; one that ends without being done ends all."""
+    unfinished = gang.unfinished()
+    tasks = [gang.tasks[i] for i in unfinished]
+    ready = self.ray.wait(tasks, num_returns=len(tasks), timeout=0)[0] if tasks else []
+    for i in unfinished:
+      end: tuple[AttemptState, str] | None = None
+      if gang.tasks[i] in ready:
+        end = self._task_end(gang, i)
+      elif gang.hosts[i] in self.dead:
         end = ("lost", "its host was lost")
       if end:
-        # one that was told to stop gives no reason
-        gang.ends[m] = ("done", "") if gang.cancelled else end
-    states = [state for state, _ in gang.ends.values()]
+        # a cancelled task has no reason of its own
+        gang.ends[i] = ("done", "") if gang.cancelled else end
+    states: list[AttemptState] = [state for state, _ in gang.ends.values()]
     if len(gang.ends) < self.hosts:
-      self._hurry(gang, states)
+      self._end_others(gang, states)
       return
-    self._leave(gang)
-    # of several reasons, that which is nobody's fault is the first cause
-    state = next(state for state in ("lost", "again", "busy", "failed", "done") if state in states)
-    self.queue.settle(gang.name, *next(end for end in gang.ends.values() if end[0] == state))
+    self._release(gang)
+    # of several reasons, the external one is the first cause
+    first = next(state for state in ("lost", "again", "busy", "failed", "done") if state in states)
+    self.scheduler.finish(gang.name, *next(end for end in gang.ends.values() if end[0] == first))
 
-  def _hurry(self, gang, states):
-    """Sees to it that all of a gang end once one has ended otherwise than well."""
+  def _end_others(self, gang: _Gang, states: Sequence[AttemptState]) -> None:
+    """Cancels the other tasks of a gang some time after one has ended without being done."""
     if all(state == "done" for state in states):
       return
-    gang.since = gang.since or time.monotonic()
-    waited = time.monotonic() - gang.since
-    patience = NOTICED if set(states) <= {"again", "done"} else OTHERS
-    if waited > patience and not gang.cancelled:
+    gang.failed_at = gang.failed_at or time.monotonic()
+    waited = time.monotonic() - gang.failed_at
+    timeout = LOST_HOST_TIMEOUT if set(states) <= {"again", "done"} else GANG_TIMEOUT
+    if waited > timeout and not gang.cancelled:
       gang.cancelled = True
-      for m in set(range(self.hosts)) - gang.ends.keys():
+      for i in gang.unfinished():
         with contextlib.suppress(self.ray.exceptions.RayError):
-          self.ray.cancel(gang.tasks[m])
-    elif waited > patience + self.grace + OTHERS:
-      # what goes with the placement group
-      gang.ends |= dict.fromkeys(set(range(self.hosts)) - gang.ends.keys(), ("done", ""))
+          self.ray.cancel(gang.tasks[i])
+    elif waited > timeout + self.grace + GANG_TIMEOUT:
+      # the end of the placement group ends them
+      for i in gang.unfinished():
+        gang.ends[i] = ("done", "")
 
-  def _end_of(self, gang, member):
-    """(state, sentence) of a task that has ended."""
+  def _task_end(self, gang: _Gang, host_index: int) -> tuple[AttemptState, str]:
+    """Returns state and message of a task that has ended."""
     try:
-      return tuple(self.ray.get(gang.tasks[member]))
+      state, message = self.ray.get(gang.tasks[host_index])
+      return state, message
     except self.ray.exceptions.NodeDiedError:
       return "lost", "its host was lost"
     except self.ray.exceptions.RayError as error:
-      self._look()
-      if gang.hosts[member] in self.dead:
+      self._poll_hosts()
+      if gang.hosts[host_index] in self.dead:
         return "lost", "its host was lost"
       if isinstance(error, self.ray.exceptions.WorkerCrashedError):
-        return "again", "the process of Ray that watched it was killed"
+        return "again", "its Ray worker process was killed"
       return "again", first_line(error)
 
-  def _leave(self, gang):
-    """Gives the hosts of a gang back."""
+  def _release(self, gang: _Gang) -> None:
+    """Removes the placement group of a gang."""
     self.gangs.remove(gang)
     self.ray.util.remove_placement_group(gang.group)
-
-  def end(self, interrupts):
-    """Stops what runs, and waits for it."""
-    going = {task: gang for gang in self.gangs for task in gang.tasks}
-    if going:
-      self.view.say(f"stopping {len(self.gangs)} trials ... (at most {self.grace:.0f} s; a second signal ends them at once)")
-    for task in going:
-      with contextlib.suppress(self.ray.exceptions.RayError):
-        self.ray.cancel(task)
-    left, deadline = list(going), time.monotonic() + self.grace + 10
-    while left and time.monotonic() < deadline and interrupts.count < 2:
-      left = self.ray.wait(left, num_returns=len(left), timeout=0.2)[1]
-      self.view.tick()
-    for gang in list(self.gangs):
-      trial = self.view.entries[gang.name].trial
-      if gang.tasks:
-        done = trial.done
-        self.view.change(gang.name, "done" if done else "stopped", state="done" if done else "queued")
-      # ends what is left of its tasks, too: without them, attempts stop by themselves
-      self._leave(gang)

@@ -1,4 +1,4 @@
-"""The engine for SLURM: an array of jobs, each of which runs one trial and puts itself back into the queue.
+"""SLURM engine: an array of jobs, each of which runs one trial and requeues itself.
 
 `python -m mnv3_jax.sweeps.slurm PLAN.json` is what a task of the array runs.
 """
@@ -14,20 +14,23 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 
 from mnv3_jax.errors import RetryableError, UsageError
 from mnv3_jax.runs.atomic import write_atomically
 from mnv3_jax.sweeps import worker
+from mnv3_jax.sweeps.dashboard import Dashboard
 from mnv3_jax.sweeps.signals import Interrupts
-from mnv3_jax.sweeps.trial import Place, read
+from mnv3_jax.sweeps.trial import TrialFiles, trial_files
+from mnv3_jax.types import PathLike
 
-# seconds between two looks at the queue
-LOOK = 5.0
-# looks after which a task that is gone without its results has failed: file systems need a moment
-PATIENCE = 3
-# how often a task may be put back, whatever for: time limits and preemptions are no failures
-RESTARTS = 200
-# SLURM says "stop" that many seconds before the time limit, and a task has fewer than these to stop in
+# seconds between two polls of the queue
+POLL_INTERVAL = 5.0
+# polls after which a task that is gone without its results has failed: file systems need a moment
+MAX_MISSED_POLLS = 3
+# maximum number of requeues of a task for any reason: time limits and preemptions are no failures
+MAX_RESTARTS = 200
+# SLURM sends SIGTERM that many seconds before the time limit, and a task has fewer than these to stop in
 NOTICE = 60
 
 SCRIPT = """#!/bin/sh
@@ -36,186 +39,224 @@ exec {python} -m mnv3_jax.sweeps.slurm {plan}
 """
 
 
-def run(view, place, *, jobs=None, hosts=1, cpus=None, gpus=None, options="", retries=3, detach=False, grace=worker.GRACE):
-  """Submits the trials of a view that are neither done nor in the queue, and shows them until all have ended.
+def run(
+  dashboard: Dashboard,
+  logs: pathlib.Path,
+  *,
+  jobs: int | None = None,
+  hosts: int = 1,
+  cpus: int | None = None,
+  gpus: int | None = None,
+  options: str = "",
+  retries: int = 3,
+  detach: bool = False,
+  grace: float = worker.GRACE,
+) -> None:
+  """Submits the trials of a dashboard that are neither done nor in the queue, and shows them until all have ended.
 
   Args:
-    view: a View, entered.
-    place: function of a trial's name that returns its Place.
-    jobs: tasks at once; None for as many as there is room for.
-    hosts: of one trial.
-    cpus, gpus: of one trial on one host; None leaves it to the cluster and `options`.
-    options: for sbatch, as one text.
-    retries: how often a trial is started again that was killed or asked for it.
-    detach: leave after the submission.
-    grace: seconds that trials have to stop.
+    dashboard: an entered Dashboard.
+    logs: the log folder, on a file system that all nodes share.
+    jobs: number of concurrent tasks; None for as many as fit.
+    hosts: number of nodes of one trial.
+    cpus: CPUs of one trial on one node; None for the default of the cluster and `options`.
+    gpus: GPUs of one trial on one node; None for the default of the cluster and `options`.
+    options: further options of sbatch, as one string.
+    retries: maximum number of retries of a trial that was killed or exited with status 42.
+    detach: return after the submission.
+    grace: seconds from a stop request to SIGKILL.
 
   Raises:
-    UsageError: where there is no sbatch, or it refuses.
-    RetryableError: if this was interrupted; what was submitted stays in SLURM.
+    UsageError: if there is no sbatch, or it refuses.
+    RetryableError: after a stop request; submitted tasks stay in SLURM.
   """
   if not shutil.which("sbatch"):
-    raise UsageError("there is no sbatch here; start the sweep where SLURM's commands are, or use --engine=local")
-  folder = place("slurm").log.with_suffix("")
+    raise UsageError("engine='slurm' needs sbatch; start the sweep on a host that has it, or use engine='local'")
+  folder = logs / "slurm"
   folder.mkdir(parents=True, exist_ok=True)
+  plan = {"retries": retries, "hosts": hosts, "cpus": cpus, "grace": min(grace, NOTICE - 10)}
+  directives = [
+    *([f"--nodes={hosts}", f"--ntasks-per-node={gpus or 1}"] if hosts > 1 else []),
+    *([f"--gpus-per-node={gpus}"] if gpus else []),
+    *([f"--cpus-per-task={cpus}"] if cpus else []),
+  ]
   with Interrupts() as interrupts:
-    with (folder / ".lock").open("w") as lock:
-      # another sweep that submits the same looks at the queue after this one
-      fcntl.flock(lock, fcntl.LOCK_EX)
-      there = queued(folder)
-      if there is None:
-        raise UsageError("squeue does not answer; is the SLURM controller up?")
-      # what has left the queue meanwhile may have been done
-      missing = [n for n, e in view.entries.items() if e.state == "queued" and n not in there and not e.trial.done]
-      if missing:
-        plan = {"retries": retries, "hosts": hosts, "cpus": cpus, "grace": min(grace, NOTICE - 10)}
-        plan["files"] = [str(place(name).write(view.entries[name].trial)) for name in missing]
-        lines = [
-          f"--array=0-{len(missing) - 1}{f'%{jobs}' if jobs else ''}",
-          *([f"--nodes={hosts}", f"--ntasks-per-node={gpus or 1}"] if hosts > 1 else []),
-          *([f"--gpus-per-node={gpus}"] if gpus else []),
-          *([f"--cpus-per-task={cpus}"] if cpus else []),
-        ]
-        number = submit(folder, plan, missing, lines, options)
-        view.say(f"submitted {len(missing)} trials as job {number}: {folder}")
-    if len(there.keys() & view.entries.keys()):
-      view.say(f"{len(there.keys() & view.entries.keys())} trials are in the queue already")
-    if detach:
-      return
-    _watch(view, place, folder, interrupts)
+    _submit_missing(dashboard, logs, folder, plan, directives, options, jobs)
+    if not detach:
+      _watch(dashboard, logs, folder, interrupts)
 
 
-def submit(folder, plan, names, lines, options):
-  """Writes the plan and the script of an array and submits it; returns the number of the job.
+def _submit_missing(
+  dashboard: Dashboard,
+  logs: pathlib.Path,
+  folder: pathlib.Path,
+  plan: Mapping[str, object],
+  directives: Sequence[str],
+  options: str,
+  jobs: int | None,
+) -> None:
+  """Submits the trials that are neither done nor in the queue as one array."""
+  with (folder / ".lock").open("w") as lock:
+    # another sweep with the same trials reads the queue after this one
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    in_queue = read_queue(folder)
+    if in_queue is None:
+      raise UsageError("squeue does not answer; is the SLURM controller up?")
+    # what has left the queue meanwhile may be done
+    missing = [n for n, p in dashboard.progress.items() if p.state == "queued" and n not in in_queue and not p.trial.done]
+    if missing:
+      files = [str(TrialFiles(logs, name).write_trial(dashboard.progress[name].trial)) for name in missing]
+      array = f"--array=0-{len(missing) - 1}{f'%{jobs}' if jobs else ''}"
+      job = submit(folder, {**plan, "files": files}, missing, [array, *directives], options)
+      dashboard.print(f"submitted {len(missing)} trials as job {job}: {folder}")
+  if already := in_queue.keys() & dashboard.progress.keys():
+    dashboard.print(f"{len(already)} trials are in the queue already")
 
-  The plan is named as the job is, so that what is in the queue can be told from nothing but the queue.
+
+def submit(
+  folder: pathlib.Path, plan: Mapping[str, object], names: Sequence[str], directives: Sequence[str], options: str
+) -> str:
+  """Writes the plan and the script of an array and submits it; returns the job id.
+
+  The plan has the name of the job, so that the queue alone tells which trials are in it.
+
+  Raises:
+    UsageError: if sbatch refuses.
   """
   name = f"mnv3-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
   file = folder / f"{name}.json"
-  lines = [
+  directives = [
     f"--job-name={name}",
     f"--output={folder}/%A_%a.log",
     "--open-mode=append",
     "--requeue",
     f"--signal=B:TERM@{NOTICE}",
-    *lines,
+    *directives,
   ]
   script = folder / f"{name}.sh"
   body = SCRIPT.format(
-    options="\n".join(f"#SBATCH {_quoted(line)}" for line in lines),
+    options="\n".join(f"#SBATCH {_quoted(line)}" for line in directives),
     python=shlex.quote(sys.executable),
     plan=shlex.quote(str(file)),
   )
   write_atomically(script, body)
-  write_atomically(file, json.dumps(plan | {"names": names}, indent=2) + "\n")
+  write_atomically(file, json.dumps({**plan, "names": names}, indent=2) + "\n")
   done = subprocess.run(["sbatch", "--parsable", *shlex.split(options), str(script)], capture_output=True, text=True)
   if done.returncode:
     file.unlink()
     script.unlink()
-    said = (done.stderr.strip().splitlines() or ["no reason given"])[0]
-    raise UsageError(f"sbatch refuses: {said.removeprefix('sbatch: ').removeprefix('error: ')}")
+    reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
+    raise UsageError(f"sbatch refuses: {reason.removeprefix('sbatch: ').removeprefix('error: ')}")
   return done.stdout.strip().split(";")[0]
 
 
-def _quoted(line):
+def _quoted(line: str) -> str:
   option, _, value = line.partition("=")
   return f'{option}="{value}"' if " " in value else line
 
 
-def queued(folder):
-  """{name of a trial: state in SLURM} of what the plans in a folder have in the queue, or None where squeue does not answer."""
+def read_queue(folder: pathlib.Path) -> dict[str, str] | None:
+  """Returns {trial name: SLURM state} of the queued tasks of all plans in a folder, or None if squeue does not answer."""
   done = subprocess.run(["squeue", "--me", "-h", "-r", "-o", "%j %K %T"], capture_output=True, text=True)
   if done.returncode:
     return None
-  plans, found = {}, {}
+  plans: dict[str, list[str]] = {}
+  states: dict[str, str] = {}
   for line in done.stdout.splitlines():
     match = re.fullmatch(r"(mnv3-\S+) (\d+) (\w+)", line.strip())
     if match and (folder / f"{match[1]}.json").is_file():
       if match[1] not in plans:
         plans[match[1]] = json.loads((folder / f"{match[1]}.json").read_text())["names"]
-      found[plans[match[1]][int(match[2])]] = match[3]
-  return found
+      states[plans[match[1]][int(match[2])]] = match[3]
+  return states
 
 
-def _watch(view, place, folder, interrupts):
-  """Shows the queue until nothing of the view is in it."""
-  gone, looked = {}, -LOOK
+def _watch(dashboard: Dashboard, logs: pathlib.Path, folder: pathlib.Path, interrupts: Interrupts) -> None:
+  """Shows the queue until no trial of the dashboard is in it."""
+  missed: dict[str, int] = {}
+  polled_at = -POLL_INTERVAL
   while True:
-    if interrupts.by:
+    if interrupts.first:
       raise RetryableError(
-        f"the view was left ({interrupts.by}), what is in SLURM goes on there; "
-        f"`scancel --me --name={','.join(sorted(p.stem for p in folder.glob('mnv3-*.json')))}` ends it"
+        f"stopped watching ({interrupts.first}), the tasks go on in SLURM; "
+        f"`scancel --me --name={','.join(sorted(p.stem for p in folder.glob('mnv3-*.json')))}` cancels them"
       )
-    if not view.count("queued") and not view.count("running"):
+    if not dashboard.count("queued") and not dashboard.count("running"):
       return
-    if time.monotonic() - looked < LOOK:
-      view.tick()
+    if time.monotonic() - polled_at < POLL_INTERVAL:
+      dashboard.refresh()
       time.sleep(0.1)
       continue
-    there, looked = queued(folder), time.monotonic()
-    if there is None:
-      view.say("squeue does not answer")
+    states, polled_at = read_queue(folder), time.monotonic()
+    if states is None:
+      dashboard.print("squeue does not answer")
       continue
-    for name, entry in view.entries.items():
-      if entry.state in ("queued", "running"):
-        gone[name] = 0 if name in there else gone.get(name, 0) + 1
-        _look(view, place(name), name, entry, there.get(name), gone[name])
+    for name, progress in dashboard.progress.items():
+      if progress.state in ("queued", "running"):
+        missed[name] = 0 if name in states else missed.get(name, 0) + 1
+        _update(dashboard, TrialFiles(logs, name), name, states.get(name), missed[name])
 
 
-def _look(view, place, name, entry, state, gone):
-  """Brings the Entry of a trial up to date."""
-  record = place.record()
-  if record and record.failures > entry.failures and record.state == "again":
-    view.change(name, f"again: {record.sentence}", failures=record.failures, seconds=record.seconds)
-  if entry.trial.done and not state:
-    view.change(name, "done", state="done", seconds=record.seconds if record else None)
+def _update(dashboard: Dashboard, files: TrialFiles, name: str, state: str | None, missed: int) -> None:
+  """Updates the progress of a trial from its SLURM state and its record; `missed` counts polls without the task."""
+  progress, record = dashboard.progress[name], files.read_record()
+  if record and record.failures > progress.failures and record.state == "again":
+    dashboard.update(name, f"retry: {record.message}", failures=record.failures, seconds=record.seconds)
+  if progress.trial.done and not state:
+    dashboard.update(name, "done", state="done", seconds=record.seconds if record else None)
   elif state in ("RUNNING", "COMPLETING"):
-    if entry.state == "queued":
-      view.change(name, "begins", state="running", began=record.began if record else time.time())
+    if progress.state == "queued":
+      dashboard.update(name, "started", state="running", started=record.started if record else time.time())
   elif state:
-    if entry.state == "running":
-      view.change(name, "is in the queue again", state="queued", began=None)
-  elif record and record.state == "failed" and gone:
-    view.change(name, f"failed: {record.sentence}", state="failed", sentence=record.sentence, seconds=record.seconds)
-  elif gone >= PATIENCE:
-    last = f" ({record.sentence})" if record and record.sentence else ""
-    sentence = f"cancelled in SLURM, or killed with its task{last}; the same command submits it again"
-    view.change(name, f"failed: {sentence}", state="failed", sentence=sentence)
+    if progress.state == "running":
+      dashboard.update(name, "is in the queue again", state="queued", started=None)
+  elif record and record.state == "failed" and missed:
+    dashboard.update(name, f"failed: {record.message}", state="failed", message=record.message, seconds=record.seconds)
+  elif missed >= MAX_MISSED_POLLS:
+    last = f" ({record.message})" if record and record.message else ""
+    message = f"cancelled in SLURM, or killed with its task{last}; the same command submits it again"
+    dashboard.update(name, f"failed: {message}", state="failed", message=message)
 
 
-def main(arguments):
-  """What a task of the array does: one attempt, and back into the queue where another may help; returns the exit status."""
+def main(arguments: Sequence[str]) -> int:
+  """Runs a task of the array: one attempt, and a requeue where it can be retried; returns the exit status."""
   plan = json.loads(pathlib.Path(arguments[0]).read_text())
-  file = plan["files"][int(os.environ["SLURM_ARRAY_TASK_ID"])]
+  file: PathLike = plan["files"][int(os.environ["SLURM_ARRAY_TASK_ID"])]
   restarts = int(os.environ.get("SLURM_RESTART_COUNT", 0))
-  trial, _ = read(file)
-  place = Place(file[: -len(f"{trial.name}.trial.json")], trial.name)
-  before = place.record() if restarts else None
+  files = trial_files(file)
+  before = files.read_record() if restarts else None
   failures = before.failures if before else 0
+  distributed = plan["hosts"] > 1
   launcher = ("srun", "--wait=60", *([f"--cpus-per-task={plan['cpus']}"] if plan["cpus"] else []))
-  several = {"multihost": "auto", "launcher": launcher} if plan["hosts"] > 1 else {}
-  # the one before may still be on its way out
-  record = worker.attempt(file, grace=plan["grace"], wait=plan["grace"], failures=failures, **several)
+  record = worker.run_trial(
+    file,
+    multihost="auto" if distributed else "",
+    launcher=launcher if distributed else (),
+    grace=plan["grace"],
+    # the attempt before may still be stopping
+    wait=plan["grace"],
+    failures=failures,
+  )
   if record.state == "again":
-    record.failures = failures + (not record.sentence.startswith("stopped by"))
-    if record.failures > plan["retries"] or restarts >= RESTARTS:
-      record.state, record.sentence = "failed", f"given up after {record.failures} failed attempts: {record.sentence}"
-    place.keep(record)
+    record.failures = failures + (not record.message.startswith("stopped by"))
+    if record.failures > plan["retries"] or restarts >= MAX_RESTARTS:
+      record.state, record.message = "failed", f"given up after {record.failures} failed attempts: {record.message}"
+    files.write_record(record)
   if record.state in ("again", "busy"):
-    # where SLURM has decided already, it puts the task back by itself (a preemption) or not at all (scancel)
-    if _state() == "RUNNING" and restarts < RESTARTS:
-      subprocess.run(["scontrol", "requeue", _task()])
-  return worker.STATUS[record.state]
+    # where SLURM has decided already, it requeues the task by itself (a preemption) or not at all (scancel)
+    if _task_state() == "RUNNING" and restarts < MAX_RESTARTS:
+      subprocess.run(["scontrol", "requeue", _task_id()])
+  return worker.EXIT_STATUS[record.state]
 
 
-def _task():
-  """How this task is called. Its SLURM_JOB_ID would not do: that of an array's last task means the whole array."""
+def _task_id() -> str:
+  """Returns the id of this task. SLURM_JOB_ID would not do: that of an array's last task means the whole array."""
   return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
 
 
-def _state():
-  """What SLURM says of this task, e.g. RUNNING; nothing where it does not answer."""
-  done = subprocess.run(["scontrol", "show", "job", _task()], capture_output=True, text=True)
+def _task_state() -> str:
+  """Returns SLURM's state of this task, e.g. RUNNING; "" if SLURM does not answer."""
+  done = subprocess.run(["scontrol", "show", "job", _task_id()], capture_output=True, text=True)
   found = re.search(r"JobState=(\w+)", done.stdout)
   return found[1] if found else ""
 

@@ -1,4 +1,4 @@
-"""A trial: commands and a directory, done when its results are there; and the files that an engine keeps of it."""
+"""Trial: command lines, a run directory and result files; and the files that an engine keeps of each trial."""
 
 import contextlib
 import dataclasses
@@ -7,9 +7,15 @@ import json
 import pathlib
 import sys
 import time
+from collections.abc import Sequence
+from typing import IO, Any, Literal
 
 from mnv3_jax.errors import UsageError
 from mnv3_jax.runs.atomic import write_atomically
+from mnv3_jax.types import PathLike
+
+# of an attempt: "failed" is final, "again" can be retried, "busy" is locked by another process, "lost" is a lost host
+AttemptState = Literal["running", "done", "failed", "again", "busy", "lost"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,11 +24,11 @@ class Trial:
 
   Attributes:
     name: unique in a sweep, e.g. "mobilenetv3_large-h_swish_from=112/seed_1".
-    directory: of the run; engines write nothing into it.
-    commands: command lines, run one after the other from the folder that the sweep is started in. A leading "mnv3" is this
-      package's command line. Started again, each goes on where it stopped or does nothing.
-    results: files; the trial is done when all of them are there.
-    hours: estimated, of one host; None where nothing is known.
+    directory: run directory; engines write nothing into it.
+    commands: command lines, run one after the other from the working directory of the sweep. A leading "mnv3" is this
+      package's command line. Each one resumes, or does nothing where it is done already.
+    results: files; the trial is done when all of them exist.
+    hours: estimated duration on one host; None where unknown.
   """
 
   name: str
@@ -33,89 +39,101 @@ class Trial:
 
   @property
   def done(self) -> bool:
-    """Whether all results are there."""
+    """True if all result files exist."""
     return all(pathlib.Path(file).is_file() for file in self.results)
 
 
-def check(trials):
-  """Raises UsageError where names could not be told apart as files, or there is nothing to do."""
+def check_trials(trials: Sequence[Trial]) -> None:
+  """Validates the names of trials, which are parts of paths, and their commands.
+
+  Raises:
+    UsageError: for a name that is no relative path or is not unique, and for a trial without commands or results.
+  """
   names = [trial.name for trial in trials]
   for name in names:
     path = pathlib.PurePosixPath(name)
     if not name.isprintable() or path.is_absolute() or ".." in path.parts or str(path) != name or name == ".":
-      raise UsageError(f"a trial cannot be called {name!r}: the name is part of a path")
+      raise UsageError(f"invalid trial name={name!r}; expected a relative path without '..'")
     if names.count(name) > 1:
-      raise UsageError(f"two trials are called {name!r}")
+      raise UsageError(f"invalid trial name={name!r}; expected unique names, two trials have this one")
   for trial in trials:
     if not trial.commands or not trial.results:
       raise UsageError(f"trial {trial.name!r} has no {'results' if trial.commands else 'commands'}")
 
 
-def words(command):
-  """A command line as it is executed here: "mnv3" is this Python's."""
+def command_line(command: Sequence[str]) -> list[str]:
+  """Returns the executable form of a trial's command: a leading "mnv3" becomes this Python's `-m mnv3_jax`."""
   head, *rest = command
   return [*([sys.executable, "-m", "mnv3_jax"] if head == "mnv3" else [head]), *rest]
 
 
 @dataclasses.dataclass
-class Record:
-  """What is known of the attempts at a trial.
+class TrialRecord:
+  """Record of the attempts at a trial, kept as NAME.record.json.
 
   Attributes:
-    state: "running", "done", "failed" (starting again would not help), "again" (it may), or "busy" (somebody else runs it).
-    sentence: why it is not done.
-    seconds: of all attempts together.
-    failures: attempts that ended by themselves or were killed, since the trial was handed over to SLURM.
-    began: when this attempt began, in seconds since the epoch.
-    host: where.
-    group: process group of the command that runs, or None.
+    state: of the last attempt; an AttemptState.
+    message: reason why it is not done.
+    seconds: duration of all attempts together.
+    failures: attempts that failed or were killed, since the trial was submitted to SLURM.
+    started: start of the last attempt, in seconds since the epoch.
+    host: host name.
+    group: process group of the running command, or None.
   """
 
-  state: str
-  sentence: str = ""
+  state: AttemptState
+  message: str = ""
   seconds: float = 0.0
   failures: int = 0
-  began: float = dataclasses.field(default_factory=time.time)
+  started: float = dataclasses.field(default_factory=time.time)
   host: str = ""
   group: int | None = None
 
 
-class Place:
-  """The files of a trial in the folder of logs: NAME.log for people, and NAME.trial.json, NAME.record.json, NAME.lock.
+# keys of NAME.record.json that differ from the attributes
+RECORD_KEYS = {"message": "sentence", "started": "began"}
+
+
+class TrialFiles:
+  """Files of a trial in the log folder: NAME.log for people, and NAME.trial.json, NAME.record.json, NAME.lock.
 
   Args:
-    logs: the folder.
+    logs: the log folder.
     name: of the trial.
-    member: of several hosts that run it together; all but the trial file are each host's own, the first one's without number.
+    host_index: index of this host among those of one trial; each host has its own files, except the trial file. Those of
+      host 0 have no number.
   """
 
-  def __init__(self, logs, name, member=0):
-    self.member = member
-    logs, stem = pathlib.Path(logs).absolute(), f"{name}.{member}" if member else name
-    self.trial_file = logs / f"{name}.trial.json"
-    self.log, self.record_file, self.lock_file = (logs / f"{stem}.{end}" for end in ("log", "record.json", "lock"))
+  def __init__(self, logs: PathLike, name: str, host_index: int = 0) -> None:
+    self.host_index = host_index
+    folder, stem = pathlib.Path(logs).absolute(), f"{name}.{host_index}" if host_index else name
+    self.trial_file = folder / f"{name}.trial.json"
+    self.log, self.record_file, self.lock_file = (folder / f"{stem}.{suffix}" for suffix in ("log", "record.json", "lock"))
 
-  def write(self, trial):
-    """Writes down the trial, and returns the file: what an attempt is given."""
+  def write_trial(self, trial: Trial) -> pathlib.Path:
+    """Writes NAME.trial.json, the input of a worker, and returns its path."""
     plain = dataclasses.asdict(trial) | {"directory": str(trial.directory), "results": list(map(str, trial.results))}
     # where two sweeps write the same at once, one of them finds its draft moved already
     with contextlib.suppress(FileNotFoundError):
       write_atomically(self.trial_file, json.dumps(plain | {"cwd": str(pathlib.Path.cwd())}, indent=2) + "\n")
     return self.trial_file
 
-  def record(self):
-    """The Record that the last attempt has left, or None."""
+  def read_record(self) -> TrialRecord | None:
+    """Returns the record of the last attempt, or None if there is none."""
+    names = {key: name for name, key in RECORD_KEYS.items()}
     try:
-      return Record(**json.loads(self.record_file.read_text()))
-    except (OSError, ValueError, TypeError):
+      plain: dict[str, Any] = json.loads(self.record_file.read_text())
+      return TrialRecord(**{names.get(key, key): value for key, value in plain.items()})
+    except (AttributeError, OSError, ValueError, TypeError):
       return None
 
-  def keep(self, record):
-    """Writes the Record."""
-    write_atomically(self.record_file, json.dumps(dataclasses.asdict(record)) + "\n")
+  def write_record(self, record: TrialRecord) -> None:
+    """Writes NAME.record.json."""
+    plain = {RECORD_KEYS.get(name, name): value for name, value in dataclasses.asdict(record).items()}
+    write_atomically(self.record_file, json.dumps(plain) + "\n")
 
-  def lock(self):
-    """An open file that holds the trial until it is closed, or None where another process has it."""
+  def lock(self) -> IO[str] | None:
+    """Locks the trial; returns an open file that holds the lock until it is closed, or None if another process has it."""
     self.lock_file.parent.mkdir(parents=True, exist_ok=True)
     file = self.lock_file.open("a")
     try:
@@ -125,16 +143,16 @@ class Place:
       return None
     return file
 
-  def busy(self):
-    """Whether a process has the lock."""
+  def locked(self) -> bool:
+    """Returns True if a process has the lock."""
     file = self.lock()
     if file:
       file.close()
     return file is None
 
 
-def read(file):
-  """(Trial, folder it runs from) of a file that Place.write has written."""
+def read_trial(file: PathLike) -> tuple[Trial, pathlib.Path]:
+  """Reads a NAME.trial.json; returns the trial and its working directory."""
   plain = json.loads(pathlib.Path(file).read_text())
   cwd = plain.pop("cwd")
   plain |= {
@@ -143,3 +161,10 @@ def read(file):
     "results": tuple(map(pathlib.Path, plain["results"])),
   }
   return Trial(**plain), pathlib.Path(cwd)
+
+
+def trial_files(file: PathLike, host_index: int = 0) -> TrialFiles:
+  """Returns the TrialFiles that a NAME.trial.json belongs to."""
+  trial, _ = read_trial(file)
+  # NAME may have slashes of its own
+  return TrialFiles(str(pathlib.Path(file).absolute())[: -len(f"{trial.name}.trial.json")], trial.name, host_index)

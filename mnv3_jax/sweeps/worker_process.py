@@ -1,33 +1,46 @@
-"""A process that runs an attempt and cannot outlive the one that started it."""
+"""Worker process: starts, stops and polls a worker that does not outlive the process that started it."""
 
 import contextlib
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Mapping, Sequence
 
 from mnv3_jax.sweeps import worker
+from mnv3_jax.sweeps.trial import AttemptState, TrialFiles
+from mnv3_jax.types import PathLike
+
+# seconds in which the kernel ends what was killed
+KILLED = 5.0
 
 
-class Leashed:
-  """An attempt in a process of its own.
+class WorkerProcess:
+  """A worker in a process of its own.
 
-  The other end of its standard input is open here alone: the kernel closes it with this process, however that ends, and the
-  attempt stops its command then, with the time to save. A command, in turn, dies with its attempt.
+  The write end of its standard input is open in this process alone: the kernel closes it when this process ends in any way,
+  and the worker then stops its command, with time to save. The command, in turn, dies with its worker.
 
   Args:
-    place: of the trial, a Place whose trial file is written.
-    words: options of mnv3_jax.sweeps.worker.
-    environment: variables beside this process's own.
-    cwd: where it starts.
+    files: of the trial, whose trial file is written.
+    options: command line options of mnv3_jax.sweeps.worker.
+    environment: variables added to this process's own.
+    cwd: working directory.
   """
 
-  def __init__(self, place, words=(), environment=None, cwd=None):
-    self.place = place
-    place.log.parent.mkdir(parents=True, exist_ok=True)
-    line = [sys.executable, "-m", "mnv3_jax.sweeps.worker", str(place.trial_file), "--leash", *words]
-    # what goes wrong with the attempt itself is said in the log
-    with place.log.open("ab") as log:
+  def __init__(
+    self,
+    files: TrialFiles,
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    cwd: PathLike | None = None,
+  ) -> None:
+    self.files = files
+    files.log.parent.mkdir(parents=True, exist_ok=True)
+    line = [sys.executable, "-m", "mnv3_jax.sweeps.worker", str(files.trial_file), "--stop_at_eof", *options]
+    # errors of the worker itself are in the log
+    with files.log.open("ab") as log:
       self.process = subprocess.Popen(
         line,
         stdin=subprocess.PIPE,
@@ -38,29 +51,37 @@ class Leashed:
         start_new_session=True,
       )
 
-  def stop(self):
-    """Tells it to stop; it needs time for that."""
+  def stop(self) -> None:
+    """Sends a stop request."""
     with contextlib.suppress(ProcessLookupError):
       self.process.terminate()
 
-  def kill(self):
-    """Ends it and its command at once."""
-    with contextlib.suppress(ProcessLookupError):
-      os.killpg(self.process.pid, signal.SIGKILL)
+  def kill(self) -> None:
+    """Kills the worker and its command."""
+    self.process.kill()
     self.process.wait()
-    worker.end_group(self.place)
+    self._kill_command()
 
-  def ended(self):
-    """(state, sentence) once it has ended, or None."""
+  def poll(self) -> tuple[AttemptState, str] | None:
+    """Returns state and message after the end of the worker, None before."""
     status = self.process.poll()
     if status is None:
       return None
-    # the end of the leash, where a half of it is left
-    self.process.stdin.close()
-    record = self.place.record()
+    if self.process.stdin:
+      self.process.stdin.close()
     if status < 0:
-      return "again", f"its attempt was killed by {signal.Signals(-status).name}"
-    state = {status: state for state, status in worker.STATUS.items()}.get(status, "failed")
+      self._kill_command()
+      return "again", f"its worker was killed by {signal.Signals(-status).name}"
+    record = self.files.read_record()
+    states: dict[int, AttemptState] = {status: state for state, status in worker.EXIT_STATUS.items()}
+    state = states.get(status, "failed")
     if state == "busy" or not record or record.state != state:
-      return state, "" if state in ("done", "busy") else f"its attempt ended with status {status}"
-    return state, record.sentence
+      return state, "" if state in ("done", "busy") else f"its worker ended with status {status}"
+    return state, record.message
+
+  def _kill_command(self) -> None:
+    """Kills what a killed worker has left, and waits until the trial is no longer locked."""
+    worker.kill_command(self.files)
+    deadline = time.monotonic() + KILLED
+    while self.files.locked() and time.monotonic() < deadline:
+      time.sleep(0.01)

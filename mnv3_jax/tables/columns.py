@@ -1,49 +1,52 @@
-"""What a table can show of a row: sizes, what runs have reached, latencies; and what the paper prints beside each."""
+"""Table columns: sizes, metrics and latencies of ours, the paper's values beside each, and when they count as different."""
 
 import dataclasses
+import math
+from collections.abc import Mapping
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Column:
-  """One of our figures.
+  """A column with values of ours.
 
   Attributes:
-    head: what stands above it.
-    paper: {figure that the paper prints of it: what stands above that}.
+    header: column header.
+    paper: headers of the paper's columns of the same quantity, by the keys of `Row.paper`.
   """
 
-  head: str
-  paper: dict
+  header: str
+  paper: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Figure(Column):
-  """What runs have reached, in percent.
+class MetricColumn(Column):
+  """The main metric of a task, in percent.
 
   Attributes:
-    key: as tasks/ and result.json call it; it is the column's name too, and that of what the paper prints on the same data.
-    called, begins: as people call it, and at the beginning of a sentence.
-    besides: other figures of the same test, for CSV.
-    timms: whether CSV has the columns of timm's result files: errors, and how photos were cut out.
-    tolerance: points that single runs of the same recipe may be apart; the paper has one run of each.
-    of: whose data the paper's figure is of.
+    metric: name of the metric in result.json; also the name of the column, and of the paper's value on the same data set.
+    label: name of the metric in a sentence.
+    title: name of the metric at the beginning of a sentence.
+    others: further metrics of the same evaluation, for CSV.
+    timm_columns: whether CSV has the columns of timm's result files, errors and preprocessing among them.
+    tolerance: percentage points within which single runs of one recipe agree; the paper has one run of each network.
+    dataset: data set of the paper's values.
   """
 
-  key: str
-  called: str
-  begins: str
-  besides: tuple = ()
-  timms: bool = False
+  metric: str
+  label: str
+  title: str
+  others: tuple[str, ...] = ()
+  timm_columns: bool = False
   tolerance: float
-  of: str
+  dataset: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Latency(Column):
-  """Milliseconds of a .tflite file.
+class LatencyColumn(Column):
+  """Latency of a .tflite file in milliseconds.
 
   Attributes:
-    suffix: of the file's name.
+    suffix: suffix of the file's name.
     fused: whether h-swish is one operator.
     half: whether the input has half the row's height and width.
   """
@@ -53,47 +56,101 @@ class Latency(Column):
   half: bool = False
 
 
-FIGURES = {
-  "top1": Figure(
-    head="top-1, %",
+@dataclasses.dataclass(frozen=True)
+class Unit:
+  """Unit of a size that the paper prints.
+
+  Attributes:
+    quantity: "parameters" or "MAdds".
+    scale: number of parameters or multiply-adds in one unit.
+    symbol: symbol of the unit.
+  """
+
+  quantity: str
+  scale: float
+  symbol: str
+
+
+METRICS = {
+  "top1": MetricColumn(
+    header="top-1, %",
     paper={"top1": "paper, ImageNet"},
-    key="top1",
-    called="top-1",
-    begins="Top-1",
-    besides=("top5",),
-    timms=True,
+    metric="top1",
+    label="top-1",
+    title="Top-1",
+    others=("top5",),
+    timm_columns=True,
     tolerance=0.5,
-    of="ImageNet",
+    dataset="ImageNet",
   ),
-  # the test set's labels are not public: what the paper prints of it stands beside ours of the validation set
-  "miou": Figure(
-    head="mIoU, %",
+  # the labels of the test set are not public: the paper's test results stand beside our validation results
+  "miou": MetricColumn(
+    header="mIoU, %",
     paper={"miou": "paper, Cityscapes val", "miou_test": "paper, Cityscapes test"},
-    key="miou",
-    called="mIoU",
-    begins="mIoU",
-    besides=("pixel_accuracy",),
+    metric="miou",
+    label="mIoU",
+    title="mIoU",
+    others=("pixel_accuracy",),
     tolerance=1.0,
-    of="Cityscapes",
+    dataset="Cityscapes",
   ),
 }
 LATENCIES = {
-  "ms": Latency(head="ms", paper={"P1_ms": "Pixel 1", "P2_ms": "Pixel 2", "P3_ms": "Pixel 3", "P3_s": "Pixel 3, s"}),
-  "ms_half": Latency(head="ms, half size", paper={"P3_half_ms": "Pixel 3, half size"}, suffix="_half", half=True),
-  "ms_parts": Latency(head="ms, h-swish in parts", paper={"P1_parts_ms": "Pixel 1, in parts"}, suffix="_parts", fused=False),
+  "ms": LatencyColumn(header="ms", paper={"P1_ms": "Pixel 1", "P2_ms": "Pixel 2", "P3_ms": "Pixel 3", "P3_s": "Pixel 3, s"}),
+  "ms_half": LatencyColumn(header="ms, half size", paper={"P3_half_ms": "Pixel 3, half size"}, suffix="_half", half=True),
+  "ms_parts": LatencyColumn(
+    header="ms, h-swish in parts", paper={"P1_parts_ms": "Pixel 1, in parts"}, suffix="_parts", fused=False
+  ),
 }
 SIZES = {
-  "params": Column(head="parameters", paper={"params_M": "paper, M"}),
-  "madds": Column(head="MAdds", paper={"madds_M": "paper, M", "madds_B": "paper, B"}),
-  "madds_half": Column(head="MAdds, half size", paper={"madds_half_B": "paper, B"}),
+  "params": Column(header="parameters", paper={"params_M": "paper, M"}),
+  "madds": Column(header="MAdds", paper={"madds_M": "paper, M", "madds_B": "paper, B"}),
+  "madds_half": Column(header="MAdds, half size", paper={"madds_half_B": "paper, B"}),
 }
-COLUMNS = {**SIZES, **FIGURES, **LATENCIES}
-# all that the paper may print of a row
-PAPER = tuple(printed for column in COLUMNS.values() for printed in column.paper)
-# sizes as the paper prints them: (what it is, how many are one, the unit)
+COLUMNS: dict[str, Column] = {**SIZES, **METRICS, **LATENCIES}
+# keys of Row.paper
+PAPER = tuple(key for column in COLUMNS.values() for key in column.paper)
+# of the sizes among these keys
 UNITS = {
-  "params_M": ("parameters", 1e6, "M"),
-  "madds_M": ("MAdds", 1e6, "M"),
-  "madds_B": ("MAdds", 1e9, "B"),
-  "madds_half_B": ("MAdds", 1e9, "B"),
+  "params_M": Unit("parameters", 1e6, "M"),
+  "madds_M": Unit("MAdds", 1e6, "M"),
+  "madds_B": Unit("MAdds", 1e9, "B"),
+  "madds_half_B": Unit("MAdds", 1e9, "B"),
 }
+# relative tolerance of multiply-adds: conventions of counting differ by this much
+MADDS_TOLERANCE = 0.01
+
+
+def tolerance_note(metric: MetricColumn) -> str:
+  """Describes the differences from the paper that a table about a metric does not mark."""
+  points = f"{metric.tolerance:g} point{'s' * (metric.tolerance != 1)}"
+  return (
+    "parameters and MAdds as printed, rounded or truncated, MAdds also within "
+    f"{MADDS_TOLERANCE:.0%}; {metric.label} within {points}, on {metric.dataset} only; latencies are of different devices"
+  )
+
+
+def difference(key: str, value: float, printed: str, comparable: bool = True) -> str:
+  """Describes how a value departs from the paper's by more than its tolerance.
+
+  Args:
+    key: key of `Row.paper`; only keys of UNITS and METRICS are compared.
+    value: our number of parameters or multiply-adds, or our metric in percent.
+    printed: the paper's value as text.
+    comparable: whether our metric was measured on the paper's data set.
+
+  Returns:
+    A sentence, "" for values that agree or cannot be compared.
+  """
+  paper = float(printed)
+  if key in UNITS:
+    unit = UNITS[key]
+    ours, digits = value / unit.scale, len(printed.partition(".")[2])
+    near = unit.quantity == "MAdds" and abs(ours - paper) <= MADDS_TOLERANCE * paper
+    if near or paper in (round(ours, digits), math.floor(ours * 10**digits) / 10**digits):
+      return ""
+    change = f"{(ours / paper - 1):+.1%}"
+    return f"counted: {ours:.4g} {unit.symbol} {unit.quantity}, the paper prints {printed} {unit.symbol} ({change})"
+  if key not in METRICS or not comparable or abs(value - paper) <= METRICS[key].tolerance:
+    return ""
+  return f"{METRICS[key].label} is {value - paper:+.2f} points from the paper's {printed}"

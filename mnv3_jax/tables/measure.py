@@ -1,25 +1,32 @@
-"""Latencies of a table's networks, here or on a phone: exported with seeded weights, so that nothing need be trained."""
+"""Latencies of a table's networks, on this machine or a phone: exported with random weights, so that no training is needed."""
 
 import dataclasses
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from mnv3_jax.architectures import cost
+from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.export import record, tflite
 from mnv3_jax.export.quantize import CALIBRATED
-from mnv3_jax.latency.timing import Host
-from mnv3_jax.tables.columns import LATENCIES
-from mnv3_jax.tables.results import latency_file
+from mnv3_jax.export.random_weights import random_weights
+from mnv3_jax.latency.timing import Device, Host
+from mnv3_jax.tables.columns import LATENCIES, LatencyColumn
+from mnv3_jax.tables.results import latency_file, recorded_latencies
+from mnv3_jax.tables.table import Row, Table
+from mnv3_jax.types import PathLike
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
-  """How a file is timed.
+class TimingSettings:
+  """Settings of a measurement.
 
   Attributes:
-    loads: of the file: where weights happen to lie makes up to 4 % of its time.
-    runs: invocations of each load that count.
-    warmup: those that go before.
-    together: files that take turns: all of them are in memory at once.
-    images: random ones that the file is compared with Flax on, and that ranges of 8-bit activations are found on.
+    loads: times that a file is loaded: the placement of its weights in memory makes up to 4 % of the latency.
+    runs: timed invocations of each load.
+    warmup: invocations before these.
+    together: files that take turns, all in memory at once.
+    images: random images that the file is compared with Flax on and calibrated with.
   """
 
   loads: int
@@ -29,14 +36,14 @@ class Plan:
   images: int
 
 
-QUICK = Plan(loads=4, runs=40, warmup=10, together=24, images=8)
-# of networks with more multiply-adds than SLOW_FROM: 15 invocations of a tenth of a second to one second each, in maps of
-# hundreds of megabytes
-SLOW, SLOW_FROM = Plan(loads=3, runs=5, warmup=2, together=4, images=1), 10**9
+QUICK = TimingSettings(loads=4, runs=40, warmup=10, together=24, images=8)
+# for networks of more multiply-adds than SLOW_FROM: 15 invocations of a tenth of a second to one second each, with feature
+# maps of hundreds of megabytes
+SLOW, SLOW_FROM = TimingSettings(loads=3, runs=5, warmup=2, together=4, images=1), 10**9
 
 
-def files(tables, runs):
-  """{path: (row, columns.Latency)}: what tables show the latency of, each file once."""
+def latency_files(tables: Iterable[Table], runs: PathLike) -> dict[pathlib.Path, tuple[Row, LatencyColumn]]:
+  """Returns the files whose latencies tables show, each with its row and column."""
   found = {}
   for table in tables:
     for row in table.published:
@@ -45,94 +52,96 @@ def files(tables, runs):
   return found
 
 
-def measure(tables, runs, heard, on=None):
-  """Times what was not timed on a device before, and keeps it in RUNS/latency/KEY/FILE.json.
+def measure(
+  tables: Iterable[Table],
+  runs: PathLike,
+  on_progress: Callable[[int, int, str], None] = lambda done, total, phase: None,
+  device: Device | None = None,
+) -> tuple[int, float]:
+  """Exports and times files that were not timed on a device yet, and keeps the latencies in RUNS/latency/ROW/FILE.json.
 
   Args:
-    tables: Tables.
-    runs: folder of all runs.
-    heard: called with (done, total, what is done now).
-    on: a latency.timing.Host or latency.android.Phone; None: this machine.
+    tables: the tables.
+    runs: directory of all runs.
+    on_progress: called with (number of files done, total, phase).
+    device: device that runs the files; None: this machine.
 
   Returns:
-    (how many files were timed, the share of that time in which other processes had the processor: 0 on a phone, which does
-    not say it).
+    (number of files timed, share of that time in which other processes had the processor: 0 on a phone, which does not
+    report it).
   """
-  on, wanted = on or Host(), files(tables, runs)
-  device = on.describe()
-  missing = {file: about for file, about in wanted.items() if not _known(file, device)}
-  for i, (file, (row, latency)) in enumerate(missing.items()):
-    heard(i, len(missing), "files exported")
+  device = device or Host()
+  setup, wanted = device.describe(), latency_files(tables, runs)
+  missing = {file: shown for file, shown in wanted.items() if not _is_timed(file, setup)}
+  for i, (file, (row, column)) in enumerate(missing.items()):
+    on_progress(i, len(missing), "files exported")
     if not file.is_file():
-      _export(file, row, latency)
-  done, waited = 0, [0.0]
-  for plan, paths in _planned(missing).items():
-    for at in range(0, len(paths), plan.together):
-      heard(done, len(missing), "files timed")
-      part = paths[at : at + plan.together]
-      waited.append(_time(on, device, part, plan))
+      _export(file, row, column)
+  done, preempted = 0, [0.0]
+  for settings, files in _by_settings(missing).items():
+    for start in range(0, len(files), settings.together):
+      on_progress(done, len(missing), "files timed")
+      part = files[start : start + settings.together]
+      preempted.append(_time(device, setup, part, settings))
       done += len(part)
-  return done, max(waited)
+  return done, max(preempted)
 
 
-def _planned(missing):
-  """{Plan: paths}."""
-  found = {}
-  for path, (row, latency) in missing.items():
-    found.setdefault(_plan(_architecture(row, latency)), []).append(path)
+def _by_settings(missing: dict[pathlib.Path, tuple[Row, LatencyColumn]]) -> dict[TimingSettings, list[pathlib.Path]]:
+  found: dict[TimingSettings, list[pathlib.Path]] = {}
+  for file, (row, column) in missing.items():
+    found.setdefault(timing_settings(_architecture(row, column)), []).append(file)
   return found
 
 
-def _plan(architecture):
+def timing_settings(architecture: Architecture) -> TimingSettings:
+  """Returns the settings for a network of this size."""
   return SLOW if cost.madds(architecture) > SLOW_FROM else QUICK
 
 
-def _architecture(row, latency):
-  return row.halved() if latency.half else row.architecture()
+def _architecture(row: Row, column: LatencyColumn) -> Architecture:
+  return row.half_size() if column.half else row.architecture()
 
 
-def _known(file, device):
-  """Whether a file's record has a latency on this device."""
-  return any(
-    all(known.get(name) == value for name, value in device.items()) for known in record.read(file).get("latencies", [])
-  )
+def _is_timed(file: pathlib.Path, setup: dict[str, Any]) -> bool:
+  """Returns whether the record of a file has a latency in this setup."""
+  return any(all(known.get(name) == value for name, value in setup.items()) for known in recorded_latencies(file))
 
 
-def _export(file, row, latency):
-  architecture, before = _architecture(row, latency), record.read(file)
-  variables, images = tflite.seeded(architecture, images=_plan(architecture).images)
-  e = tflite.export(
+def _export(file: pathlib.Path, row: Row, column: LatencyColumn) -> None:
+  architecture, before = _architecture(row, column), recorded_latencies(file)
+  variables, images = random_weights(architecture, num_images=timing_settings(architecture).images)
+  e = tflite.write_tflite(
     architecture,
     variables,
     file,
     images[:4],
-    kind=row.kind,
-    calibration=images if row.kind in CALIBRATED else (),
-    fused=latency.fused,
+    tflite.TFLiteOptions(quantization=row.quantization, fused=column.fused, trained=False),
+    calibration=images if row.quantization in CALIBRATED else (),
     note={"model": architecture.name, "weights": "seeded", "step": 0},
-    trained=False,
   )
-  found = {"file": file.name, "kind": row.kind, "fused": latency.fused, "bytes": e.size}
+  found = {"file": file.name, "kind": row.quantization, "fused": column.fused, "bytes": e.size}
   found |= {"ops": e.ops, "partitions": e.partitions, "resolution": architecture.resolution, "note": e.note}
-  # what other machines have measured stays
-  record.write(file, {**found, "latencies": before.get("latencies", [])})
+  # latencies of other devices stay
+  record.write(file, {**found, "latencies": before})
 
 
-def _time(on, device, paths, plan):
-  """Times files in turn, loaded anew in either order; returns the share of the time that others had the processor."""
-  contents = {str(path): path.read_bytes() for path in paths}
-  if not isinstance(on, Host):
-    found, waited = on.measure(contents, plan.runs * plan.loads, plan.warmup), 0.0
-    kept = {name: dataclasses.asdict(latency) for name, latency in found.items()}
-  else:
-    rounds, waits = {name: [] for name in contents}, []
-    for load in range(plan.loads):
+def _time(device: Device, setup: dict[str, Any], files: list[pathlib.Path], settings: TimingSettings) -> float:
+  """Times files in turn, loaded again in either order; returns the share of the time that other processes had."""
+  contents = {str(file): file.read_bytes() for file in files}
+  if isinstance(device, Host):
+    rounds, shares = {name: [] for name in contents}, []
+    for load in range(settings.loads):
       order = list(contents)[:: 1 if load % 2 else -1]
-      for name, times in on.rounds({name: contents[name] for name in order}, plan.runs, plan.warmup).items():
+      timed = device.rounds({name: contents[name] for name in order}, settings.runs, settings.warmup)
+      for name, times in timed.items():
         rounds[name] += times
-      waits.append(on.waited)
-    kept = {name: {**dataclasses.asdict(on.latency(times)), "loads": plan.loads} for name, times in rounds.items()}
-    waited = sum(waits) / len(waits)
-  for path in paths:
-    record.write(path, record.with_latency(record.read(path), device, kept[str(path)]))
-  return waited
+      shares.append(device.preempted or 0.0)
+    found = {name: {**dataclasses.asdict(device.stats(times)), "loads": settings.loads} for name, times in rounds.items()}
+    preempted = sum(shares) / len(shares)
+  else:
+    measured = device.measure(contents, settings.runs * settings.loads, settings.warmup)
+    found, preempted = {name: dataclasses.asdict(latency) for name, latency in measured.items()}, 0.0
+  for file in files:
+    record.write(file, record.with_latency(record.read(file), setup, found[str(file)]))
+  return preempted

@@ -1,250 +1,224 @@
-"""The scales at which a table can be run, and the commands of its runs."""
+"""Scales of training: the paper's data sets, and small stand-ins of which a table takes minutes."""
 
 import dataclasses
-import os
 import pathlib
-import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
+from ml_collections import ConfigDict
+
+from mnv3_jax import resources
 from mnv3_jax.architectures import fields, sizes
-from mnv3_jax.architectures.spec import nearest
+from mnv3_jax.architectures.spec import Architecture, nearest
 from mnv3_jax.errors import UsageError
-from mnv3_jax.tables.table import FOLDERS
+from mnv3_jax.tables.columns import MetricColumn
+from mnv3_jax.tables.table import FieldValue, Row
+from mnv3_jax.types import Size
+
+# config overrides: values by field, {"train.epochs": 2.0}, or words, ("--config.train.epochs=2.0",)
+Overrides: TypeAlias = Mapping[str, object] | Sequence[str]
+
+
+def override_words(overrides: Overrides) -> list[str]:
+  """Returns overrides as words of the command line."""
+  if not isinstance(overrides, Mapping):
+    return list(overrides)
+  return [f"--config.{field}={value}" for field, value in overrides.items()]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scale:
-  """How rows are trained.
+  """Settings with which all rows of a table are trained.
 
   Attributes:
-    name: as on the command line; tables about another figure may have another scale of the same name.
-    figure: key of the columns.Figure that its runs reach.
-    folder: of its runs.
-    config: file of configs/.
-    words: what it changes in there.
-    paper: the paper's size of images, a size of architectures/sizes.py.
-    resolution: the size that stands for it, the config's own; other sizes of rows are scaled with it, to even numbers.
-    classes: of its photos.
-    seeds: runs of each row, unless told otherwise.
-    needs: words that its commands need besides, shown where they are not given.
-    comparable: whether it has the paper's data.
-    says: what a figure of this scale can tell.
+    name: name, which scales of several metrics share.
+    metric: metric of the tables that have this scale.
+    folder: directory of its runs.
+    config: file in configs/.
+    overrides: changes of that config, "--config.SECTION.FIELD=VALUE".
+    paper_resolution: the paper's usual input size.
+    resolution: input size that replaces it, that of the config; other sizes of rows scale with it, rounded to even numbers.
+    num_classes: number of classes of the data set.
+    seeds: default number of runs of each row.
+    required: overrides that a run needs besides, shown where they are not given.
+    comparable: whether it has the paper's data set.
+    description: training in a sentence, and the conclusions that it allows.
   """
 
   name: str
-  figure: str
+  metric: str
   folder: str
   config: str
-  words: tuple
-  paper: object
-  resolution: object
-  classes: int
+  overrides: tuple[str, ...]
+  paper_resolution: Size
+  resolution: Size
+  num_classes: int
   seeds: int
-  needs: tuple
+  required: tuple[str, ...]
   comparable: bool
-  says: str
+  description: str
 
-  def fields(self, row):
-    """The fields of a row at this scale, whose classes are those of its photos."""
-    height = row.fields.get("resolution", sizes.sides(self.paper)[0])
-    own = height, row.fields.get("resolution_width", height)
-    pairs = zip(own, sizes.sides(self.resolution), sizes.sides(self.paper), strict=True)
+  def fields(self, row: Row) -> dict[str, FieldValue]:
+    """Returns the fields of config.model for a row at this scale, whose number of classes is that of the data set."""
+    own: list[Any] = [row.fields.get("resolution", sizes.sides(self.paper_resolution)[0])]
+    own.append(row.fields.get("resolution_width", own[0]))
+    pairs = zip(own, sizes.sides(self.resolution), sizes.sides(self.paper_resolution), strict=True)
     height, width = (2 * round(n * ours / paper / 2) for n, ours, paper in pairs)
     kept = {name: value for name, value in row.fields.items() if name not in ("resolution_width", "num_classes")}
     return {**kept, "resolution": height, **({} if width == height else {"resolution_width": width})}
 
-  def still_needed(self, words):
-    """What its commands need and `words`, overrides, do not say."""
-    given = {word.split("=")[0] for word in words}
-    return [word for word in self.needs if word.split("=")[0] not in given]
+  def still_needed(self, overrides: Iterable[str]) -> list[str]:
+    """Returns the required overrides whose fields `overrides` do not set."""
+    given = {word.split("=")[0] for word in overrides}
+    return [word for word in self.required if word.split("=")[0] not in given]
 
-  def architecture(self, row, num_classes=None):
-    """The network that this scale trains for a row."""
-    return fields.architecture(row.model, **self.fields(row), num_classes=num_classes or self.classes)
+  def architecture(self, row: Row, num_classes: int | None = None) -> Architecture:
+    """Builds the network that this scale trains for a row; raises UsageError for a row that the paper has alone."""
+    if row.model is None:
+      raise UsageError(f"row {row.name!r} has no network of ours")
+    return fields.architecture(row.model, **self.fields(row), num_classes=num_classes or self.num_classes)
 
 
-# of a figure, the paper's own scale is the first
+# the paper's own scale is the first of each metric
 SCALES = (
   Scale(
     name="imagenet",
-    figure="top1",
+    metric="top1",
     folder="imagenet",
     config="imagenet.py",
-    words=(),
-    paper=224,
+    overrides=(),
+    paper_resolution=224,
     resolution=224,
-    classes=1000,
+    num_classes=1000,
     seeds=1,
-    needs=("--config.data.dir=IMAGENET",),
+    required=("--config.data.dir=IMAGENET",),
     comparable=True,
-    says="the paper's recipe on ImageNet (configs/imagenet.py says what the paper leaves open)",
+    description="the paper's recipe on ImageNet (configs/imagenet.py lists what the paper leaves open)",
   ),
   Scale(
     name="mini",
-    figure="top1",
+    metric="top1",
     folder="mini",
     config="fashion_mnist.py",
-    words=("--config.train.epochs=12",),
-    paper=224,
+    overrides=("--config.train.epochs=12",),
+    paper_resolution=224,
     resolution=32,
-    classes=10,
+    num_classes=10,
     seeds=3,
-    needs=(),
+    required=(),
     comparable=False,
-    says="a few epochs on 10,000 embedded grey photos at 32 px, tested on 2,000 (one photo is 0.05 points). Such a run can "
-    "tell that a network learns; it cannot tell which of two rows is better on ImageNet, nor any difference within the "
+    description="a few epochs on 10,000 embedded grayscale images at 32 px, tested on 2,000 (one image is 0.05 points). Such a "
+    "run shows that a network trains; it does not show which of two rows is better on ImageNet, nor any difference within the "
     "spread over seeds",
   ),
   Scale(
     name="cityscapes",
-    figure="miou",
+    metric="miou",
     folder="cityscapes",
     config="cityscapes.py",
-    words=(),
-    paper=(1024, 2048),
+    overrides=(),
+    paper_resolution=(1024, 2048),
     resolution=(1024, 2048),
-    classes=19,
+    num_classes=19,
     seeds=1,
-    needs=("--config.data.dir=CITYSCAPES",),
+    required=("--config.data.dir=CITYSCAPES",),
     comparable=True,
-    says="from scratch on Cityscapes' fine annotations, tested on the 500 validation images, one scale and no mirror image "
-    "(configs/cityscapes.py says what the paper leaves open)",
+    description="from scratch on the fine annotations of Cityscapes, tested on the 500 validation images, single-scale and "
+    "without flipping (configs/cityscapes.py lists what the paper leaves open)",
   ),
   Scale(
     name="mini",
-    figure="miou",
+    metric="miou",
     folder="mini_scenes",
     config="scenes_segmentation.py",
-    words=("--config.train.epochs=3",),
-    paper=(1024, 2048),
+    overrides=("--config.train.epochs=3",),
+    paper_resolution=(1024, 2048),
     resolution=(80, 112),
-    classes=11,
+    num_classes=11,
     seeds=2,
-    needs=(),
+    required=(),
     comparable=False,
-    says="a few epochs on scenes of 80x112 px composed from the embedded photos, ten classes and a background, tested on 500. "
-    "Such a run can tell that a network learns; it cannot tell which of two rows is better on Cityscapes, nor any difference "
-    "within the spread over seeds. The map before the head is 5x7, at output stride 32 3x4, smaller than any kernel: all pools "
-    "are global here, and R-ASPP, which has no map at stride 8, has logits of 5x7 px only",
+    description="a few epochs on scenes of 80x112 px composed from the embedded images, ten classes and a background, tested "
+    "on 500. Such a run shows that a network trains; it does not show which of two rows is better on Cityscapes, nor any "
+    "difference within the spread over seeds. The feature map before the head is 5x7, at output stride 32 3x4, smaller than "
+    "any kernel: all pools are global here, and R-ASPP, which has no map at stride 8, has logits of 5x7 px only",
   ),
 )
 NAMES = tuple(dict.fromkeys(scale.name for scale in SCALES))
 
 
-def has(name, figure):
-  """Whether tables about a columns.Figure have a scale of this name."""
-  return name is None or any(scale.name == name for scale in SCALES if scale.figure == figure.key)
+def has_scale(name: str | None, metric: MetricColumn) -> bool:
+  """Returns whether tables about a metric have a scale of this name; None is the paper's, which all have."""
+  return name is None or any(scale.name == name for scale in SCALES if scale.metric == metric.metric)
 
 
-def of(name, figure):
-  """The Scale of a name for tables about a columns.Figure; None: the paper's own.
+def get_scale(name: str | None, metric: MetricColumn) -> Scale:
+  """Returns the scale of a name for tables about a metric; None is the paper's.
 
   Raises:
-    UsageError: where these have no such scale.
+    UsageError: where these tables have no such scale.
   """
-  known = {scale.name: scale for scale in SCALES if scale.figure == figure.key}
+  known = {scale.name: scale for scale in SCALES if scale.metric == metric.metric}
   if name is None:
     return next(iter(known.values()))
   if name not in known:
-    there = " or ".join(known) if name in NAMES else nearest(name, NAMES)
-    raise UsageError(f"no scale {name!r} for tables about {figure.called}; {there}")
+    expected = f"expected {' or '.join(known)}" if name in NAMES else nearest(name, NAMES)
+    raise UsageError(f"invalid scale={name!r} for tables about {metric.label}; {expected}")
   return known[name]
 
 
-def config_file(scale):
-  """The scale's config, from where one stands or in the checkout."""
-  files = [folder.parent / "configs" / scale.config for folder in FOLDERS]
-  return next((file for file in files if file.is_file()), files[0])
+def config_file(scale: Scale) -> pathlib.Path:
+  """Returns the scale's config file, in the working directory or as installed."""
+  here = pathlib.Path("configs") / scale.config
+  return here if here.is_file() else resources.folder("configs") / scale.config
 
 
-# fields of config.model that say how a network is trained: all others are what rows differ in
-TRAINED = ("bn_group", "bn_momentum", "bn_epsilon", "dropout", "dtype")
+# fields of config.model that belong to training: rows differ in all others
+TRAINING_FIELDS = ("bn_group", "bn_momentum", "bn_epsilon", "dropout", "dtype")
 
 
-def check(scale, words):
-  """The config of a scale's runs with overrides of all of them.
+def check(scale: Scale, overrides: Sequence[str]) -> ConfigDict:
+  """Checks overrides for all runs of a scale.
 
   Args:
-    scale: a Scale.
-    words: "--config.SECTION.FIELD=VALUE".
+    scale: the scale.
+    overrides: "--config.SECTION.FIELD=VALUE".
+
+  Returns:
+    The config of the runs, without the rows' own fields.
 
   Raises:
-    UsageError: for a field that there is not, or one that the runs of a table differ in.
+    UsageError: for an unknown field, or one that the runs of a table differ in.
   """
-  # reads configs, which tables that are only shown do not
+  # imports the recipes' dependencies, which tables that are only shown do not need
   from mnv3_jax.config import read_config
 
-  for word in words:
+  for word in overrides:
     field = word.removeprefix("--config.").split("=")[0]
-    if field == "train.seed" or (field.startswith("model.") and field.removeprefix("model.") in ("name", *fields.FIELDS)):
-      if field.removeprefix("model.") not in TRAINED:
-        raise UsageError(f"--config.{field} is what the runs of a table differ in; it cannot be set for all of them")
-  return read_config(f"{config_file(scale)}:mobilenetv3_large", [*scale.words, *words])
+    name = field.removeprefix("model.")
+    of_a_row = field.startswith("model.") and name in ("name", *fields.FIELDS) and name not in TRAINING_FIELDS
+    if field == "train.seed" or of_a_row:
+      raise UsageError(f"--config.{field} differs between the runs of a table; it cannot be set for all of them")
+  return read_config(f"{config_file(scale)}:mobilenetv3_large", [*scale.overrides, *overrides])
 
 
-def check_all(chosen, words):
-  """`check` of several scales.
+def check_all(scales: Iterable[Scale], overrides: Sequence[str]) -> dict[Scale, ConfigDict]:
+  """Checks overrides for all runs of several scales.
 
   Args:
-    chosen: Scales.
-    words: overrides of all their runs.
+    scales: the scales.
+    overrides: "--config.SECTION.FIELD=VALUE".
 
   Returns:
-    {Scale: config}.
+    The config of each scale's runs, without the rows' own fields.
 
   Raises:
-    UsageError: as `check` does, and for the place of one scale's photos, given to runs of another scale too.
+    UsageError: as `check`, and for one data directory given to runs on several data sets.
   """
-  chosen = list(dict.fromkeys(chosen))
-  for word in words:
+  scales = list(dict.fromkeys(scales))
+  for word in overrides:
     field = word.split("=")[0]
-    wanted = [scale.name for scale in chosen if any(need.split("=")[0] == field for need in scale.needs)]
+    wanted = [scale.name for scale in scales if any(need.split("=")[0] == field for need in scale.required)]
     if len(wanted) > 1:
-      raise UsageError(f"{field} would be that of {' and of '.join(wanted)}; --scale {wanted[0]} has the runs of one alone")
-  return {scale: check(scale, words) for scale in chosen}
-
-
-def directory(runs, scale, row, seed):
-  """Of a row's run."""
-  return pathlib.Path(runs) / scale.folder / row.key / f"seed_{seed}"
-
-
-def commands(runs, scale, rows, seed, words=()):
-  """The command lines of one run: training, then the 8-bit files that rows want.
-
-  Args:
-    runs: the folder of all runs.
-    scale: a Scale.
-    rows: Rows with the same key.
-    seed: of the run.
-    words: overrides for every run, "--config.data.dir=...".
-
-  Returns:
-    a list of (words of the command, file that it leaves).
-  """
-  row, where = rows[0], directory(runs, scale, rows[0], seed)
-  # a config has its own resolution: what stands in every command would be read in none
-  own = dict(zip(("resolution", "resolution_width"), sizes.sides(scale.resolution), strict=True))
-  wanted = scale.fields(row)
-  if all(wanted.get(name, wanted["resolution"]) == value for name, value in own.items()):
-    wanted = {name: value for name, value in wanted.items() if name not in own}
-  changed = {name: value for name, value in wanted.items() if name in row.fields}
-  train = ["mnv3", "train", "--config", f"{config_file(scale)}:{row.model}", "--workdir", str(where), *scale.words]
-  train += [f"--config.model.{field}={value}" for field, value in changed.items()]
-  train += [f"--config.train.seed={seed}"] if seed else []
-  found = [((*train, *words), where / "result.json")]
-  for kind in dict.fromkeys(row.kind for row in rows if row.kind != "none"):
-    out = where / "export" / f"{kind}.tflite"
-    found.append(
-      (("mnv3", "export", "--workdir", str(where), "--quantize", kind, "--out", str(out)), accuracy_file(where, kind))
-    )
-  return found
-
-
-def accuracy_file(run, kind):
-  """Where the accuracy of a run stands: of the network itself, or of its 8-bit file."""
-  return run / "result.json" if kind == "none" else run / "export" / f"{kind}.tflite.json"
-
-
-def spelt(words):
-  """A command line that can be copied."""
-  return shlex.join(os.path.relpath(word) if word.startswith(os.getcwd() + os.sep) else word for word in words)
+      raise UsageError(f"{field} would be used by {' and by '.join(wanted)}; expected one scale, such as {wanted[0]}")
+  return {scale: check(scale, overrides) for scale in scales}

@@ -1,182 +1,164 @@
-"""A table or figure of the paper as a value: its rows, the network of each row, and what the paper prints."""
+"""Tables and figures of the paper as values: rows, the network of each row, and the paper's values."""
 
 import dataclasses
-import importlib.util
-import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from mnv3_jax.architectures import fields, sizes
-from mnv3_jax.architectures.spec import ArchitectureError, nearest
-from mnv3_jax.errors import UsageError, first_line
-from mnv3_jax.tables.columns import COLUMNS, FIGURES, PAPER
+from mnv3_jax.architectures.spec import Architecture, nearest
+from mnv3_jax.errors import UsageError
+from mnv3_jax.tables.columns import COLUMNS, METRICS, PAPER, MetricColumn
 
-# of export/quantize.py, which is not read where nothing is exported
-KINDS = ("none", "float16", "int8_weights", "int8", "int8_integer")
+# those of export/quantize.py, which imports the exporter
+QUANTIZATIONS = ("none", "float16", "int8_weights", "int8", "int8_integer")
+
+# value of a field of config.model
+FieldValue: TypeAlias = str | int | float | bool | None
+# (file name, caption) of a plot
+PlotFile: TypeAlias = tuple[str, str]
+# draws the plots of a table: (RowResults, Scale, folder) -> files in that folder
+Draw: TypeAlias = Callable[..., list[PlotFile]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-  """One row.
+  """A table row.
 
   Attributes:
-    name: as the paper prints it.
-    model: of the zoo; None where the network was never published: the row then has the paper's figures only.
-    fields: of config.model, what makes this row's network out of that model; None undoes what a scale's config has.
-    kind: of the .tflite file that accuracy and latency are of, one of export/quantize.KINDS; "none": accuracy is Flax's.
-    paper: {one of columns.PAPER: text as printed}, what there is of these.
-    run: name of its runs' directory where the fields would make too long a one.
-    family: rows of one family are a curve in plots.
+    name: name of the row as the paper prints it.
+    model: name of the network in the zoo; None for a network that was never published, which has the paper's values only.
+    fields: fields of config.model that make the row's network from `model`; None resets a field that a scale's config sets.
+    quantization: quantization of the .tflite file whose accuracy and latency are shown, one of QUANTIZATIONS; with "none" the
+      accuracy is that of the Flax network.
+    paper: the paper's values as printed, by the keys of columns.PAPER.
+    run: name of the directory of the row's runs; None: derived from `model` and `fields`.
+    family: rows of one family are joined to a curve in plots.
+
+  Raises:
+    UsageError: for an unknown key, a value that is not a number as text, or an invalid quantization or run.
   """
 
   name: str
   model: str | None = None
-  fields: dict = dataclasses.field(default_factory=dict)
-  kind: str = "none"
-  paper: dict = dataclasses.field(default_factory=dict)
+  fields: Mapping[str, FieldValue] = dataclasses.field(default_factory=dict)
+  quantization: str = "none"
+  paper: Mapping[str, str] = dataclasses.field(default_factory=dict)
   run: str | None = None
   family: str = ""
 
-  def __post_init__(self):
-    for column, text in self.paper.items():
-      if column not in PAPER:
-        raise UsageError(f"row {self.name!r}: the paper's figures have no {column!r}; {nearest(column, PAPER)}")
+  def __post_init__(self) -> None:
+    for key, text in self.paper.items():
+      if key not in PAPER:
+        raise UsageError(f"row {self.name!r}: invalid key {key!r} in paper; {nearest(key, PAPER)}")
       try:
         float(text if isinstance(text, str) else "")
       except ValueError:
-        raise UsageError(
-          f"row {self.name!r}: {column} = {text!r} is not possible; it takes a number as text, as printed"
-        ) from None
-    if self.kind not in KINDS:
-      raise UsageError(f"row {self.name!r}: kind = {self.kind!r} is not possible; {nearest(self.kind, KINDS)}")
+        raise UsageError(f"row {self.name!r}: invalid {key}={text!r} in paper; expected a number as text, as printed") from None
+    if self.quantization not in QUANTIZATIONS:
+      choice = nearest(self.quantization, QUANTIZATIONS)
+      raise UsageError(f"row {self.name!r}: invalid quantization={self.quantization!r}; {choice}")
     if self.run is not None and not re.fullmatch(r"[\w=.,-]*\w", self.run):
-      raise UsageError(f"row {self.name!r}: run = {self.run!r} is not possible; it is the name of a folder")
+      raise UsageError(f"row {self.name!r}: invalid run={self.run!r}; expected the name of a directory")
 
   @property
-  def key(self):
-    """Names the row's runs: rows of several tables with the same network and the same key share them."""
-    return self.run or "-".join(
-      [self.model, *(f"{field}={self.fields[field]}" for field in fields.FIELDS if self.fields.get(field) is not None)]
-    )
+  def key(self) -> str:
+    """Name of the directory of the row's runs, which rows of several tables with the same network share."""
+    if self.run or self.model is None:
+      return self.run or ""
+    # directories keep their names: those of renamed fields have the old ones
+    given, old = fields.with_current_names(self.fields, quiet=True), {new: old for old, new in fields.OLD_NAMES.items()}
+    changed = (f"{old.get(field, field)}={given[field]}" for field in fields.FIELDS if given.get(field) is not None)
+    return "-".join([self.model, *changed])
 
-  def architecture(self, **changes):
-    """The network, at the paper's resolution and classes; `changes` are fields that a scale has of its own."""
+  def architecture(self, **changes: FieldValue) -> Architecture:
+    """Builds the row's network, with the paper's resolution and number of classes.
+
+    Args:
+      **changes: fields of config.model that replace the row's.
+
+    Raises:
+      UsageError: for a row without a network.
+      ArchitectureError: for an unknown model or an invalid field.
+    """
+    if self.model is None:
+      raise UsageError(f"row {self.name!r} has no network: only the paper's values are known")
     return fields.architecture(self.model, **{**self.fields, **changes})
 
-  def halved(self):
-    """The network at half the height and width."""
+  def half_size(self) -> Architecture:
+    """Builds the row's network for half the height and width."""
     a = self.architecture()
     return a.replace(resolution=sizes.divided(a.resolution, 2))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-  """One table or figure.
+  """A table or figure.
 
   Attributes:
-    title: what it shows.
+    title: title.
     source: where the paper has it.
-    rows: Rows; () for a figure that has nothing to train.
-    columns: what is shown of each, names of columns.COLUMNS; one of them, "top1" or "miou", is what the table is about.
-    reference: name of the row that differences of accuracy and ratios of latency are to; None: no differences.
+    rows: rows; () for a figure without anything to train.
+    columns: names of columns.COLUMNS, exactly one of them a metric.
+    reference: name of the row that differences of the metric and ratios of latency refer to; None: none are shown.
     notes: sentences below the table.
-    draw: (Results, folder) -> [(file, what it shows)], plots; None: none.
-    extension: whether it is ours and the paper has no such figures.
+    draw: draws the plots; None: no plots.
+    extension: whether the paper has no such table.
+
+  Raises:
+    UsageError: for invalid rows, columns or reference.
   """
 
   title: str
   source: str
-  rows: tuple = ()
-  columns: tuple = ("params", "madds", "top1", "ms")
+  rows: tuple[Row, ...] = ()
+  columns: tuple[str, ...] = ("params", "madds", "top1", "ms")
   reference: str | None = None
-  notes: tuple = ()
-  draw: Callable | None = None
+  notes: tuple[str, ...] = ()
+  draw: Draw | None = None
   extension: bool = False
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not isinstance(self.rows, tuple) or not all(isinstance(row, Row) for row in self.rows):
-      raise UsageError(f"{self.title}: rows = {self.rows!r} is not possible; it takes a tuple of Rows: (Row(...),)")
+      raise UsageError(f"{self.title}: invalid rows={self.rows!r}; expected a tuple of Row: (Row(...),)")
     names = [row.name for row in self.rows]
     for name in names:
       if names.count(name) > 1:
-        raise UsageError(f"{self.title}: two rows are called {name!r}")
-    if self.reference is not None and self.reference not in [row.name for row in self.published]:
-      raise UsageError(
-        f"{self.title}: no row {self.reference!r} with a network to be the reference; {nearest(self.reference, names)}"
-      )
+        raise UsageError(f"{self.title}: two rows are named {name!r}")
+    published = [row.name for row in self.published]
+    if self.reference is not None and self.reference not in published:
+      choice = nearest(self.reference, published)
+      raise UsageError(f"{self.title}: invalid reference={self.reference!r}; expected a row with a network, {choice}")
     for column in self.columns:
       if column not in COLUMNS:
-        raise UsageError(f"{self.title}: no column {column!r}; {nearest(column, COLUMNS)}")
-    about = [column for column in self.columns if column in FIGURES]
-    if len(about) != 1:
-      found = " and ".join(about) or "none"
-      raise UsageError(f"{self.title}: columns has {found} of what runs reach; it takes one of {', '.join(FIGURES)}")
+        raise UsageError(f"{self.title}: invalid column {column!r}; {nearest(column, COLUMNS)}")
+    metrics = [column for column in self.columns if column in METRICS]
+    if len(metrics) != 1:
+      found = " and ".join(metrics) or "no metric"
+      raise UsageError(f"{self.title}: columns have {found}; expected exactly one of {', '.join(METRICS)}")
     networks = {}
     for row in self.published:
-      same = row.model, row.fields
-      if networks.setdefault(row.key, same) != same:
-        raise UsageError(f"{self.title}: the runs of {row.name!r} have the name of another network's, {row.key!r}")
+      network = row.model, row.fields
+      if networks.setdefault(row.key, network) != network:
+        raise UsageError(f"{self.title}: row {row.name!r} shares the run directory {row.key!r} with another network")
 
   @property
-  def figure(self):
-    """What the table is about: a columns.Figure."""
-    return next(FIGURES[column] for column in self.columns if column in FIGURES)
+  def metric(self) -> MetricColumn:
+    """Column of the table's metric."""
+    return next(METRICS[column] for column in self.columns if column in METRICS)
 
-  def row(self, name):
-    """The row of a name."""
-    return next(row for row in self.rows if row.name == name)
+  def row(self, name: str) -> Row:
+    """Returns the row of a name.
+
+    Raises:
+      UsageError: naming the nearest row.
+    """
+    for row in self.rows:
+      if row.name == name:
+        return row
+    raise UsageError(f"{self.title}: no row {name!r}; {nearest(name, [row.name for row in self.rows])}")
 
   @property
-  def published(self):
-    """The rows whose network is known."""
-    return [row for row in self.rows if row.model]
-
-
-# tables are looked for here, then in the checkout that this package lies in
-FOLDERS = (pathlib.Path("experiments"), pathlib.Path(__file__).parent.parent.parent / "experiments")
-
-
-def known():
-  """{name: file} of every table, in the order that people count: table3 before table10, tables before figures."""
-  found = {}
-  for folder in FOLDERS:
-    for file in folder.glob("*.py"):
-      if re.search(r"^TABLE = ", file.read_text(errors="replace"), re.M):
-        found.setdefault(file.stem, file)
-  if found:
-    return dict(sorted(found.items(), key=lambda item: _order(item[0])))
-  raise UsageError(f"no tables in {str(FOLDERS[0])!r}; run this in a checkout, or name a file: mnv3 table FILE.py")
-
-
-def _order(name):
-  word, number = re.fullmatch(r"(.*?)(\d*)", name).groups()
-  return {"table": 0, "figure": 1}.get(word, 2), word, int(number or 0)
-
-
-def load(name):
-  """The Table of a name, "table5", or of a file, "my/ablation.py".
-
-  Raises:
-    UsageError: where there is no such table, naming the nearest, or its file cannot be read.
-  """
-  if str(name).endswith(".py"):
-    file = pathlib.Path(name)
-    if not file.is_file():
-      raise UsageError(f"no file {str(name)!r} with a table; known ones: {', '.join(known())}")
-  else:
-    there = known()
-    if name not in there:
-      raise UsageError(f"no table {name!r}; {nearest(name, there)}")
-    file = there[name]
-  spec = importlib.util.spec_from_file_location(f"table_{file.stem}", file)
-  module = importlib.util.module_from_spec(spec)
-  try:
-    spec.loader.exec_module(module)
-    table = module.TABLE
-  except (UsageError, ArchitectureError):
-    raise
-  except (Exception, SystemExit) as error:  # a table is a program: anything can happen in it
-    raise UsageError(f"table {str(file)!r} cannot be read: {type(error).__name__}: {first_line(error)}") from None
-  if not isinstance(table, Table):
-    raise UsageError(f"table {str(file)!r} has no Table called TABLE; start from one in experiments/")
-  return table
+  def published(self) -> list[Row]:
+    """Rows whose network is known."""
+    return [row for row in self.rows if row.model is not None]

@@ -1,72 +1,138 @@
-"""From a config to the things that it means: the value, the module, the data set and what is learnt."""
+"""Builds architecture, module, data set and task from a config."""
 
 import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, cast
 
+import flax.linen as nn
 import jax
+import numpy as np
+from ml_collections import ConfigDict
 
-from mnv3_jax.architectures import fields, rows
-from mnv3_jax.architectures.spec import Architecture
-from mnv3_jax.data.factory import open_dataset
+from mnv3_jax.architectures import fields, rows, sizes
+from mnv3_jax.architectures.heads import HEADS
+from mnv3_jax.architectures.spec import Architecture, nearest
+from mnv3_jax.data.dataset import Dataset
+from mnv3_jax.data.pipelines.fake import FakeDataset
 from mnv3_jax.errors import UsageError
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
+from mnv3_jax.tasks.base import Task
 from mnv3_jax.tasks.classification import Classification
-from mnv3_jax.tasks.segmentation import IGNORED, Segmentation
+from mnv3_jax.tasks.segmentation import Segmentation
+from mnv3_jax.types import Batch, Size
+
+# tasks by name; a head names its task
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification, Segmentation)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-  """What is trained on what.
+  """Network, task and data set of a run.
 
   Attributes:
     architecture: the network as a value.
-    model: the Linen module.
-    task: loss, sums and figures; see tasks/classification.py.
-    dataset: batches; see data/factory.py.
+    model: its Linen module.
+    task: loss, metrics and everything else that depends on the task.
+    dataset: training and test examples.
   """
 
   architecture: Architecture
-  model: object
-  task: object
-  dataset: object
+  model: nn.Module
+  task: Task
+  dataset: Dataset
 
 
-def of(config):
-  """The Job of a config: segmentation where its network has a segmenter, else classification.
+def task_class(architecture: Architecture) -> type[Task]:
+  """Returns the task of an architecture's head."""
+  return TASKS[architecture.head.task]
+
+
+def from_config(config: ConfigDict) -> Job:
+  """Builds the Job of a complete config.
 
   Raises:
-    ArchitectureError, UsageError: naming the field that is not possible.
+    ArchitectureError, UsageError: naming the field that is invalid.
   """
   architecture = fields.architecture(**config.model)
-  if config.quantize_aware and architecture.segmenter:
-    raise UsageError(
-      "config.quantize_aware = True is of classifiers; export --quantize int8 finds a segmenter's ranges afterwards"
-    )
-  dense, hosts = architecture.segmenter is not None, {"host": jax.process_index(), "hosts": jax.process_count()}
-  dataset = open_dataset(config, architecture.resolution, dense=dense, **hosts)
+  dataset = open_dataset(config)
   classes = len(dataset.classes)
   if config.model.num_classes is None:
     architecture = architecture.replace(num_classes=max(classes, 1))
   elif config.model.num_classes < classes:
     raise UsageError(
-      f"config.model.num_classes = {config.model.num_classes} is not possible; {config.data.dataset} has {classes} classes"
+      f"invalid config.model.num_classes={config.model.num_classes}; {config.data.dataset} has {classes} classes"
     )
-  if dense and architecture.num_classes > IGNORED:
-    raise UsageError(
-      f"config.model.num_classes = {architecture.num_classes} is not possible for a segmenter; at most {IGNORED}, which is the "
-      "label of pixels that do not count"
-    )
-  smoothing = config.train.label_smoothing
   return Job(
     architecture=architecture,
     model=network(architecture, compute(config, architecture)),
-    task=Segmentation(tuple(dataset.classes), smoothing) if architecture.segmenter else Classification(smoothing),
+    task=task_class(architecture).from_config(config, architecture, dataset.classes),
     dataset=dataset,
   )
 
 
-def compute(config, architecture):
-  """How config.model is computed: its dtype, its batch-norm group, which rows do not learn, and whether in 8 bits."""
+def open_dataset(config: ConfigDict, resolution: Size | None = None) -> Dataset:
+  """Opens the data set of a config, as this process of a training reads it.
+
+  Args:
+    config: a complete config.
+    resolution: of the images; None for the network's own.
+
+  Raises:
+    ArchitectureError, UsageError: naming the field that is invalid.
+  """
+  architecture = fields.architecture(**config.model)
+  task, data = task_class(architecture), config.data
+  resolution = resolution or architecture.resolution
+  _check_dataset(data.dataset, task)
+  dataset = task.open_dataset(config, resolution, host=jax.process_index(), hosts=jax.process_count())
+  if not data.fake:
+    return dataset
+  num_classes = config.model.num_classes or max(len(dataset.classes), 1)
+  make_batch = functools.partial(_fake_batch, task.from_config(config, architecture, dataset.classes), num_classes)
+  train = sizes.from_sides(data.train_size, data.train_width or data.train_size) if data.train_size else resolution
+  fake = FakeDataset(dataset, task.num_train_examples(config, dataset), train, resolution, make_batch)
+  # it has everything else of the data set by __getattr__
+  return cast(Dataset, fake)
+
+
+def _check_dataset(name: str, task: type[Task]) -> None:
+  """Raises UsageError for a data set of another task."""
+  owner = next((other for other in TASKS.values() if name in other.datasets), None)
+  if owner is None and task.datasets:
+    raise UsageError(f"invalid config.data.dataset={name!r} for {task.name}; {nearest(name, task.datasets)}")
+  if owner not in (None, task):
+    suitable = " or ".join(repr(name) for name, head in HEADS.items() if head.task == owner.name)
+    raise UsageError(
+      f"invalid config.data.dataset={name!r} for {task.name}; it is a data set for {owner.name}: config.model.head={suitable}"
+    )
+
+
+def _fake_batch(task: Task, num_classes: int, n: int, resolution: Size, rng: np.random.Generator) -> Batch:
+  return task.fake_batch(n, resolution, num_classes, rng)
+
+
+def class_names(config: ConfigDict) -> tuple[str, ...]:
+  """Returns the class names of a config, completed from its data set where only that knows them.
+
+  Raises:
+    UsageError: if the data set is missing.
+  """
+  task = task_class(fields.architecture(**config.model))
+  _check_dataset(config.data.dataset, task)
+  return task.class_names(config)
+
+
+def recall_class_names(config: ConfigDict, sections: Mapping[str, Any]) -> None:
+  """Sets config.data.classes to those found when the run with the config `sections` began: its data may be gone."""
+  then = sections.get("data", {})
+  if not config.data.classes and all(then.get(name) == config.data[name] for name in ("dataset", "dir", "train_split")):
+    config.data.classes = tuple(then.get("classes", ()))
+
+
+def compute(config: ConfigDict, architecture: Architecture) -> Compute:
+  """Returns how config.model is computed: dtype, batch-norm group, frozen rows, fake quantization."""
   frozen = tuple(row for row, factor in rows.factors(architecture, config.optim.lr_groups).items() if factor == 0)
   return Compute(
     dtype=config.model.dtype or "float32",

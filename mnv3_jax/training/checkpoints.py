@@ -1,10 +1,13 @@
-"""Orbax checkpoints with digests: Orbax restores a flipped bit without a word, so every leaf carries its CRC."""
+"""Orbax checkpoints with digests: Orbax does not notice a flipped bit, so the CRC of every leaf is saved with it."""
 
 import contextlib
 import copy
+import logging
 import pathlib
 import shutil
 import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import absl.logging
 import jax
@@ -12,109 +15,135 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mnv3_jax.errors import FatalError, first_line
+from mnv3_jax.types import PathLike
+
+# arrays by path in a pytree, "['params']['logits']['kernel']"
+FlatTree = dict[str, Any]
 
 
-def flatten(tree):
-  """A pytree as {path: leaf}, so that what is on the disk does not depend on Python classes."""
+def flatten(tree: Any) -> FlatTree:
+  """Flattens a pytree to {path: leaf}; files on disk then do not depend on Python classes."""
   return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def unflatten(like, flat):
-  """The pytree shaped as `like` with the leaves of `flat`; raises KeyError for a leaf that is missing."""
+def unflatten(like: Any, flat: Mapping[str, Any]) -> Any:
+  """Returns a pytree with the structure of `like` and the leaves of `flat`; raises KeyError for a missing leaf."""
   return jax.tree_util.tree_map_with_path(lambda path, _: flat[jax.tree_util.keystr(path)], like)
 
 
-def _digests(flat):
+def _digests(flat: Mapping[str, Any]) -> dict[str, int]:
   return {name: zlib.crc32(np.ascontiguousarray(leaf).tobytes()) for name, leaf in flat.items()}
 
 
+ORBAX = str(pathlib.Path(ocp.__file__).parent.parent)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Suppresses log messages of Orbax: warnings about our own settings, and errors that it raises too."""
+
+  def keep(record: logging.LogRecord) -> bool:
+    return not record.pathname.startswith(ORBAX)
+
+  logger = absl.logging.get_absl_logger()
+  logger.addFilter(keep)
+  try:
+    yield
+  finally:
+    logger.removeFilter(keep)
+
+
 class Checkpoints:
-  """The checkpoints of a run: directory/STEP/{state, meta}.
+  """Checkpoints of a run: directory/STEP/{state, meta}.
 
   Args:
-    directory: made if it is not there and `write`.
-    keep: newest ones to keep, besides the best.
+    directory: created if it does not exist, with `write`.
+    keep: number of newest checkpoints to keep, besides the best.
+    write: False for reading only.
   """
 
-  def __init__(self, directory, *, keep=2, write=True):
-    # the leading process saves and restores alone; where it is one of several, Orbax would wait for the others
+  def __init__(self, directory: PathLike, *, keep: int = 2, write: bool = True):
+    # process 0 saves and restores alone; by default Orbax would wait for the other processes
     alone = ocp.options.MultiprocessingOptions()
     if jax.process_count() > 1:
       me = jax.process_index()
       alone = ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me}, barrier_sync_key_prefix="alone")
     if write:
       pathlib.Path(directory).mkdir(parents=True, exist_ok=True)
-    options = ocp.CheckpointManagerOptions(
-      create=False, cleanup_tmp_directories=write, read_only=not write, multiprocessing_options=alone
-    )
-    # it warns of what it was told: that it may not write
-    verbosity = absl.logging.get_verbosity()
-    absl.logging.set_verbosity(absl.logging.ERROR)
-    try:
+    with _quiet():
+      options = ocp.CheckpointManagerOptions(
+        create=False, cleanup_tmp_directories=write, read_only=not write, multiprocessing_options=alone
+      )
       self.manager = ocp.CheckpointManager(pathlib.Path(directory).absolute(), options=options)
-    finally:
-      absl.logging.set_verbosity(verbosity)
     self.keep, self.write = keep, write
-    # what the newest save says of the others; nothing goes before there is one
+    # older checkpoints are deleted only after this process has saved one
     self.saved, self.best_step = False, None
 
-  def steps(self):
-    """Steps with a complete checkpoint, oldest first."""
+  def steps(self) -> list[int]:
+    """Returns the steps with a complete checkpoint, oldest first."""
     return sorted(self.manager.all_steps())
 
-  def save(self, step, tree, meta, best_step):
-    """Saves NumPy leaves and a JSON dict in the background; then the newest `keep` and `best_step` are what is kept.
+  def save(self, step: int, tree: Any, meta: dict[str, Any], best_step: int | None) -> None:
+    """Saves a checkpoint in the background, and deletes those that are neither the best nor among the newest `keep`.
+
+    Args:
+      step: of the checkpoint.
+      tree: pytree of NumPy arrays.
+      meta: JSON metadata.
+      best_step: step of the best checkpoint, which is kept.
 
     Raises:
       FatalError: if the disk is full; earlier checkpoints stay.
     """
     flat = flatten(tree)
-    # the caller goes on counting while this is written
+    # the caller changes it while this is written
     meta = copy.deepcopy(meta)
-    self._finish()
-    with _disk():
+    self.wait()
+    with _quiet(), _disk():
       self.manager.save(
         step,
         args=ocp.args.Composite(state=ocp.args.StandardSave(flat), meta=ocp.args.JsonSave({**meta, "digests": _digests(flat)})),
       )
     self.saved, self.best_step = True, best_step
 
-  def _finish(self):
-    """Waits for the save in flight; only then may an older checkpoint go."""
-    with _disk():
+  def wait(self) -> None:
+    """Waits for the save in flight, then deletes older checkpoints; raises FatalError if the disk is full."""
+    with _quiet(), _disk():
       self.manager.wait_until_finished()
-    if self.saved:
-      for old in [s for s in self.steps()[: -self.keep] if s != self.best_step]:
-        self.manager.delete(old)
+      if self.saved:
+        for old in [s for s in self.steps()[: -self.keep] if s != self.best_step]:
+          self.manager.delete(old)
 
-  def wait(self):
-    """Returns when the save in flight is on the disk; raises FatalError if that is full."""
-    self._finish()
+  def newest_good(self, like: Any, on_message: Callable[[str], None]) -> tuple[int, Any, dict[str, Any]] | None:
+    """Restores the newest checkpoint whose digests are right.
 
-  def newest_good(self, like, say):
-    """(step, tree shaped as `like`, meta) of the newest good checkpoint, or None where there is none at all.
+    Damaged ones are moved to damaged/ beside checkpoints/ (unless read-only), so that the run can save these steps again.
 
-    `say` hears of newer ones that are damaged; where this may write, they are moved to damaged/ beside the others, so that the
-    run can save these steps again.
+    Args:
+      like: pytree of arrays or shapes.
+      on_message: called with a sentence about each damaged checkpoint.
+
+    Returns:
+      (step, tree with the structure of `like`, meta), or None if there is no checkpoint at all.
 
     Raises:
-      Damaged: if there are checkpoints and not one is good; nothing is moved then.
+      DamagedCheckpoint: if there are checkpoints and all are damaged; nothing is moved then.
     """
     damaged = []
     for step in reversed(self.steps()):
       try:
         found = step, *self.restore(step, like)
-      except Damaged as error:
+      except DamagedCheckpoint as error:
         damaged.append((step, error))
         continue
       for bad, error in damaged:
-        say(f"{error}; {self._set_aside(bad) if self.write else 'an older one is used'}")
+        on_message(f"{error}; {self._set_aside(bad) if self.write else 'an older one is used'}")
       return found
     if damaged:
       raise damaged[0][1]
     return None
 
-  def _set_aside(self, step):
+  def _set_aside(self, step: int) -> str:
     place = pathlib.Path(self.manager.directory)
     aside = place.parent / "damaged" / str(step)
     aside.parent.mkdir(exist_ok=True)
@@ -122,47 +151,54 @@ class Checkpoints:
     shutil.rmtree(aside, ignore_errors=True)
     (place / str(step)).rename(aside)
     self.manager.reload()
-    return f"it is set aside as {aside}"
+    return f"moved to {aside}"
 
-  def restore(self, step, like):
-    """(tree shaped as `like`, meta) of one checkpoint; raises Damaged."""
+  def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
+    """Restores (tree with the structure of `like`, meta) of one checkpoint; raises DamagedCheckpoint."""
     flat, meta = self.read(step, flatten(like))
     return unflatten(like, flat), meta
 
-  def read(self, step, flat_like):
-    """({path: leaf}, meta) of one checkpoint.
+  def read(self, step: int, flat_like: Mapping[str, Any]) -> tuple[FlatTree, dict[str, Any]]:
+    """Reads ({path: leaf}, meta) of one checkpoint.
 
     Raises:
-      Damaged: if it cannot be read as leaves of the shapes of `flat_like`, or a digest differs.
+      DamagedCheckpoint: if it cannot be read as leaves with the shapes of `flat_like`, or a digest differs.
     """
     place = f"checkpoint {self.manager.directory}/{step}"
     try:
-      meta = dict(self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta)
+      with _quiet():
+        restored: Any = self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
+      meta = dict(restored.meta)
       digests = meta.pop("digests")
     except Exception as error:  # Orbax and TensorStore raise many kinds
-      raise Damaged(f"{place} is damaged: {first_line(error)}") from None
+      raise DamagedCheckpoint(f"{place} is damaged: {first_line(error)}") from None
     if digests.keys() != flat_like.keys():
       other = sorted(digests.keys() ^ flat_like.keys())[0]
-      raise Damaged(f"{place} holds other arrays than this network and optimizer have ({other}): another version wrote it")
+      raise DamagedCheckpoint(
+        f"{place} holds other arrays than this network and optimizer have ({other}): another version wrote it"
+      )
     abstract = {k: np.zeros(v.shape, v.dtype) for k, v in flat_like.items()}
     try:
-      flat = self.manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))).state
+      with _quiet():
+        restored = self.manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
+      flat = restored.state
     except Exception as error:
-      raise Damaged(f"{place} is damaged: {first_line(error)}") from None
+      raise DamagedCheckpoint(f"{place} is damaged: {first_line(error)}") from None
     for name, digest in _digests(flat).items():
       if digests[name] != digest:
-        raise Damaged(f"{place} is damaged: the digest of {name} differs")
+        raise DamagedCheckpoint(f"{place} is damaged: the digest of {name} differs")
     return flat, meta
 
-  def close(self):
+  def close(self) -> None:
     """Waits for the last save."""
-    self._finish()
-    self.manager.close()
+    self.wait()
+    with _quiet():
+      self.manager.close()
 
 
 @contextlib.contextmanager
-def _disk():
-  """A full disk, as Orbax and TensorStore report it, becomes FatalError."""
+def _disk() -> Iterator[None]:
+  """Converts the errors of Orbax and TensorStore for a full disk to FatalError."""
   try:
     yield
   except Exception as error:
@@ -171,5 +207,5 @@ def _disk():
     raise FatalError("the disk is full: the checkpoint was not saved; earlier ones are as they were") from error
 
 
-class Damaged(RuntimeError):
-  """A checkpoint that cannot be trusted."""
+class DamagedCheckpoint(RuntimeError):
+  """Checkpoint that cannot be read, or whose digests differ."""

@@ -1,18 +1,22 @@
-"""The optimizers, TF1's RMSProp first, their schedules, and L2 in the gradient."""
+"""Optimizers (RMSProp as TensorFlow 1 computes it, SGD, AdamW), learning-rate schedules, and L2 regularization."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from ml_collections import ConfigDict
 
 from mnv3_jax.architectures import rows
 
 
-def schedule(optim, *, batch_size, steps_per_epoch, total_steps):
-  """Learning rate by step.
+def schedule(optim: ConfigDict, *, batch_size: int, steps_per_epoch: int, total_steps: int) -> optax.Schedule:
+  """Builds the learning-rate schedule.
 
-  lr * batch_size / batch_reference; times decay_rate every decay_epochs epochs, as a staircase ("exponential": the paper's
-  "decay rate of 0.01 every 3 epochs" is 0.99 every 3), or half a cosine to 0 ("cosine"), or what is left of the run to the
-  power of `power` ("poly": DeepLab's, with 0.9); linear from 0 over the first `warmup` epochs.
+  The peak is lr * batch_size / batch_reference, after a linear warm-up from 0 over the first `warmup` epochs. "exponential"
+  multiplies by decay_rate every decay_epochs epochs, as a staircase (the paper's "decay rate of 0.01 every 3 epochs", section
+  6.1, is 0.99 every 3); "cosine" follows half a cosine to 0; "poly" is (1 - step / total_steps) ** power (DeepLab, with 0.9).
 
   Args:
     optim: config.optim.
@@ -25,7 +29,7 @@ def schedule(optim, *, batch_size, steps_per_epoch, total_steps):
   peak = optim.lr * (batch_size / optim.batch_reference if optim.batch_reference else 1.0)
   warm = optim.warmup * steps_per_epoch
 
-  def rate(step):
+  def rate(step: Any) -> jax.Array:
     step = jnp.asarray(step, jnp.float32)
     share = jnp.clip((step - warm) / max(total_steps - warm, 1), 0, 1)
     if optim.schedule == "cosine":
@@ -39,18 +43,20 @@ def schedule(optim, *, batch_size, steps_per_epoch, total_steps):
   return rate
 
 
-def decayed(params, depthwise):
-  """Which leaves L2 acts on: kernels, and depthwise ones only if `depthwise`; a tree of bool."""
+def decay_mask(params: Any, depthwise: bool) -> Any:
+  """Returns the weight-decay mask, a pytree of bool: True for kernels, for depthwise ones only if `depthwise`."""
 
-  def acts(path, _):
+  def decays(path: tuple[Any, ...], _: Any) -> bool:
     names = [k.key for k in path]
     return names[-1] == "kernel" and (depthwise or "depthwise" not in names)
 
-  return jax.tree_util.tree_map_with_path(acts, params)
+  return jax.tree_util.tree_map_with_path(decays, params)
 
 
-def optimizer(optim, rate, factors=None):
-  """What config.optim names; g, the gradient of a kernel w, includes l2 * w in each.
+def optimizer(
+  optim: ConfigDict, rate: optax.Schedule, factors: Mapping[str, float] | None = None
+) -> optax.GradientTransformation:
+  """Builds the optimizer of config.optim. The gradient g of a kernel w includes l2 * w in each.
 
   rmsprop: equal to tf.train.RMSPropOptimizer. The accumulator of squares starts at 1, epsilon is inside the root, and the
   learning rate inside the momentum buffer: s = decay s + (1 - decay) g², m = momentum m + lr g / sqrt(s + epsilon), w = w - m.
@@ -60,9 +66,9 @@ def optimizer(optim, rate, factors=None):
   adamw: Loshchilov and Hutter's, with momentum and decay for beta 1 and 2; the kernels that l2 acts on decay.
 
   Args:
-    optim: config.optim; its name "none" gives one that does nothing.
+    optim: config.optim; name "none" gives the identity.
     rate: learning rate by step.
-    factors: {row: factor of its learning rate}, where they differ; 0 leaves a row's parameters as they are.
+    factors: {row: factor of its learning rate}; 0 freezes a row. None: 1 for every row.
 
   Returns:
     An optax.GradientTransformation.
@@ -70,8 +76,8 @@ def optimizer(optim, rate, factors=None):
   if optim.name == "none":
     return optax.identity()
 
-  def kernels(params):
-    return decayed(params, optim.l2_depthwise)
+  def kernels(params: Any) -> Any:
+    return decay_mask(params, optim.l2_depthwise)
 
   if optim.name == "sgd":
     rule = optax.sgd(rate, momentum=optim.momentum)
@@ -87,9 +93,11 @@ def optimizer(optim, rate, factors=None):
   if not factors or set(factors.values()) == {1.0}:
     return whole
 
-  def groups(params):
+  def groups(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, _: f"{factors[rows.row_of([k.key for k in path])]:g}", params)
 
-  # one transformation for each factor: XLA then leaves the gradients of frozen rows out
-  each = {f"{f:g}": optax.chain(whole, optax.scale(f)) if f else optax.set_to_zero() for f in factors.values()}
+  # one transformation per factor: XLA then removes the gradients of frozen rows
+  each: dict[Hashable, optax.GradientTransformation] = {
+    f"{f:g}": optax.chain(whole, optax.scale(f)) if f else optax.set_to_zero() for f in factors.values()
+  }
   return optax.partition(each, groups)

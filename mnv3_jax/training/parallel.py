@@ -1,4 +1,7 @@
-"""Maps a per-device step over all devices of all hosts, with the semantics of jax.pmap."""
+"""Data parallelism: maps a per-device step over all devices of all hosts, with the semantics of jax.pmap."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -9,16 +12,42 @@ from mnv3_jax.errors import UsageError
 from mnv3_jax.models.layers import AXIS
 
 
-class ShardMap:
-  """jit(shard_map) on a one-axis mesh: one global array for every leaf; what jax.pmap is itself inside."""
+@runtime_checkable
+class Devices(Protocol):
+  """All devices of all hosts."""
 
-  def __init__(self):
+  def compile(self, step: Callable[..., Any], outputs: int, donate: bool) -> Any:
+    """Compiles `step(carried, batch)` over all devices: the batch is split; `carried` and the outputs are replicated.
+
+    Args:
+      step: function of one device.
+      outputs: number of its outputs.
+      donate: whether `carried` may be overwritten.
+    """
+    ...
+
+  def replicate(self, tree: Any) -> Any:
+    """Copies host values, equal on every host, to every device."""
+    ...
+
+  def shard(self, batch: Any) -> Any:
+    """Splits this host's share of a batch among its devices."""
+    ...
+
+  def fetch(self, tree: Any) -> Any:
+    """Returns replicated values as NumPy arrays."""
+    ...
+
+
+class ShardMap:
+  """jit(shard_map) on a one-axis mesh: one global array for every leaf, as jax.pmap is implemented."""
+
+  def __init__(self) -> None:
     self.mesh = Mesh(np.array(jax.devices()), (AXIS,))
     self.whole, self.split = PartitionSpec(), PartitionSpec(AXIS)
 
-  def compile(self, step, outputs, donate):
-    """`step(carried, batch)` over all devices: `carried` and the outputs are the same on each, the batch is split."""
-    # check_vma=False: with the check on, gradients of replicated parameters are summed behind pmean's back
+  def compile(self, step: Callable[..., Any], outputs: int, donate: bool) -> Any:
+    # check_vma=False: with the check on, gradients of replicated parameters are summed implicitly, and once more by pmean
     mapped = jax.shard_map(
       step,
       mesh=self.mesh,
@@ -28,57 +57,53 @@ class ShardMap:
     )
     return jax.jit(mapped, donate_argnums=(0,) if donate else ())
 
-  def replicate(self, tree):
-    """Host values, the same on every host, to every device."""
-    return self._place(tree, self.whole)
+  def replicate(self, tree: Any) -> Any:
+    return self._put(tree, self.whole)
 
-  def shard(self, batch):
-    """This host's share of a batch to its devices."""
-    return self._place(batch, self.split)
+  def shard(self, batch: Any) -> Any:
+    return self._put(batch, self.split)
 
-  def _place(self, tree, spec):
+  def _put(self, tree: Any, spec: PartitionSpec) -> Any:
     sharding = NamedSharding(self.mesh, spec)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), tree)
 
-  def fetch(self, tree):
-    """What every device holds alike, as NumPy."""
+  def fetch(self, tree: Any) -> Any:
     return jax.tree.map(lambda x: np.asarray(x.addressable_data(0)), tree)
 
 
 class Pmap:
   """jax.pmap: a leading device axis on every leaf."""
 
-  def compile(self, step, outputs, donate):
-    """As ShardMap.compile."""
+  def compile(self, step: Callable[..., Any], outputs: int, donate: bool) -> Any:
     del outputs
     return jax.pmap(step, axis_name=AXIS, donate_argnums=(0,) if donate else ())
 
-  def replicate(self, tree):
-    """As ShardMap.replicate."""
+  def replicate(self, tree: Any) -> Any:
     return jax_utils.replicate(tree)
 
-  def shard(self, batch):
-    """As ShardMap.shard."""
+  def shard(self, batch: Any) -> Any:
     n = jax.local_device_count()
     return jax.tree.map(lambda x: x.reshape(n, len(x) // n, *x.shape[1:]), batch)
 
-  def fetch(self, tree):
-    """As ShardMap.fetch."""
+  def fetch(self, tree: Any) -> Any:
     return jax.tree.map(lambda x: np.asarray(x.addressable_data(0))[0], tree)
 
 
-MODES = {"shard_map": ShardMap, "pmap": Pmap}
+MODES: dict[str, Callable[[], Devices]] = {"shard_map": ShardMap, "pmap": Pmap}
 
 
-def check_batch(batch_size, bn_group=0, accumulate=1):
+def check_batch(batch_size: int, bn_group: int = 0, accumulate: int = 1) -> None:
   """Raises UsageError unless a training batch divides among all devices, in `accumulate` parts of whole batch-norm groups."""
   n = jax.device_count()
   parts = n * accumulate
   if batch_size % parts:
     near = max(round(batch_size / parts), 1) * parts
     among = f"{n} devices" + (f" in {accumulate} parts each" if accumulate > 1 else "")
-    raise UsageError(f"config.train.batch_size = {batch_size} does not divide among {among}; the nearest that does is {near}")
+    raise UsageError(
+      f"invalid config.train.batch_size={batch_size} for {among}; expected a multiple of {parts}, such as {near}"
+    )
   if bn_group > 0 and batch_size // parts % bn_group:
     raise UsageError(
-      f"config.model.bn_group = {bn_group} does not divide the {batch_size // parts} images that a device has at a time"
+      f"invalid config.model.bn_group={bn_group}; expected a divisor of the {batch_size // parts} images that a device "
+      "processes at a time"
     )

@@ -1,59 +1,66 @@
-"""Where a run starts: seeded variables, or what another run or an import has learnt, with a new head for other classes."""
+"""Initial variables of a run: random, or from a checkpoint of another run or an import, with a new head for other classes."""
 
-from mnv3_jax.architectures import fields
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from mnv3_jax.architectures import fields, rows
 from mnv3_jax.config import from_dict
 from mnv3_jax.errors import UsageError
 from mnv3_jax.models.fake_quantization import is_range
 from mnv3_jax.runs.directory import RunDirectory
+from mnv3_jax.tasks.job import Job
 from mnv3_jax.training import trained
 from mnv3_jax.training.checkpoints import flatten, unflatten
+from mnv3_jax.types import PathLike, Variables
 
-# how a network wants to see photos goes with its weights
-VIEW = ("mean", "std", "crop", "interpolation")
-# fields of config.model that are another task's own
-OF_TASK = ("num_classes", "resolution", "resolution_width", "dropout", *(n for n in fields.FIELDS if n.startswith("segmenter")))
-# rows whose width is the number of classes
-LOGITS = ("logits", "skip_logits")
+# input preprocessing belongs to the weights
+PREPROCESSING = ("mean", "std", "crop", "interpolation")
+# fields of config.model that another task does not inherit
+TASK_FIELDS = ("num_classes", "resolution", "resolution_width", "dropout", *(n for n in fields.FIELDS if n.startswith("head")))
 
 
-def inherit(config, workdir):
-  """Gives a config what it leaves open from config.train.init: the network's fields (but the classes) and its view of photos.
+def inherit_settings(config: ConfigDict, workdir: PathLike) -> None:
+  """Completes a config with the network fields (but the classes) and the preprocessing of config.train.init.
 
-  A run that was begun before has all of it in its own config.json; then the other directory is not needed any more.
+  A run that has begun before has them in its own config.json, and does not need the other directory any more.
+
+  Args:
+    config: of the new run; fields that are None are set.
+    workdir: of the new run.
 
   Raises:
-    UsageError: if config.train.init is not the directory of a run, or of another network than config.model.name.
+    UsageError: if config.train.init is not a run directory, or that of another network than config.model.name.
   """
   begun = RunDirectory(workdir)
   source = config.train.init
   if (begun.path / "config.json").is_file() and begun.config().get("train", {}).get("init") == source:
     source = workdir
   if not RunDirectory(source).path.is_dir():
-    raise UsageError(f"no directory {str(source)!r}; --init names what import has made, or a run")
+    raise UsageError(f"no directory {str(source)!r}; init=DIR takes the run directory of a training or an import")
   other = from_dict(RunDirectory(source).config(), f"{source}/config.json")
   if other.model.name != config.model.name:
     raise UsageError(
-      f"config.model.name = {config.model.name!r}, but {str(source)!r} holds a {other.model.name}; "
-      f"--config.model.name={other.model.name} trains that"
+      f"invalid config.model.name={config.model.name!r}; expected {other.model.name!r}, the network of init={str(source)!r}"
     )
-  # a backbone that goes from one task to another has its own size of image there, and its own head
-  of_task = ("num_classes",) if config.model.segmenter == other.model.segmenter else OF_TASK
+  # image size and head belong to the task, not to the backbone
+  task_fields = ("num_classes",) if fields.head_name(config.model) == fields.head_name(other.model) else TASK_FIELDS
   for name in fields.FIELDS:
-    if config.model[name] is None and name not in (*of_task, *fields.COMPUTE_FIELDS):
+    if config.model[name] is None and name not in (*task_fields, *fields.COMPUTE_FIELDS):
       config.model[name] = other.model[name]
-  for name in VIEW:
+  for name in PREPROCESSING:
     if config.data[name] is None:
       config.data[name] = other.data[name]
 
 
-def variables(config, job, seeded, say):
-  """The variables before the first step.
+def initial_variables(config: ConfigDict, job: Job, seeded: Variables, on_message: Callable[[str], None]) -> Variables:
+  """Returns the variables before the first step.
 
   Args:
-    config: of the run; config.train.init is the directory to start from, "" for none.
+    config: of the run; config.train.init is a run directory, "" for none.
     job: of the run.
-    seeded: its seeded variables; what is new keeps them.
-    say: hears what is taken from where.
+    seeded: randomly initialized variables; new layers keep them.
+    on_message: called with a sentence about what is initialized from where.
 
   Raises:
     UsageError: naming the first tensor that has another shape there.
@@ -61,32 +68,29 @@ def variables(config, job, seeded, say):
   if not config.train.init:
     return seeded
   source = trained.load(config.train.init)
-  # ranges of fake quantization are found anew: a network has them or not, and they are those of other photos
+  # ranges of fake quantization are found again: not every network has them, and they depend on the images
   new, old = ({name: leaf for name, leaf in flatten(tree).items() if not is_range(name)} for tree in (seeded, source.variables))
-  # the same number of other classes is another head too
-  same_task = source.job.architecture.segmenter == job.architecture.segmenter
+  # the same number of different classes needs a new head too
+  same_task = rows.same_head(source.job.architecture, job.architecture)
   same_head = same_task and source.classes == job.dataset.classes and source.classes
 
-  def goes(name):
-    """Whether a tensor belongs to what is new: the logits, or of another task all that comes after the backbone."""
-    return not same_head and (any(f"['{row}']" in name for row in LOGITS) if same_task else "['backbone']" not in name)
+  def is_new(name: str) -> bool:
+    """Tells whether a tensor belongs to a new layer: the logits, or for another task everything after the backbone."""
+    return not same_head and (
+      any(f"['{row}']" in name for row in rows.per_class(job.architecture)) if same_task else "['backbone']" not in name
+    )
 
-  kept = {name for name in new if not goes(name)}
-  # of another task, what the classifier's last rows had is left behind
+  kept = {name for name in new if not is_new(name)}
+  # for another task, the last layers of the other head are unused
   both = {**new, **old} if same_task else new
-  differ = [n for n in both if not goes(n) and (n not in new or n not in old or new[n].shape != old[n].shape)]
+  differ = [n for n in both if not is_new(n) and (n not in new or n not in old or new[n].shape != old[n].shape)]
   if differ:
     shapes = [str(tree[differ[0]].shape) if differ[0] in tree else "missing" for tree in (new, old)]
     raise UsageError(
-      f"{str(config.train.init)!r} holds another network than this config: {len(differ)} tensors differ, first {differ[0]}, "
-      f"{shapes[0]} here and {shapes[1]} there"
+      f"invalid init={str(config.train.init)!r}, the weights of another network: {len(differ)} tensors differ, first "
+      f"{differ[0]}, {shapes[0]} here and {shapes[1]} there"
     )
-  head = "its head too" if same_head else f"a new head of {job.architecture.num_classes} classes"
-  head = head if same_task else f"its backbone, and a new head: {_head(job.architecture)}"
-  say(f"starts from {config.train.init} ({source.weights} weights of step {source.step:,}), {head}")
+  head = "with its head" if same_head else f"with a new head of {job.architecture.num_classes} classes"
+  head = head if same_task else f"backbone only, with a new head: {job.architecture.head}"
+  on_message(f"initialized from {config.train.init} ({source.weights} weights of step {source.step:,}), {head}")
   return unflatten(seeded, {**flatten(seeded), **{name: old[name] for name in kept}})
-
-
-def _head(architecture):
-  s = architecture.segmenter
-  return f"{s.head} of {s.filters} filters" if s else "a classifier's"

@@ -1,4 +1,4 @@
-"""What a run has learnt, for everything that comes after training; and weights from elsewhere, kept the same way."""
+"""Trained networks: loading the weights of a run directory, and writing imported weights as one."""
 
 import contextlib
 import dataclasses
@@ -8,122 +8,175 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
+import flax.linen as nn
 import jax
+import numpy as np
+from jaxtyping import Float
+from ml_collections import ConfigDict
+from PIL import Image
 
 from mnv3_jax.architectures import rows
-from mnv3_jax.architectures.spec import nearest
+from mnv3_jax.architectures.spec import Architecture, nearest
 from mnv3_jax.config import from_dict
 from mnv3_jax.errors import UsageError
 from mnv3_jax.models.initialize import shapes
 from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.tasks import job as jobs
+from mnv3_jax.tasks.base import Task
 from mnv3_jax.training import state as states
-from mnv3_jax.training.checkpoints import Checkpoints, Damaged
+from mnv3_jax.training.checkpoints import Checkpoints, DamagedCheckpoint
 from mnv3_jax.training.optimizer import optimizer
+from mnv3_jax.types import PathLike, Variables
+
+if TYPE_CHECKING:
+  from mnv3_jax.data.dataset import Dataset
+  from mnv3_jax.runs.run import Run
 
 WEIGHTS = ("ema", "raw", "best")
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
-  """What `load` gives.
+class TrainedRun:
+  """Trained network, as `load` returns it; `model, variables = run` unpacks it.
 
   Attributes:
-    config: of the run.
-    job: see tasks/job.py.
-    variables: {"params", "batch_stats"} as NumPy.
-    weights: what they are, "ema" or "raw".
-    step: when they were saved.
+    config: the config of the run.
+    job: its network, task and data set.
+    variables: {"params", "batch_stats"}, NumPy arrays.
+    weights: "ema" or "raw".
+    step: at which they were saved.
+    workdir: the run directory.
   """
 
-  config: object
+  config: ConfigDict
   job: jobs.Job
-  variables: dict
+  variables: Variables
   weights: str
   step: int
+  workdir: PathLike
 
   @property
-  def model(self):
+  def architecture(self) -> Architecture:
+    """The network as a value."""
+    return self.job.architecture
+
+  @property
+  def model(self) -> nn.Module:
     """The Linen module: run.model.apply(run.variables, images)."""
     return self.job.model
 
   @property
-  def classes(self):
-    """Names of the classes by label; () where nobody gave any."""
+  def task(self) -> Task:
+    """Loss and metrics."""
+    return self.job.task
+
+  @property
+  def dataset(self) -> "Dataset":
+    """Training and test examples."""
+    return self.job.dataset
+
+  @property
+  def classes(self) -> tuple[str, ...]:
+    """Names of the classes by label; () where they have none."""
     return tuple(self.job.dataset.classes)
 
-  def prepare(self, image):
-    """A PIL image of any size as the network wants it: (resolution, resolution, 3) float32."""
-    return self.job.dataset.prepare(image)
+  def preprocess(self, image: Image.Image) -> Float[np.ndarray, "h w c"]:
+    """Converts a PIL image of any size and mode to network input."""
+    return self.job.dataset.preprocess(image)
 
-  def __iter__(self):
-    """So that `model, variables = load(workdir)`."""
+  def replace_job(self, **changes: Any) -> "TrainedRun":
+    """Returns the run with another architecture, task or data set."""
+    return dataclasses.replace(self, job=dataclasses.replace(self.job, **changes))
+
+  def __repr__(self) -> str:
+    return f"TrainedRun({str(self.workdir)!r}, {self.architecture.name}, {self.weights} weights of step {self.step:,})"
+
+  def __iter__(self) -> Iterator[Any]:
+    """Unpacks `model, variables = load(workdir)`."""
     return iter((self.model, self.variables))
 
 
-def _aloud(sentence):
-  print(f"mnv3: {sentence}", file=sys.stderr)
+def _print_message(message: str) -> None:
+  print(f"mnv3: {message}", file=sys.stderr)
 
 
-def load(workdir, weights="ema", say=_aloud):
-  """The weights of a run.
+def load(workdir: PathLike, weights: str = "ema", *, on_message: Callable[[str], None] = _print_message) -> TrainedRun:
+  """Loads the trained or imported network of a run directory.
 
   Args:
-    workdir: path of the run directory.
-    weights: "ema" (of the newest good checkpoint; raw ones if the run keeps no average), "raw" (likewise), or "best" (of the
-      checkpoint with the best evaluation so far).
-    say: hears of damaged checkpoints.
+    workdir: the run directory; a Run is one too.
+    weights: "ema", the averaged weights of the newest good checkpoint (its raw ones where the run keeps no average); "raw"; or
+      "best", those of the checkpoint with the best evaluation.
+    on_message: called with a sentence about each damaged checkpoint that is skipped; prints to standard error by default.
+
+  Returns:
+    The TrainedRun: `model, variables = load(workdir)` unpacks it; it has .classes, .preprocess(image) and .config too.
 
   Raises:
-    UsageError: if the directory is not that of a run, or has no checkpoint that can be used, or for other weights.
+    UsageError: for other weights, or if the directory is not that of a run, or has no usable checkpoint.
   """
   if weights not in WEIGHTS:
-    raise UsageError(f"no weights are called {weights!r}; {nearest(weights, WEIGHTS)}")
+    raise UsageError(f"invalid weights={weights!r}; {nearest(weights, WEIGHTS)}")
   run = RunDirectory(workdir)
   config = from_dict(run.config(), f"{workdir}/config.json")
-  job = jobs.of(config)
+  job = jobs.from_config(config)
   factors = rows.factors(job.architecture, config.optim.lr_groups)
   like = jax.eval_shape(
     lambda variables: states.create(variables, optimizer(config.optim, lambda step: 0.0, factors), config.optim.ema > 0),
     shapes(job.model),
   )
   if not run.checkpoints.is_dir():
-    raise UsageError(f"{str(workdir)!r} has no checkpoint yet; train --workdir {workdir} makes them")
+    raise UsageError(f"{str(workdir)!r} has no checkpoint yet; train makes them")
   checkpoints = Checkpoints(run.checkpoints, write=False)
   try:
-    found = checkpoints.newest_good(like, say)
-  except Damaged as error:
+    found = checkpoints.newest_good(like, on_message)
+  except DamagedCheckpoint as error:
     raise UsageError(str(error)) from None
   if not found:
-    raise UsageError(f"{str(workdir)!r} has no checkpoint yet; train --workdir {workdir} makes them")
+    raise UsageError(f"{str(workdir)!r} has no checkpoint yet; train makes them")
   step, state, meta = found
   if weights == "best" and meta["best"] and meta["best"]["step"] != step:
     step = meta["best"]["step"]
     try:
       state, _ = checkpoints.restore(step, like)
-    except Damaged as error:
-      raise UsageError(f"{error}; --weights=ema uses the newest good one") from None
-  kind = "raw" if weights == "raw" or not state.ema else "ema"
-  variables = state.ema if kind == "ema" else state.variables
-  return Trained(config=config, job=job, variables=variables, weights=kind, step=step)
+    except DamagedCheckpoint as error:
+      raise UsageError(f"{error}; weights='ema' uses the newest good one") from None
+  weights = "raw" if weights == "raw" or not state.ema else "ema"
+  variables = state.ema if weights == "ema" else state.variables
+  return TrainedRun(config=config, job=job, variables=variables, weights=weights, step=step, workdir=workdir)
 
 
-def save(out, config, variables, result):
-  """Weights from elsewhere as the directory of a run that was done before its first step: all of it, or nothing.
+def resolve(run: "TrainedRun | Run | PathLike", weights: str = "ema") -> TrainedRun:
+  """Returns a trained network: `run` itself where it is one already, else that of a Run or a run directory.
 
   Args:
-    out: the directory; made here.
-    config: complete, with config.optim.name "none".
-    variables: {"params", "batch_stats"} of the network that it describes.
-    result: what result.json is to hold.
+    run: a Run, the path of a run directory, or a trained network.
+    weights: as for `load`; a trained network keeps its own.
 
   Raises:
-    UsageError: if there is something at `out`.
+    UsageError: as `load` does.
+  """
+  return run if isinstance(run, TrainedRun) else load(run, weights)
+
+
+def save(out: PathLike, config: ConfigDict, variables: Variables, result: dict[str, Any]) -> None:
+  """Writes imported weights as the directory of a run that finished before its first step: completely, or not at all.
+
+  Args:
+    out: directory to create.
+    config: complete, with config.optim.name "none".
+    variables: {"params", "batch_stats"} of the config's network.
+    result: content of result.json.
+
+  Raises:
+    UsageError: if `out` exists and is not an empty directory.
   """
   out = pathlib.Path(out)
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
-    raise UsageError(f"{str(out)!r} is there already; --out names a new directory")
+    raise UsageError(f"invalid out={str(out)!r}, which exists already; expected a new directory")
   out.parent.mkdir(parents=True, exist_ok=True)
   draft = pathlib.Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
   try:
@@ -135,7 +188,7 @@ def save(out, config, variables, result):
     draft.chmod(0o755)
     draft.rename(out)
   except BaseException:
-    # threads of a save that failed may go on writing for a moment, and make their folders anew
+    # threads of a failed save may keep writing for a moment, and create their directories again
     for _ in range(20):
       shutil.rmtree(draft, ignore_errors=True)
       time.sleep(0.1)

@@ -1,1 +1,1 @@
-"""Weights that others trained: one declarative name map per source, complete and strict."""
+"""Import of published weights: one declarative, complete and strict name map per source."""

@@ -1,31 +1,36 @@
-"""Foreign tensors to our variables and back, by a complete and strict table of names.
+"""Conversion between the tensors of a source and Linen variables, by complete and strict name maps.
 
-A source says where each layer of architectures/cost.py lies (a Place) and how its tensors are called and laid out (a Style).
+A source has names for each layer of architectures/cost.py (LayerNames), and names and axes for a layer's tensors (Layout).
 """
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
+from jaxtyping import Float32
 
 from mnv3_jax.architectures import cost, fields, rows
+from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.errors import UsageError
+from mnv3_jax.types import Variables
+from mnv3_jax.weights.formats import Tensors, Weight
 
-# names that a sentence about a file shows before it says "and so many more"
+# names in an error message before "and 12 more"
 SHOWN = 4
-# what a weight can be; bfloat16 is not NumPy's own
+# dtypes of weights; bfloat16 is not NumPy's own
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-  """Where a layer lies in a source's file.
+class LayerNames:
+  """Names of a layer in a source.
 
   Attributes:
-    layer: name of its convolution or fully connected layer.
-    norm: name of its batch norm, None where there is none.
-    as_conv: whether a layer that is fully connected here is a 1x1 convolution there.
+    layer: convolution or fully connected layer.
+    norm: batch norm; None without one.
+    as_conv: whether a layer that is fully connected here is a 1x1 convolution in the source.
   """
 
   layer: str
@@ -34,28 +39,28 @@ class Place:
 
 
 @dataclasses.dataclass(frozen=True)
-class Style:
-  """How a framework calls and lays out the tensors of a layer.
+class Layout:
+  """Names and axes of a layer's tensors in a framework.
 
   Attributes:
-    leaves: our leaf ("kernel", "bias", "scale", "offset", "mean", "var"; scale and offset are batch norm's) to its name there.
+    leaves: name of each leaf ("kernel", "bias", "scale", "offset", "mean", "var"; scale and offset are batch norm's).
+    conv, depthwise_axes, fc: transposition of the source's kernel to Linen's.
+    joint: separator of a layer's name and its tensor's.
     depthwise: name of a depthwise kernel, where it differs.
-    conv, depthwise_axes, fc: transposition of a kernel from there to ours.
-    joint: between a layer's name and its tensor's.
-    ignored: endings of names that carry no weight of the network.
+    ignored: suffixes of names of tensors that are no weights of the network.
   """
 
-  leaves: dict
-  conv: tuple
-  depthwise_axes: tuple
-  fc: tuple
+  leaves: dict[str, str]
+  conv: tuple[int, ...]
+  depthwise_axes: tuple[int, ...]
+  fc: tuple[int, ...]
   joint: str
   depthwise: str | None = None
-  ignored: tuple = ()
+  ignored: tuple[str, ...] = ()
 
 
 # (out, in / groups, height, width)
-TORCH = Style(
+TORCH = Layout(
   leaves={
     "kernel": "weight",
     "bias": "bias",
@@ -72,7 +77,7 @@ TORCH = Style(
 )
 
 # (height, width, in, out), and (height, width, channels, 1) where depthwise
-TENSORFLOW = Style(
+TENSORFLOW = Layout(
   leaves={
     "kernel": "kernel",
     "bias": "bias",
@@ -88,134 +93,154 @@ TENSORFLOW = Style(
 )
 
 
+# names of every layer of an Architecture, by its name in architectures/cost.py
+NameMap: TypeAlias = Callable[[Architecture], dict[str, LayerNames]]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Published:
-  """A network as its source publishes it.
+  """Network as its source publishes it.
 
   Attributes:
     model: fields of config.model.
-    view: fields of config.data that say what the network wants to see: mean, std, crop, interpolation.
-    places: Architecture -> {layer name of architectures/cost.py: Place}.
-    style: of its tensors.
-    background: whether its first class of 1001 is none of ImageNet's; it is dropped then, as the ports of these weights do.
-    gate: what its squeeze-excite gate is at most, where that is not 1; the projection's kernel takes it in, which is exact.
+    preprocessing: fields of config.data: mean, std, crop, interpolation.
+    names: its name map.
+    layout: of its tensors.
+    background: whether the first of its 1001 classes is a background class, which is dropped, as ports of these weights do.
+    gate: maximum of its squeeze-excite gate; other than 1, the projection's kernel is multiplied by it, which is exact.
     classes: names by label, where they are not ImageNet's.
   """
 
-  model: dict
-  view: dict
-  places: Callable
-  style: Style
+  model: dict[str, Any]
+  preprocessing: dict[str, Any]
+  names: NameMap
+  layout: Layout
   background: bool = False
   gate: float = 1.0
-  classes: tuple = ()
+  classes: tuple[str, ...] = ()
 
-  def architecture(self, num_classes=None):
-    """The network as a value."""
+  def architecture(self, num_classes: int | None = None) -> Architecture:
+    """Builds the Architecture, with other classes than published where `num_classes` is given."""
     a = fields.architecture(**self.model)
     return a if num_classes is None else a.replace(num_classes=num_classes)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Entry:
-  """One tensor: its path in our variables, its name there, and how it becomes ours."""
+class _Tensor:
+  """Path in the variables, name in the source, and conversion of one tensor.
 
-  path: tuple
+  Attributes:
+    path: keys in the variables.
+    name: name in the source.
+    axes: transposition of the source's array; None without one.
+    shape: shape in the variables.
+    as_conv: see LayerNames.
+  """
+
+  path: tuple[str, ...]
   name: str
-  axes: tuple | None
-  shape: tuple
+  axes: tuple[int, ...] | None
+  shape: tuple[int, ...]
   as_conv: bool
 
-  def ours(self, array):
+  def from_source(self, array: Weight) -> Float32[np.ndarray, "..."]:
+    """Converts an array of the source."""
     array = array if self.axes is None else array.transpose(self.axes)
     return np.ascontiguousarray(array.reshape(self.shape), np.float32)
 
-  def theirs(self, array):
+  def to_source(self, array: Weight) -> Weight:
+    """Converts an array of the variables."""
     if self.as_conv and array.ndim == 2:
       array = array[None, None]
     return np.ascontiguousarray(array if self.axes is None else array.transpose(np.argsort(self.axes)))
 
   @property
-  def foreign_shape(self):
+  def source_shape(self) -> tuple[int, ...]:
+    """Shape in the source."""
     shape = (1, 1, *self.shape) if self.as_conv and len(self.shape) == 2 else self.shape
     return shape if self.axes is None else tuple(shape[i] for i in np.argsort(self.axes))
 
 
-def _entries(published, architecture):
-  """Every tensor of a network, in the order of the data."""
-  style, places, after = published.style, published.places(architecture), rows.after(architecture)
+def _tensors(published: Published, architecture: Architecture) -> list[_Tensor]:
+  """Returns every tensor of a network, in the order of the data."""
+  layout, names, after = published.layout, published.names(architecture), rows.after(architecture)
   found = []
 
-  def add(path, name, shape, axes=None, as_conv=False):
-    found.append(_Entry(path, name, axes, shape, as_conv))
+  def add(
+    path: tuple[str, ...], name: str, shape: tuple[int, ...], axes: tuple[int, ...] | None = None, as_conv: bool = False
+  ) -> None:
+    found.append(_Tensor(path, name, axes, shape, as_conv))
 
   for layer in cost.layers(architecture):
-    place = places[layer.name]
+    layer_names = names[layer.name]
     path = tuple(layer.name.split("/"))
     path = path if path[0] in after else ("backbone", *path)
     if layer.kind == "depthwise":
-      kernel, axes = style.depthwise or style.leaves["kernel"], style.depthwise_axes
+      kernel, axes = layout.depthwise or layout.leaves["kernel"], layout.depthwise_axes
     else:
-      kernel, axes = style.leaves["kernel"], style.conv if layer.kind == "conv" or place.as_conv else style.fc
+      kernel, axes = layout.leaves["kernel"], layout.conv if layer.kind == "conv" or layer_names.as_conv else layout.fc
     inputs, outputs = 1 if layer.kind == "depthwise" else layer.in_channels, layer.out_channels
     shape = (inputs, outputs) if layer.kind == "fc" else (layer.kernel, layer.kernel, inputs, outputs)
-    add(("params", *path, "kernel"), place.layer + style.joint + kernel, shape, axes, place.as_conv)
+    add(("params", *path, "kernel"), layer_names.layer + layout.joint + kernel, shape, axes, layer_names.as_conv)
     if not layer.norm:
       if layer.bias:
-        add(("params", *path, "bias"), place.layer + style.joint + style.leaves["bias"], (outputs,))
+        add(("params", *path, "bias"), layer_names.layer + layout.joint + layout.leaves["bias"], (outputs,))
       continue
-    for leaf, ours in (
+    if layer_names.norm is None:
+      raise ValueError(f"no name for the batch norm of {layer.name}")
+    for leaf, leaf_path in (
       ("scale", ("params", *path, "bn", "scale")),
       ("offset", ("params", *path, "bn", "bias")),
       ("mean", ("batch_stats", *path, "bn", "mean")),
       ("var", ("batch_stats", *path, "bn", "var")),
     ):
-      add(ours, place.norm + style.joint + style.leaves[leaf], (outputs,))
+      add(leaf_path, layer_names.norm + layout.joint + layout.leaves[leaf], (outputs,))
   return found
 
 
-def _listed(names):
+def _listed(names: Iterable[str]) -> str:
+  """Joins names, at most SHOWN of them."""
   names = list(names)
   return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def _faults(entries, tensors, style):
-  """What keeps tensors from being these entries, as phrases; [] where they are."""
-  names = {e.name for e in entries}
-  missing = [e.name for e in entries if e.name not in tensors]
-  left_over = [n for n in tensors if n not in names and not n.endswith(style.ignored)]
-  shaped = [e for e in entries if e.name in tensors and tensors[e.name].shape != e.foreign_shape]
-  faults = []
+def _differences(expected: list[_Tensor], tensors: Tensors, layout: Layout) -> list[str]:
+  """Returns the differences of a file's tensors from the expected ones, as phrases."""
+  names = {e.name for e in expected}
+  missing = [e.name for e in expected if e.name not in tensors]
+  left_over = [n for n in tensors if n not in names and not n.endswith(layout.ignored)]
+  shaped = [e for e in expected if e.name in tensors and tensors[e.name].shape != e.source_shape]
+  found = []
   if missing:
-    faults.append(f"{len(missing)} tensors are missing ({_listed(missing)})")
+    found.append(f"{len(missing)} tensors are missing ({_listed(missing)})")
   if left_over:
-    faults.append(f"{len(left_over)} are left over ({_listed(left_over)})")
+    found.append(f"{len(left_over)} are left over ({_listed(left_over)})")
   if shaped:
-    phrases = [f"{e.name} is {tensors[e.name].shape} instead of {e.foreign_shape}" for e in shaped]
-    faults.append(f"{len(shaped)} have another shape ({_listed(phrases)})")
-  return faults
+    phrases = [f"{e.name} is {tensors[e.name].shape} instead of {e.source_shape}" for e in shaped]
+    found.append(f"{len(shaped)} have another shape ({_listed(phrases)})")
+  return found
 
 
-def _classes(published, tensors):
-  """Width of the logits in a file; None if it has none."""
+def _num_classes(published: Published, tensors: Tensors) -> int | None:
+  """Returns the width of the logits in a file; None without logits."""
   a = published.architecture()
-  bias = published.places(a)["logits"].layer + published.style.joint + published.style.leaves["bias"]
+  bias = published.names(a)["logits"].layer + published.layout.joint + published.layout.leaves["bias"]
   return len(tensors[bias]) if bias in tensors and tensors[bias].ndim == 1 and len(tensors[bias]) else None
 
 
-def fits(published, tensors):
-  """Whether tensors are, name by name and shape by shape, those of a published network with any number of classes."""
-  classes = _classes(published, tensors)
-  return bool(classes) and not _faults(_entries(published, published.architecture(classes)), tensors, published.style)
+def fits(published: Published, tensors: Tensors) -> bool:
+  """Returns whether tensors have the names and shapes of a published network with any number of classes."""
+  classes = _num_classes(published, tensors)
+  return bool(classes) and not _differences(_tensors(published, published.architecture(classes)), tensors, published.layout)
 
 
-def to_ours(published, tensors, what):
-  """A file's tensors as variables.
+def from_source(published: Published, tensors: Tensors, context: str) -> tuple[Architecture, dict[str, Any]]:
+  """Converts a file's tensors to variables.
 
   Args:
-    published: what the file should hold.
-    tensors: {name there: array}.
-    what: the file and the network, for sentences.
+    published: the expected network.
+    tensors: arrays under the source's names.
+    context: the file and the network, which error messages start with.
 
   Returns:
     (Architecture with the file's number of classes, {"params", "batch_stats"} of float32 NumPy arrays).
@@ -223,23 +248,23 @@ def to_ours(published, tensors, what):
   Raises:
     UsageError: for a tensor that is missing, left over, of another shape or not finite, or a variance below 0; names them.
   """
-  classes = _classes(published, tensors)
+  classes = _num_classes(published, tensors)
   architecture = published.architecture(classes)
-  entries = _entries(published, architecture)
-  faults = _faults(entries, tensors, published.style)
-  if faults:
-    raise UsageError(f"{what}: {'; '.join(faults)}")
-  odd = [f"{e.name} is {tensors[e.name].dtype}" for e in entries if str(tensors[e.name].dtype) not in FLOATS]
+  expected = _tensors(published, architecture)
+  differences = _differences(expected, tensors, published.layout)
+  if differences:
+    raise UsageError(f"{context}: {'; '.join(differences)}")
+  odd = [f"{e.name} is {tensors[e.name].dtype}" for e in expected if str(tensors[e.name].dtype) not in FLOATS]
   if odd:
-    raise UsageError(f"{what}: {len(odd)} tensors are no floating-point numbers ({_listed(odd)})")
+    raise UsageError(f"{context}: {len(odd)} tensors are no floating-point numbers ({_listed(odd)})")
   with np.errstate(over="ignore"):
-    found = {e: e.ours(tensors[e.name]) for e in entries}
-  broken = [e.name for e, a in found.items() if not np.isfinite(a).all()]
+    found = {e: e.from_source(tensors[e.name]) for e in expected}
+  not_finite = [e.name for e, a in found.items() if not np.isfinite(a).all()]
   negative = [e.name for e, a in found.items() if e.path[-1] == "var" and (a < 0).any()]
-  if broken or negative:
-    why = f"not finite: {_listed(broken)}" if broken else f"variances below 0: {_listed(negative)}"
-    raise UsageError(f"{what}: its numbers are damaged; {why}")
-  variables = {}
+  if not_finite or negative:
+    why = f"not finite: {_listed(not_finite)}" if not_finite else f"variances below 0: {_listed(negative)}"
+    raise UsageError(f"{context}: invalid values; {why}")
+  variables: dict[str, Any] = {}
   for e, a in found.items():
     node = variables
     for key in e.path[:-1]:
@@ -252,22 +277,22 @@ def to_ours(published, tensors, what):
   return architecture, variables
 
 
-def _scale_gated(architecture, variables, factor):
-  """Multiplies the kernels behind squeeze-excite, in place."""
+def _scale_gated(architecture: Architecture, variables: Mapping[str, Any], factor: float) -> None:
+  """Multiplies the kernels after squeeze-excite in place."""
   for name, _, b in architecture.rows():
     if b.se is not None and factor != 1:
       project = variables["params"]["backbone"][name]["project"]
       project["kernel"] = project["kernel"] * np.float32(factor)
 
 
-def to_theirs(published, architecture, variables):
-  """Variables under the source's names and in its layout: {name: array}, what `to_ours` reads."""
+def to_source(published: Published, architecture: Architecture, variables: Variables) -> Tensors:
+  """Converts variables to tensors under the source's names and in its layout; inverts `from_source`."""
   variables = copy.deepcopy(variables)
   _scale_gated(architecture, variables, 1 / published.gate)
   found = {}
-  for e in _entries(published, architecture):
-    leaf = variables
+  for e in _tensors(published, architecture):
+    leaf: Any = variables
     for key in e.path:
       leaf = leaf[key]
-    found[e.name] = e.theirs(np.asarray(leaf))
+    found[e.name] = e.to_source(np.asarray(leaf))
   return found

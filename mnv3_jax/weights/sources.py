@@ -1,74 +1,85 @@
-"""Who publishes what: from a source's name for a network and a file to our variables."""
+"""Registry of sources: a network by its name in a source, and its variables from a weight file."""
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
-from mnv3_jax.architectures.spec import nearest
+from mnv3_jax.architectures.spec import Architecture, nearest
 from mnv3_jax.errors import UsageError
 from mnv3_jax.weights import keras, mapping, slim, timm, torchvision
+from mnv3_jax.weights.formats import Content, KerasLayers, Tensors
+from mnv3_jax.weights.mapping import Published
 
-SOURCES = {"torchvision": torchvision.MODELS, "timm": timm.MODELS, "keras": keras.MODELS, "slim": slim.MODELS}
+SOURCES: dict[str, dict[str, Published]] = {
+  "torchvision": torchvision.MODELS,
+  "timm": timm.MODELS,
+  "keras": keras.MODELS,
+  "slim": slim.MODELS,
+}
 
 
-def published(source, model, **fields):
-  """What a source publishes under a name.
+def published(source: str, model: str, **fields: Any) -> Published:
+  """Returns a network of a source by its name there.
 
   Args:
     source: a key of SOURCES.
     model: the network's name there.
-    **fields: of config.model, where the file differs from what is published (Keras's alpha is `width`).
+    **fields: fields of config.model in which the file differs from the published network (Keras's alpha is `width`).
 
   Raises:
-    UsageError: for an unknown source or model, naming the closest.
+    UsageError: for an unknown source or model, with the nearest one.
   """
   if source not in SOURCES:
-    raise UsageError(f"no source is called {source!r}; {nearest(source, SOURCES)}")
+    raise UsageError(f"invalid source={source!r}; {nearest(source, SOURCES)}")
   models = SOURCES[source]
   if model not in models:
     elsewhere = [s for s, others in SOURCES.items() if model in others]
-    hint = f"--from {elsewhere[0]} has it" if elsewhere else nearest(model, models)
-    raise UsageError(f"{source} has no network {model!r} that is known here; {hint}")
+    hint = f"source={elsewhere[0]!r} has it" if elsewhere else nearest(model, models)
+    raise UsageError(f"invalid model={model!r} of source={source!r}; {hint}")
   found = models[model]
   return dataclasses.replace(found, model={**found.model, **fields})
 
 
-def variables(source, model, file, what, **fields):
-  """The variables in a file.
+def variables(
+  source: str, model: str, content: Content, file: str, **fields: Any
+) -> tuple[Published, Architecture, dict[str, Any]]:
+  """Converts the content of a weight file to variables.
 
   Args:
     source, model, **fields: as for `published`.
-    file: what formats.read gives.
-    what: the file's name, for sentences.
+    content: result of formats.read.
+    file: name of the file, for error messages.
 
   Returns:
     (Published, Architecture, variables).
 
   Raises:
-    UsageError: naming what is missing, left over or of another shape, and what the file seems to be instead.
+    UsageError: if tensors are missing, left over or of another shape; names them, and the network that the file seems to be.
   """
-  asked = published(source, model, **fields)
-  tensors = _named(source, asked, file, what)
+  expected = published(source, model, **fields)
+  tensors = _tensors(source, expected, content, file)
   try:
-    return asked, *mapping.to_ours(asked, tensors, f"{what!r} is not {source}'s {model}")
+    return expected, *mapping.from_source(expected, tensors, f"{file!r} is not {source}'s {model}")
   except UsageError as error:
-    seems = [f"--from {s} --model {m}" for s, m in _candidates(file, tensors) if (s, m) != (source, model)]
+    seems = [f"source={s!r}, model={m!r}" for s, m in _candidates(content, tensors) if (s, m) != (source, model)]
     raise UsageError(f"{error}; it seems to be {seems[0]}" if seems else str(error)) from None
 
 
-def _named(source, asked, file, what):
-  is_keras = not isinstance(file, dict)
-  if is_keras != (source == "keras"):
-    raise UsageError(
-      f"{what!r} is {'a' if is_keras else 'no'} Keras file; --from {source} takes {'others' if is_keras else '.h5 or .keras'}"
-    )
-  if is_keras:
-    return keras.tensors(file, asked)
-  return slim.averaged(file) if source == "slim" else file
+def _tensors(source: str, expected: Published, content: Content, file: str) -> Tensors:
+  """Returns the tensors of a file by name; raises UsageError if it is a Keras file for another source, or none for Keras."""
+  if isinstance(content, KerasLayers):
+    if source != "keras":
+      raise UsageError(f"invalid file={file!r} for source={source!r}; expected no Keras file")
+    return keras.tensors(content, expected)
+  if source == "keras":
+    raise UsageError(f"invalid file={file!r} for source='keras'; expected a Keras file (.h5, .keras)")
+  return slim.averaged(content) if source == "slim" else content
 
 
-def _candidates(file, tensors):
-  """(source, model) of every published network that these tensors are."""
+def _candidates(content: Content, tensors: Tensors) -> Iterator[tuple[str, str]]:
+  """Yields (source, model) of every published network that has these tensors."""
   for source, models in SOURCES.items():
-    if (source == "keras") == isinstance(file, dict):
+    if (source == "keras") != isinstance(content, KerasLayers):
       continue
     for model, other in models.items():
       if mapping.fits(other, tensors):

@@ -1,6 +1,10 @@
-"""timm: blocks named by stage and repeat; what each pretrained tag wants to see."""
+"""timm: blocks named by stage and repeat; preprocessing of each pretrained tag."""
 
-from mnv3_jax.weights.mapping import TORCH, Place, Published
+from typing import Any
+
+from mnv3_jax.architectures.heads import ClassifierHead
+from mnv3_jax.architectures.spec import Architecture
+from mnv3_jax.weights.mapping import TORCH, LayerNames, NameMap, Published
 
 HALF = (0.5, 0.5, 0.5)
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -15,41 +19,41 @@ V1, V2 = (1, 2, 2, 6, 2), (1, 2, 3, 4, 3, 3, 1)
 A1, MNAS_SMALL = (1, 2, 3, 4, 2, 3, 1), (1, 1, 2, 4, 3, 3, 1)
 
 
-def _places(stages):
-  """The names of a network with so many blocks in each stage."""
+def _names(stages: tuple[int, ...]) -> NameMap:
+  """Builds the name map of a network from the number of blocks in each stage."""
 
-  def places(a):
-    found = {"stem": Place("conv_stem", "bn1"), "logits": Place("classifier")}
+  def names(a: Architecture) -> dict[str, LayerNames]:
+    found = {"stem": LayerNames("conv_stem", "bn1"), "logits": LayerNames("classifier")}
     positions = [f"blocks.{stage}.{i}" for stage, n in enumerate(stages) for i in range(n)]
     for at, (name, channels, b) in zip(positions, a.rows(), strict=True):
       if b.expand == channels:
         units = {"depthwise": ("conv_dw", "bn1"), "project": ("conv_pw", "bn2")}
       else:
         units = {"expand": ("conv_pw", "bn1"), "depthwise": ("conv_dw", "bn2"), "project": ("conv_pwl", "bn3")}
-      found |= {f"{name}/{unit}": Place(f"{at}.{conv}", f"{at}.{norm}") for unit, (conv, norm) in units.items()}
-      found |= {f"{name}/se/{unit}": Place(f"{at}.se.conv_{unit}") for unit in ("reduce", "expand")}
-    if a.head.hidden is None:
-      return found | {"features": Place("conv_head", "bn2")}
+      found |= {f"{name}/{unit}": LayerNames(f"{at}.{conv}", f"{at}.{norm}") for unit, (conv, norm) in units.items()}
+      found |= {f"{name}/se/{unit}": LayerNames(f"{at}.se.conv_{unit}") for unit in ("reduce", "expand")}
+    if isinstance(a.head, ClassifierHead) and a.head.hidden is None:
+      return found | {"features": LayerNames("conv_head", "bn2")}
     last = f"blocks.{len(stages)}.0"
-    return found | {"features": Place(f"{last}.conv", f"{last}.bn1"), "hidden": Place("conv_head", as_conv=True)}
+    return found | {"features": LayerNames(f"{last}.conv", f"{last}.bn1"), "hidden": LayerNames("conv_head", as_conv=True)}
 
-  return places
+  return names
 
 
-def _published(stages, view, name, **fields):
-  # timm builds its networks without dropout unless told
+def _published(stages: tuple[int, ...], preprocessing: dict[str, Any], name: str, **fields: Any) -> Published:
+  # timm's default is no dropout
   model = {"name": name, "width_rule": "timm", "padding": "symmetric", "bn_epsilon": 1e-5, "bn_momentum": 0.9, **fields}
-  return Published(model=model, view=view, places=_places(stages), style=TORCH)
+  return Published(model=model, preprocessing=preprocessing, names=_names(stages), layout=TORCH)
 
 
-def _tf(stages, name, **fields):
+def _tf(stages: tuple[int, ...], name: str, **fields: Any) -> Published:
   return _published(stages, TF, name, padding="same", bn_epsilon=1e-3, bn_momentum=0.99, **fields)
 
 
 _L, _S = "mobilenetv3_large", "mobilenetv3_small"
 _RA4 = {"mean": HALF, "std": HALF, "interpolation": "bicubic"}
 
-# a tag after the dot names the pretrained weights; a name without one means the first that is listed
+# NAME.TAG names pretrained weights; NAME alone is the first that is listed
 _TAGGED = {
   "mobilenetv1_100.ra4_e3600_r224_in1k": _published(V1, {**_RA4, "crop": 0.875}, "mobilenetv1"),
   "mobilenetv2_050.lamb_in1k": _published(V2, BICUBIC, "mobilenetv2", width=0.5),

@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import ROOT
 
-from mnv3_jax.architectures import cost, development, edits, printed, zoo
+from mnv3_jax.architectures import cost, edits, printed, zoo
 
 PATH = json.loads((ROOT / "tests" / "paper_tables.json").read_text())["count_path"]["rows"]
 LARGE = zoo.mobilenetv3_large()
@@ -16,7 +16,7 @@ def rounded(a):
 
 
 def test_the_path_and_its_counts():
-  chain = [a for _, a in development.steps()]
+  chain = [a for _, a in zoo.mobilenetv3_development()]
   assert [rounded(a) for a in chain[:5]] == [tuple(row[1:]) for row in PATH[:5]]
   assert chain[-1].replace(name=LARGE.name) == LARGE
 

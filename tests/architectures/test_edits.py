@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from hypothesis import given, strategies
 
-from mnv3_jax.architectures import cost, edits, zoo
+from mnv3_jax.architectures import cost, edits, widths, zoo
 from mnv3_jax.architectures.spec import ArchitectureError, SqueezeExcite
 
 LARGE, SMALL = zoo.mobilenetv3_large(), zoo.mobilenetv3_small()
@@ -42,7 +42,7 @@ def test_width_rules(rule, size, width, params, madds):
   assert a.width == width
 
 
-@given(strategies.floats(0.1, 2.0), strategies.sampled_from(sorted(edits.WIDTH_RULES)), strategies.sampled_from([LARGE, SMALL]))
+@given(strategies.floats(0.1, 2.0), strategies.sampled_from(sorted(widths.RULES)), strategies.sampled_from([LARGE, SMALL]))
 def test_any_width_gives_a_network_in_eights(width, rule, base):
   a = edits.with_width(base, width, rule)
   assert all(b.expand % 8 == 0 and b.out % 8 == 0 for b in a.blocks)
@@ -54,8 +54,8 @@ def test_any_width_gives_a_network_in_eights(width, rule, base):
 
 def test_the_original_last_stage_keeps_its_wide_layer_below_1():
   original = edits.with_last_stage(LARGE, "original")
-  assert [edits.with_width(original, m).head.features for m in (0.5, 1.25)] == [1280, 1600]
-  assert edits.with_width(original, 0.5, "slim").head.features == 640
+  assert [edits.with_width(original, m).features.filters for m in (0.5, 1.25)] == [1280, 1600]
+  assert edits.with_width(original, 0.5, "slim").features.filters == 640
 
 
 def test_width_refuses():
@@ -69,6 +69,7 @@ def test_width_refuses():
 
 
 def nonlinearities(a):
+  assert a.features is None or a.features.activation == a.head.activation
   return [a.stem.activation, *(b.activation for b in a.blocks), a.head.activation]
 
 
@@ -109,7 +110,7 @@ def test_squeeze_excite():
   assert [b.se is None for b in gate.blocks] == [b.se is None for b in SMALL.blocks]
   with pytest.raises(ArchitectureError, match="none to change"):
     edits.with_se(edits.with_se(LARGE, ratio=0), ratio=0.5)
-  with pytest.raises(ArchitectureError, match="se ratio = -1"):
+  with pytest.raises(ArchitectureError, match="se ratio=-1"):
     edits.with_se(LARGE, ratio=-1)
 
 
@@ -178,7 +179,7 @@ def test_expansions_by_name():
   assert [b.expand for b in a.blocks[:3]] == [16, 48, 72] and a.blocks[2:] == LARGE.blocks[2:]
   with pytest.raises(ArchitectureError, match="did you mean 'block_02'"):
     edits.with_expansions(LARGE, {"blok_02": 48})
-  with pytest.raises(ArchitectureError, match="expand = 0"):
+  with pytest.raises(ArchitectureError, match="expand=0"):
     edits.with_expansions(LARGE, {"block_02": 0})
 
 
@@ -195,7 +196,7 @@ def test_expansions_by_name():
 def test_halved_tails(network, task, expansions, out, features):
   a = edits.with_halved_tail(network, task)
   assert [b.expand for b in a.blocks[-3:]] == expansions
-  assert {b.out for b in a.blocks[-3:]} == {out} and a.head.features == features and a.head.hidden == network.head.hidden
+  assert {b.out for b in a.blocks[-3:]} == {out} and a.features.filters == features and a.head.hidden == network.head.hidden
   assert a.blocks[:-3] == network.blocks[:-3]
   for stride in (8, 16):
     there, back = edits.with_output_stride(a, stride), edits.with_halved_tail(edits.with_output_stride(network, stride), task)

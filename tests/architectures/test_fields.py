@@ -2,7 +2,7 @@
 
 import pytest
 
-from mnv3_jax.architectures import edits, fields, zoo
+from mnv3_jax.architectures import edits, fields, widths, zoo
 from mnv3_jax.architectures.spec import ArchitectureError
 
 # another value than the paper's, for every field that is part of the network
@@ -28,17 +28,17 @@ OTHER = {
   "bn_momentum": 0.9,
   "bn_epsilon": 1e-5,
   "padding": "symmetric",
-  "segmenter": "lr_aspp",
+  "head": "lr_aspp",
 }
 # likewise where there is a segmenter
 OF_SEGMENTER = {
   "atrous": "torchvision",
-  "segmenter": "r_aspp",
-  "segmenter_filters": 256,
-  "segmenter_pool": "global",
-  "segmenter_gate": "hard_sigmoid",
-  "segmenter_gate_bias": False,
-  "segmenter_skip": "block",
+  "head": "r_aspp",
+  "head_filters": 256,
+  "head_pool": "global",
+  "head_gate": "hard_sigmoid",
+  "head_gate_bias": False,
+  "head_skip": "block",
 }
 
 
@@ -51,14 +51,14 @@ def test_every_field_changes_the_network(field, value):
 
 @pytest.mark.parametrize(("field", "value"), OF_SEGMENTER.items())
 def test_every_field_changes_the_segmenter(field, value):
-  usual = {"segmenter": "lr_aspp", "output_stride": 16}
+  usual = {"head": "lr_aspp", "output_stride": 16}
   base = fields.architecture("mobilenetv3_large", **usual)
   assert fields.architecture("mobilenetv3_large", **{**usual, field: value}) != base
 
 
 def test_no_field_is_forgotten():
   assert set(OTHER) | set(OF_SEGMENTER) | {"width_rule"} | set(fields.COMPUTE_FIELDS) == set(fields.FIELDS)
-  rules = [fields.architecture("mobilenetv3_small", width=0.35, width_rule=r) for r in edits.WIDTH_RULES]
+  rules = [fields.architecture("mobilenetv3_small", width=0.35, width_rule=r) for r in widths.RULES]
   assert len(set(rules)) == len(rules)
 
 
@@ -73,13 +73,13 @@ def test_width_is_last():
     ("mobilenetv3_larg", {}, "did you mean 'mobilenetv3_large'"),
     ("mobilenetv3_large", {"widht": 0.5}, "did you mean 'width'"),
     ("mobilenetv3_large", {"width": "0.5"}, "a number"),
-    ("mobilenetv3_large", {"resolution": 0}, "resolution = 0"),
+    ("mobilenetv3_large", {"resolution": 0}, "resolution=0"),
     ("mobilenetv3_large", {"resolution": 22.5}, "a whole number"),
     ("mobilenetv3_large", {"se_of": "output"}, "input"),
     ("mobilenetv3_large", {"minimalistic": 1}, "True or False"),
     ("mobilenetv3_large", {"minimalistic": True, "se_ratio": 0.25}, "none to change"),
     ("mobilenetv3_large", {"bn_group": -2}, "0 or more"),
-    ("mobilenetv3_large", {"expansions": "block_02"}, "a block, '=' and a number"),
+    ("mobilenetv3_large", {"expansions": "block_02"}, "expected BLOCK=CHANNELS, got 'block_02'"),
     ("mobilenetv3_large", {"expansions": "blok_02=8"}, "did you mean 'block_02'"),
     ("mobilenetv2", {"activation": "relu"}, "no h-swish"),
     ("mobilenetv2", {"se_ratio": 0.0}, "none to change"),

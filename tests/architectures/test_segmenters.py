@@ -3,7 +3,8 @@
 import pytest
 
 from mnv3_jax.architectures import cost, fields, rows
-from mnv3_jax.architectures.spec import ArchitectureError, Segmenter
+from mnv3_jax.architectures.heads import LRASPPHead
+from mnv3_jax.architectures.spec import ArchitectureError
 
 V2, LARGE, SMALL = "mobilenetv2", "mobilenetv3_large", "mobilenetv3_small"
 # backbone, width, RF2, head, F, output stride: parameters in millions as Table 7 prints them, and multiply-adds in billions of
@@ -26,7 +27,7 @@ TABLES = [
 
 
 def network(name=LARGE, width=1.0, rf2=True, head="lr_aspp", filters=128, stride=16, size=(1024, 2048), **changes):
-  given = {"width": width, "halved_tail": "segmentation" if rf2 else None, "segmenter": head, "segmenter_filters": filters}
+  given = {"width": width, "halved_tail": "segmentation" if rf2 else None, "head": head, "head_filters": filters}
   given |= {"output_stride": stride, "resolution": size[0], "resolution_width": size[1], "num_classes": 19}
   return fields.architecture(name, **given | changes)
 
@@ -43,13 +44,17 @@ def test_halving_as_for_detection_is_another_count():
   assert cost.params(network(halved_tail="detection", rf2=False)) / 1e6 == pytest.approx(1.749, abs=1e-3)
 
 
+def skip(a):
+  return a.head.skip_map(a)
+
+
 def test_the_skip_is_the_last_depthwise_map_at_stride_8():
-  assert network(LARGE).skip() == ("block_06/depthwise", 8, 120)
-  assert network(SMALL).skip() == ("block_03/depthwise", 8, 88)
-  assert network(V2).skip() == ("block_06/depthwise", 8, 192)
-  assert network(LARGE, segmenter_skip="block").skip() == ("block_04", 8, 40)
+  assert skip(network(LARGE)) == ("block_06/depthwise", 8, 120)
+  assert skip(network(SMALL)) == ("block_03/depthwise", 8, 88)
+  assert skip(network(V2)) == ("block_06/depthwise", 8, 192)
+  assert skip(network(LARGE, head_skip="block")) == ("block_04", 8, 40)
   # a width scales it, an output stride does not move it
-  assert network(SMALL, width=0.5, stride=32).skip()[:2] == ("block_03/depthwise", 8)
+  assert skip(network(SMALL, width=0.5, stride=32))[:2] == ("block_03/depthwise", 8)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +72,7 @@ def test_the_skip_is_the_last_depthwise_map_at_stride_8():
   ],
 )
 def test_a_pool_is_never_larger_than_its_map(pool, size, window, pooled):
-  s = Segmenter(head="lr_aspp", filters=128, pool=pool, gate="sigmoid", skip="depthwise")
+  s = LRASPPHead(pool=pool)
   assert s.window(size)[0] == window and s.pooled(size) == pooled
 
 
@@ -76,7 +81,7 @@ def test_which_blocks_are_dilated():
   assert slim == [1, 2, 2] and torchvision == [2, 2, 2]
   assert [b.stride for b in network().blocks].count(2) == 3
   # at output stride 8, as slim: rates 1, 2 for what lost the first stride, then 2, 4
-  eight = fields.architecture(LARGE, output_stride=8, segmenter="r_aspp")
+  eight = fields.architecture(LARGE, output_stride=8, head="r_aspp")
   assert [b.dilation for b in eight.blocks[6:]] == [1, 2, 2, 2, 2, 2, 2, 4, 4]
 
 
@@ -94,21 +99,21 @@ def test_rows_by_name_and_in_print():
 
 
 def test_r_aspp_drops_what_is_asked_for():
-  found = {d: fields.architecture(LARGE, segmenter="r_aspp", dropout=d).segmenter.dropout for d in (None, 0.0, 0.4)}
+  found = {d: fields.architecture(LARGE, head="r_aspp", dropout=d).head.dropout for d in (None, 0.0, 0.4)}
   assert found == {None: 0.1, 0.0: 0.0, 0.4: 0.4}
 
 
 @pytest.mark.parametrize(
   ("changes", "words"),
   [
-    ({"segmenter": "lraspp"}, "did you mean 'lr_aspp'"),
-    ({"segmenter": "lr_aspp", "segmenter_pool": "large"}, "choose one of paper, release, global"),
-    ({"segmenter": "lr_aspp", "segmenter_filters": 0}, "segmenter_filters|filters = 0"),
-    ({"segmenter": "r_aspp", "segmenter_gate": "sigmoid"}, "lr_aspp alone has one"),
-    ({"segmenter": "lr_aspp", "output_stride": 8}, "output stride 16 or 32"),
-    ({"segmenter_filters": 128}, "segmenter_filters = 128 goes with a segmenter"),
-    ({"segmenter": "lr_aspp", "dropout": 0.1}, "dropout = 0.1.*r_aspp alone has one"),
-    ({"resolution_width": 0}, "resolution = 0"),
+    ({"head": "lraspp"}, "did you mean 'lr_aspp'"),
+    ({"head": "lr_aspp", "head_pool": "large"}, "choose one of paper, release, global"),
+    ({"head": "lr_aspp", "head_filters": 0}, "filters=0"),
+    ({"head": "r_aspp", "head_gate": "sigmoid"}, "r_aspp has no gate; lr_aspp has one"),
+    ({"head": "lr_aspp", "output_stride": 8}, "output stride 16 or 32"),
+    ({"head_filters": 128}, "head_filters=128; classifier has no filters; lr_aspp and r_aspp have one"),
+    ({"head": "lr_aspp", "dropout": 0.1}, "dropout=0.1; lr_aspp has no dropout; classifier and r_aspp have one"),
+    ({"resolution_width": 0}, "resolution=0"),
     ({"output_stride": 16, "atrous": "torch"}, "did you mean 'torchvision'"),
   ],
 )

@@ -6,8 +6,9 @@ import json
 import pytest
 from conftest import ROOT, tiny_architecture
 
-from mnv3_jax.architectures import spec, zoo
-from mnv3_jax.architectures.spec import ArchitectureError, Block, Head, SqueezeExcite, Stem
+from mnv3_jax.architectures import printing, zoo
+from mnv3_jax.architectures.heads import ClassifierHead
+from mnv3_jax.architectures.spec import ArchitectureError, Block, Features, SqueezeExcite, Stem
 
 TABLES = json.loads((ROOT / "tests" / "paper_tables.json").read_text())
 
@@ -30,14 +31,14 @@ def test_rows_are_those_of_the_paper(model, table):
       b.out,
       b.se is not None,
       se,
-      spec.NL[b.activation],
+      printing.NL[b.activation],
       b.stride,
     ]
     assert ours == row, name
-  assert stem[2:5] == [a.stem.kernel, None, a.stem.filters] and stem[7:] == [spec.NL[a.stem.activation], a.stem.stride]
-  assert (features[4], features[7]) == (a.head.features, spec.NL[a.head.activation])
-  assert (hidden[4], hidden[7]) == (a.head.hidden, spec.NL[a.head.activation])
-  assert pool[4] == a.head.features
+  assert stem[2:5] == [a.stem.kernel, None, a.stem.filters] and stem[7:] == [printing.NL[a.stem.activation], a.stem.stride]
+  assert (features[4], features[7]) == (a.features.filters, printing.NL[a.features.activation])
+  assert (hidden[4], hidden[7]) == (a.head.hidden, printing.NL[a.head.activation])
+  assert pool[4] == a.features.filters
   assert logits[4] == "k"
 
 
@@ -78,24 +79,26 @@ def test_an_impossible_row_names_itself(field, value, allowed):
 
 
 def test_stride_and_dilation_together_are_refused(tiny):
-  with pytest.raises(ArchitectureError, match=r"block_02 of 3: dilation = 2 .* where the stride is 2"):
+  with pytest.raises(ArchitectureError, match=r"block_02 of 3: invalid dilation=2; .* where the stride is 2"):
     tiny.replace(blocks=(tiny.blocks[0], dataclasses.replace(tiny.blocks[1], dilation=2)) + (tiny.blocks[2],) * 1)
 
 
 @pytest.mark.parametrize(
   ("change", "words"),
   [
-    ({"stem": Stem(filters=0, activation="relu")}, ("stem", "filters = 0")),
-    ({"stem": Stem(filters=8, activation="relu", stride=4)}, ("stem", "stride = 4")),
-    ({"head": Head(features=8, hidden=0, activation="relu")}, ("head", "hidden = 0")),
-    ({"head": Head(features=8, hidden=8, activation="relu", dropout=1.0)}, ("head", "dropout = 1.0")),
+    ({"stem": Stem(filters=0, activation="relu")}, ("stem", "filters=0")),
+    ({"stem": Stem(filters=8, activation="relu", stride=4)}, ("stem", "stride=4")),
+    ({"head": ClassifierHead(hidden=0)}, ("head", "hidden=0")),
+    ({"head": ClassifierHead(hidden=8, dropout=1.0)}, ("head", "dropout=1.0")),
+    ({"head": None}, ("head=None", "ClassifierHead")),
+    ({"features": Features(filters=0, activation="relu")}, ("features", "filters=0")),
     ({"blocks": ()}, ("blocks",)),
     ({"blocks": []}, ("blocks",)),
-    ({"resolution": 0}, ("resolution = 0",)),
-    ({"num_classes": 1.5}, ("num_classes = 1.5",)),
-    ({"padding": "valid"}, ("padding = 'valid'", "same, symmetric")),
-    ({"bn_momentum": 1.0}, ("bn_momentum = 1.0",)),
-    ({"bn_epsilon": 0.0}, ("bn_epsilon = 0.0",)),
+    ({"resolution": 0}, ("resolution=0",)),
+    ({"num_classes": 1.5}, ("num_classes=1.5",)),
+    ({"padding": "valid"}, ("padding='valid'", "same, symmetric")),
+    ({"bn_momentum": 1.0}, ("bn_momentum=1.0",)),
+    ({"bn_epsilon": 0.0}, ("bn_epsilon=0.0",)),
   ],
 )
 def test_impossible_fields_name_themselves(tiny, change, words):

@@ -7,8 +7,8 @@ from conftest import tiny_architecture
 from hypothesis import given, settings, strategies as st
 
 from mnv3_jax.architectures import edits, units, zoo
-from mnv3_jax.architectures.spec import Block, Head, SqueezeExcite
-from mnv3_jax.architectures.units import Unit
+from mnv3_jax.architectures.spec import Block, SqueezeExcite
+from mnv3_jax.architectures.units import LastStage, Unit
 
 BLOCK = Block(kernel=3, expand=64, out=24, stride=1, activation="relu", se=SqueezeExcite())
 
@@ -21,7 +21,7 @@ def test_the_units_of_v3_large():
   found = units.units(zoo.mobilenetv3_large())
   assert [(u.size, u.channels) for u in found[:3]] == [(224, 3), (112, 16), (112, 16)]
   assert [(u.size, u.channels) for u in found[-3:]] == [(7, 160), (7, 160), (7, 160)]
-  assert len(found) == 17 and isinstance(found[-1].row, Head) and found[-1].classes == 1000
+  assert len(found) == 17 and isinstance(found[-1].row, LastStage) and found[-1].classes == 1000
   # blocks 6, 10 and 15 repeat the one before them
   assert len(units.distinct(zoo.mobilenetv3_large())) == 14
 

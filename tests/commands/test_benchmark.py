@@ -11,9 +11,11 @@ from PIL import Image
 from stand_in import READY, SECOND, Adb, program
 from test_commands import timed
 
-from mnv3_jax.commands import benchmark
+from mnv3_jax.errors import UsageError
 from mnv3_jax.export import tflite as exporting
-from mnv3_jax.latency.timing import Latency
+from mnv3_jax.export.random_weights import random_weights
+from mnv3_jax.latency.benchmark import BenchmarkResult, BenchmarkResults, benchmark
+from mnv3_jax.latency.timing import LatencyStats
 
 LITERT = "litert_benchmark_model.txt"
 
@@ -24,7 +26,7 @@ def files(tmp_path_factory):
   folder = tmp_path_factory.mktemp("files")
   for name, resolution in (("big", 96), ("little", 16)):
     a = tiny_architecture(resolution=resolution)
-    exporting.export(a, *exporting.seeded(a)[:1], folder / f"{name}.tflite", exporting.seeded(a)[1])
+    exporting.write_tflite(a, *random_weights(a)[:1], folder / f"{name}.tflite", random_weights(a)[1])
   return folder / "big.tflite", folder / "little.tflite"
 
 
@@ -62,15 +64,54 @@ def test_a_noisy_machine_is_called_one(files, neighbour):
   assert re.fullmatch(r"mnv3: this machine is noisy: other processes had the processor for \d+% of the time; .*\n", done.stderr)
 
 
-def test_a_spread_is_called_noise(capsys):
-  quiet = Latency(median_ms=1.0, p25_ms=0.97, p75_ms=1.05, runs=9, threads=1)
-  wide = Latency(median_ms=1.0, p25_ms=0.97, p75_ms=1.25, runs=9, threads=1)
-  none = Latency(median_ms=1.0, p25_ms=None, p75_ms=None, runs=9, threads=1)
-  benchmark.warn({"a": quiet, "b": none}, waited=0.01)
-  assert capsys.readouterr() == ("", "")
-  benchmark.warn({"a": quiet, "b": wide}, waited=0.01)
-  out, err = capsys.readouterr()
-  assert out == "" and "the quartiles of b are 28% of its median apart, more than 10%; stop" in err and err.count("\n") == 1
+def test_a_spread_is_called_noise():
+  def results(*stats, preempted=0.01):
+    named = zip("ab", stats, strict=True)
+    return BenchmarkResults([BenchmarkResult(name, s, 1000, {}) for name, s in named], {"kind": "host"}, preempted)
+
+  quiet = LatencyStats(median_ms=1.0, p25_ms=0.97, p75_ms=1.05, runs=9, threads=1)
+  wide = LatencyStats(median_ms=1.0, p25_ms=0.97, p75_ms=1.25, runs=9, threads=1)
+  none = LatencyStats(median_ms=1.0, p25_ms=None, p75_ms=None, runs=9, threads=1)
+  assert results(quiet, none).noise is None
+  assert results(quiet, wide).noise == "the quartiles of b are 28% of its median apart, more than 10%"
+  assert results(quiet, none, preempted=0.2).noise == "other processes had the processor for 20% of the time"
+
+
+def test_the_library_function(files, tmp_path):
+  copies = [tmp_path / file.name for file in files]
+  for file, copy in zip(files, copies, strict=True):
+    copy.write_bytes(file.read_bytes())
+  progress = []
+  results = benchmark([*copies, copies[0]], runs=10, profile=True, keep=True, on_progress=lambda *n: progress.append(n))
+  big, little, again = results.values()
+  assert list(results) == [str(copies[0]), str(copies[1]), f"{copies[0]} (2)"] and results[copies[1]] is little
+  assert little.median_ms < big.median_ms and big.p25_ms <= big.median_ms <= big.p75_ms and little.ratio.median < 1
+  assert big.partitions == 1 and big.profile.matched == sum(big.ops.values()) and again.size_bytes == copies[0].stat().st_size
+  assert progress[-1] == (60, 60) and [done for done, _ in progress] == sorted({done for done, _ in progress})
+  assert (
+    f"{copies[1]} takes 0." in results.comparison()[0] and "partitions" in repr(results) and "times the first" in repr(little)
+  )
+  assert json.loads((tmp_path / "little.tflite.json").read_text())["latencies"][0]["ratio"]["to"] == "big.tflite"
+  single = benchmark(copies[1], runs=5)
+  assert len(single) == 1 and single[copies[1]].ratio is None and "XNNPACK partitions: 1" in str(single)
+
+
+@pytest.mark.parametrize(
+  ("arguments", "sentence"),
+  [
+    ({"files": []}, "invalid files=[]; expected one .tflite file or more"),
+    ({"runs": 0}, "invalid runs=0; expected a number above 0"),
+    ({"threads": 0}, "invalid threads=0; expected 1 to 256"),
+    ({"profile": True, "adb": True}, "invalid profile=True with adb; expected profile=False"),
+    ({"cores": "f0"}, "invalid cores='f0' without adb; expected None"),
+    ({"benchmark_model": "x"}, "invalid benchmark_model='x' without adb; expected None"),
+    ({"cores": "four", "adb": True}, "invalid cores='four'; expected a mask of cores in hexadecimal"),
+  ],
+)
+def test_errors_of_the_library_name_python_arguments(arguments, sentence, files):
+  with pytest.raises(UsageError) as error:
+    benchmark(**{"files": files, **arguments})
+  assert sentence in str(error.value)
 
 
 def test_a_profile_and_its_chart(files, tmp_path):
@@ -140,7 +181,7 @@ def test_a_device_whose_tool_prints_no_median(files, tmp_path):
   done = mnv3("benchmark", files[0], *words, env=adb.environment)
   assert "big.tflite: mean 602.9 ± 27.69 ms" in done.stdout and "median" not in done.stdout
   done = mnv3("benchmark", *files, *words, env=adb.environment)
-  assert "this benchmark_model prints no median: the mean stands in its place" in done.stdout
+  assert "median ms is the mean: this benchmark_model prints no median" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -154,14 +195,17 @@ def test_a_device_whose_tool_prints_no_median(files, tmp_path):
     (("{big}", "--out", "x.png"), "--out goes with --profile"),
     (("{big}", "--compare"), "--compare takes two files or more"),
     (("{big}", "{little}", "--profile", "--out", "x.png"), "--out names one chart, there are several files"),
-    (("{big}", "--profile", "--out", "{big}"), "it takes the name of a .png file"),
+    (("{big}", "--profile", "--out", "{big}"), "expected the name of a .png file"),
     (("{big}", "{new}.tflite"), "no file '{new}.tflite'"),
     (("{big}", "README.md"), "'README.md' is not a .tflite file"),
     (("{big}", "--profil"), "did you mean '--profile'?"),
-    (("{big}", "--adb"), "2 devices are connected: ebe3968d (CPH2641), emulator-5554"),
+    (
+      ("{big}", "--adb"),
+      "2 devices are connected: ebe3968d (CPH2641), emulator-5554",
+    ),
     (("{big}", "--adb", "ebe3968"), "did you mean 'ebe3968d'?"),
-    (("{big}", "--adb", "ebe3968d"), "no benchmark_model is in the current directory; --benchmark_model=PATH"),
-    (("{big}", "--adb", "ebe3968d", "--cores", "four"), "a mask of cores in hexadecimal, such as f0"),
+    (("{big}", "--adb", "ebe3968d"), "no benchmark_model in the current directory; give its path with --benchmark_model PATH"),
+    (("{big}", "--adb", "ebe3968d", "--cores", "four"), "invalid --cores='four'; expected a mask of cores in hexadecimal"),
   ],
 )
 def test_wrong_use_is_one_sentence(words, sentence, files, tmp_path):
@@ -183,4 +227,4 @@ def test_a_device_that_fails(files, tmp_path):
   adb, tool = Adb(tmp_path / "bin", benchmark="Segmentation fault\n"), program(tmp_path / "benchmark_model")
   done = mnv3("benchmark", files[0], "--adb", "--benchmark_model", tool, env=adb.environment)
   assert (done.returncode, done.stdout) == (1, "")
-  assert done.stderr == "mnv3: benchmark_model did not say how long it took: Segmentation fault\n"
+  assert done.stderr == "mnv3: no latency in the output of benchmark_model: Segmentation fault\n"

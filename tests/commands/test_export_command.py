@@ -23,7 +23,7 @@ def test_int8_of_a_run(run):
   found = json.loads(file.with_name(f"{file.name}.json").read_text())
   assert found.keys() == ALIKE
   assert found["bytes"] == file.stat().st_size and found["partitions"] == 1
-  assert found["calibration"] == {"images": 64, "of": "training photos"}
+  assert found["calibration"] == {"images": 64, "of": "training images"}
   assert found["accuracy"]["examples"] == 200
   images, labels = fashion_mnist.load("test[:200]")
   assert found["accuracy"]["file"] == pytest.approx(accuracy(file, images, labels), abs=1e-9)
@@ -38,7 +38,7 @@ def test_int8_of_a_run(run):
 
 def accuracy(file, images, labels):
   """Top-1 by hand: the photos are enlarged by two pixels on each side, of the background's black."""
-  network = runtime.Network(file.read_bytes())
+  network = runtime.TFLiteModel(file.read_bytes())
   padded = np.pad(images, ((0, 0), (2, 2), (2, 2)))
   x = (padded / 127.5 - 1).astype(np.float32)[..., None].repeat(3, axis=3)
   return (network.run_all(x).argmax(1) == labels).mean()
@@ -48,8 +48,8 @@ def accuracy(file, images, labels):
 def test_pixels_and_another_resolution(run, tmp_path):
   out = tmp_path / "m.tflite"
   said = ok("export", "--workdir", run, "--out", out, "--preprocess", "in_graph", "--resolution", 40, "--examples", 50)
-  assert "top-1 on 50 test photos" in said
-  network = runtime.Network(out.read_bytes())
+  assert "top-1 on 50 test images" in said
+  network = runtime.TFLiteModel(out.read_bytes())
   assert network.input_shape == (1, 40, 40, 3) and network.input["dtype"] == np.uint8
   found = json.loads((tmp_path / "m.tflite.json").read_text())
   assert found["accuracy"]["file"] == found["accuracy"]["flax"] and found["note"]["input"]["meaning"] == "pixels from 0 to 255"
@@ -77,7 +77,7 @@ def test_photos_of_ones_own(run, tmp_path):
   assert done.returncode == 0, done.stderr
   found = json.loads((tmp_path / "m.json").read_text())
   # ranges are found on training photos wherever these are at hand
-  assert found["calibration"] == {"images": 20, "of": "training photos"}
+  assert found["calibration"] == {"images": 20, "of": "training images"}
   assert (found["note"]["weights"], found["note"]["step"]) == ("ema", 10)
   assert found["accuracy"]["examples"] == 60
   assert found["accuracy"]["file"] == pytest.approx(accuracy(tmp_path / "m", images, labels), abs=1e-9)
@@ -119,22 +119,22 @@ def test_saved_model_in_a_fresh_process(run, tmp_path):
   said = subprocess.run([sys.executable, "-I", "-c", code, out], check=True, capture_output=True, text=True, cwd=tmp_path)
   assert said.stdout.splitlines() == ["(3, 10)", "[]"]
   again = mnv3("export", "--workdir", run, "--format", "saved_model", "--out", out)
-  assert again.returncode == 2 and "is there already" in again.stderr
+  assert again.returncode == 2 and "it exists" in again.stderr
 
 
 @pytest.mark.parametrize(
   ("words", "sentence"),
   [
     (("--quantize", "int9"), "'int8', 'int8_integer'"),
-    (("--calibration", "10"), "--calibration goes with --quantize int8 or int8_integer"),
+    (("--calibration", "10"), "invalid --calibration=10 for --quantize='none'"),
     (("--quantize", "int8", "--calibration", "0"), "'0' is not a whole number above 0"),
-    (("--quantize", "int8_integer", "--unfused"), "int8_integer never has h-swish as one operator"),
-    (("--quantize", "int8_integer", "--preprocess", "in_graph"), "whose input is int8 already"),
-    (("--format", "stablehlo", "--quantize", "int8"), "--quantize goes with --format tflite"),
+    (("--quantize", "int8_integer", "--unfused"), "whose h-swish is never one operator"),
+    (("--quantize", "int8_integer", "--preprocess", "in_graph"), "its input is int8 already"),
+    (("--format", "stablehlo", "--quantize", "int8"), "invalid --quantize='int8' for --format='stablehlo'"),
     (("--format", "onnx"), "'tflite', 'stablehlo', 'saved_model'"),
     (("--data", "nowhere"), "nowhere"),
     (("--examples", "many"), "--examples"),
-    (("--width", "0.5"), "--width goes with --model"),
+    (("--width", "0.5"), "--width needs --model"),
   ],
 )
 def test_wrong_use(words, sentence, run, tmp_path):
@@ -146,8 +146,8 @@ def test_wrong_use(words, sentence, run, tmp_path):
 
 def test_seeded_weights_have_no_place_and_no_photos(tmp_path):
   for words, sentence in (
-    (("--quantize", "int8"), "--model goes with --out"),
-    (("--out", "m", "--labels"), "--labels goes with"),
+    (("--quantize", "int8"), "--model needs --out"),
+    (("--out", "m", "--labels"), "invalid --labels for random weights"),
   ):
     status, _, err = ended("export", "--model", "mobilenetv3_small", *words)
     assert status == 2 and sentence in err

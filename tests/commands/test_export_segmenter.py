@@ -12,27 +12,27 @@ from conftest import ended, mnv3, ok
 from PIL import Image
 from test_commands import timed
 
-from mnv3_jax.architectures import fields
-from mnv3_jax.commands import export as command, predict, report
+from mnv3_jax.architectures import fields, zoo
 from mnv3_jax.data.sources import scenes
 from mnv3_jax.data.transforms import preprocessing
+from mnv3_jax.deploy.export import Evaluation
 from mnv3_jax.errors import FatalError
 from mnv3_jax.export import graph, runtime
-from mnv3_jax.report import page
+from mnv3_jax.export.tflite import TFLiteOptions
 from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.tasks.segmentation import Segmentation
 
-SEGMENTER = ("--segmenter", "lr_aspp", "--output_stride", 16, "--num_classes", 19)
+SEGMENTER = ("--head", "lr_aspp", "--output_stride", 16, "--num_classes", 19)
 
 
 @pytest.mark.parametrize(
   ("words", "sentence"),
   [
-    (("--argmax",), "--argmax goes with a segmenter, whose pixels have classes; mobilenetv3_small is a classifier"),
-    (("--argmax", *SEGMENTER, "--format", "stablehlo"), "--argmax goes with --format tflite"),
-    ((*SEGMENTER, "--segmenter_pool", "papers"), "'paper', 'release', 'global'"),
-    (("--segmenter_filters", 64), "segmenter_filters = 64 goes with a segmenter"),
+    (("--argmax",), "invalid --argmax for classification; it has no options here"),
+    (("--argmax", *SEGMENTER, "--format", "stablehlo"), "invalid --argmax for --format='stablehlo'"),
+    ((*SEGMENTER, "--head_pool", "papers"), "'paper', 'release', 'global'"),
+    (("--head_filters", 64), "--head_filters=64; classifier has no filters"),
   ],
 )
 def test_wrong_use(words, sentence, tmp_path):
@@ -45,31 +45,32 @@ def test_wrong_use(words, sentence, tmp_path):
 @pytest.mark.parametrize("words", [SEGMENTER, ("--resolution", 64, "--resolution_width", 128)])
 def test_units_are_of_classifiers_of_squares(words, tmp_path):
   status, _, err = ended("latency_table", "mobilenetv3_small", *words, "--out", tmp_path / "t.json")
-  assert status == 2 and "units are of classifiers of squares" in err and not list(tmp_path.iterdir())
+  assert status == 2 and "units are of classifiers of square images" in err and not list(tmp_path.iterdir())
 
 
 def test_the_figure_is_the_tasks_own():
   rng = np.random.default_rng(0)
   logits, label = rng.normal(size=(2, 4, 4, 3)).astype(np.float32), rng.integers(0, 3, (2, 4, 4))
   label[0, 0] = 255
-  judged = command.Judged(Segmentation(("a", "b", "c")))
+  a = fields.architecture("mobilenetv3_small", head="lr_aspp", num_classes=3)
+  evaluation = Evaluation(Segmentation(("a", "b", "c")), a, TFLiteOptions(task_options={"argmax": True}))
   for part in (slice(0, 1), slice(1, 2)):
-    judged.heard({"label": label[part]}, logits[part], logits[part].argmax(-1).astype(np.uint8))
+    evaluation.add({"label": label[part]}, logits[part], logits[part].argmax(-1).astype(np.uint8))
   counted, taken = label != 255, logits.argmax(-1)
   iou = [((taken == c) & (label == c))[counted].sum() / ((taken == c) | (label == c))[counted].sum() for c in range(3)]
-  found = judged.accuracy()
+  found = evaluation.result()
   assert (found["examples"], found["figure"]) == (2, "miou")
   assert found["flax"] == found["file"] == pytest.approx(np.mean(iou))
-  judged = command.Judged(Classification())
-  judged.heard({"label": np.array([0, 1])}, np.eye(3)[:2], np.eye(3)[[0, 2]])
-  assert judged.accuracy() == {"examples": 2, "figure": "top1", "flax": 1.0, "file": 0.5}
+  evaluation = Evaluation(Classification(), fields.architecture("mobilenetv3_small", num_classes=3), TFLiteOptions())
+  evaluation.add({"label": np.array([0, 1])}, np.eye(3)[:2], np.eye(3)[[0, 2]])
+  assert evaluation.result() == {"examples": 2, "figure": "top1", "flax": 1.0, "file": 0.5}
 
 
 @pytest.fixture(scope="module")
 def segmented(tmp_path_factory):
   """A short run on wide scenes."""
   workdir = tmp_path_factory.mktemp("segmented") / "run"
-  words = ("resolution=48", "resolution_width=80", "segmenter_filters=32")
+  words = ("resolution=48", "resolution_width=80", "head_filters=32")
   done = mnv3(
     "train",
     "--config",
@@ -92,11 +93,11 @@ def test_int8_of_a_run(segmented):
   file = segmented / "export" / "mobilenetv3_small_int8.tflite"
   found = json.loads(file.with_name(f"{file.name}.json").read_text())
   assert (found["partitions"], found["outside"]) == (1, {})
-  assert found["calibration"] == {"images": 16, "of": "training photos"}
+  assert found["calibration"] == {"images": 16, "of": "training images"}
   assert found["accuracy"].keys() == {"examples", "figure", "flax", "file"}
   assert found["accuracy"]["figure"] == "miou" and found["accuracy"]["examples"] == 10
   assert found["accuracy"]["file"] == pytest.approx(miou(file, 10), abs=1e-9)
-  assert f"mIoU on 10 test photos: {found['accuracy']['file']:.4f}" in done.stdout and "of the pixels" in done.stdout
+  assert f"mIoU on 10 test images: {found['accuracy']['file']:.4f}" in done.stdout and "of the pixels" in done.stdout
   names = file.with_name(f"{file.name}.labels.txt").read_text().splitlines()
   assert tuple(names) == tuple(found["note"]["classes"]) == scenes.CLASSES
   assert graph.note(file.read_bytes())["output"]["shape"] == [1, 48, 80, 11]
@@ -104,7 +105,7 @@ def test_int8_of_a_run(segmented):
 
 def miou(file, n):
   """By hand, from the scenes themselves."""
-  network, tested = runtime.Network(file.read_bytes()), scenes.Scenes("test[:40]", (48, 80))
+  network, tested = runtime.TFLiteModel(file.read_bytes()), scenes.Scenes("test[:40]", (48, 80))
   total = np.zeros((11, 11))
   for i in np.linspace(0, 39, n).round().astype(int):
     scene = tested.scene(i)
@@ -120,7 +121,7 @@ def test_classes_of_pixels_at_another_size(segmented):
   said = ok("export", "--workdir", segmented, *words)
   assert "not run by XNNPACK: 2 CAST, 1 ARG_MAX" in said and "same class on " in said
   file = segmented / "export" / "mobilenetv3_small_float32_64x32px_pixels_argmax.tflite"
-  network = runtime.Network(file.read_bytes())
+  network = runtime.TFLiteModel(file.read_bytes())
   assert network.input_shape == (1, 64, 32, 3) and network.input["dtype"] == network.output["dtype"] == np.uint8
   assert network.output_shape == (1, 64, 32)
   found = json.loads(file.with_name(f"{file.name}.json").read_text())
@@ -140,7 +141,7 @@ def test_other_formats_and_what_a_run_has_not(segmented, tmp_path):
   run = jax.export.deserialize(bytearray((tmp_path / "m").read_bytes())).call
   assert run(np.zeros((3, 48, 80, 3), np.float32)).shape == (3, 48, 80, 11)
   status, _, err = ended("export", "--workdir", segmented, "--data", tmp_path, "--out", tmp_path / "n")
-  assert status == 2 and "a segmenter is evaluated on the test photos of its own data set" in err
+  assert status == 2 and "for scenes, which are generated" in err
 
 
 @pytest.mark.slow
@@ -166,29 +167,29 @@ def test_the_report_of_a_segmenter(segmented, tmp_path, words):
 def test_a_report_names_broken_photos_and_classes_that_nobody_named(capsys):
   def measured(*batches, limit=1):
     batches = [{"image": np.zeros((2, 4, 4, 3), np.float32), "label": np.ones((2, 4, 4), np.int32), **b} for b in batches]
-    dataset = types.SimpleNamespace(eval_batches=lambda n: iter(batches), view=preprocessing.View())
-    a = fields.architecture("mobilenetv3_small", segmenter="lr_aspp", num_classes=3).replace(resolution=4)
+    dataset = types.SimpleNamespace(eval_batches=lambda n: iter(batches), preprocessing=preprocessing.Preprocessing())
+    a = fields.architecture("mobilenetv3_small", head="lr_aspp", num_classes=3).replace(resolution=4)
     model = types.SimpleNamespace(apply=lambda variables, x: jax.nn.one_hot(jnp.full(x.shape[:3], 2), 3))
-    job = types.SimpleNamespace(task=Segmentation(("a", "b")), dataset=dataset, model=model, architecture=a)
     config = types.SimpleNamespace(data=types.SimpleNamespace(broken_limit=limit))
     network = types.SimpleNamespace(takes_pixels=False, run_all=lambda x: np.full(x.shape[:3], 2, np.uint8))
-    return report.measured_dense(types.SimpleNamespace(job=job, config=config, variables={}), network)
+    run = types.SimpleNamespace(architecture=a, dataset=dataset, model=model, config=config, variables={})
+    return Segmentation(("a", "b")).report(run, network)
 
-  found, confusion, shown = measured({"mask": np.array([1, 0]), "broken": ["two.png is damaged"]})
-  assert capsys.readouterr().err == "left out: two.png is damaged\n"
-  assert (found["examples"], len(shown), confusion[1].tolist()) == (1, 1, [0, 0, 16])
-  assert found["tflite"] == {"miou": 0.0, "iou": {"b": 0.0, "class 2": 0.0}, "agrees": 1.0, "max_difference": None}
-  text = page.as_page("", [], confusion, predict.class_names(("a", "b"), 3), dense=True)
+  found = measured({"mask": np.array([1, 0]), "broken": ["two.png is damaged"]})
+  assert capsys.readouterr().err == "skipped: two.png is damaged\n"
+  assert (found.examples, len(found.images)) == (1, 1)
+  assert found.tflite == {"miou": 0.0, "iou": {"b": 0.0, "class 2": 0.0}, "agrees": 1.0, "max_difference": None}
+  text = "\n".join(found.class_table)
   assert "| b | 0.000 | class 2 (100.0%) |" in text and "| class 2 | 0.000 | - |" in text and "| a |" not in text
-  with pytest.raises(FatalError, match="not one test photo can be read"):
+  with pytest.raises(FatalError, match="no test image can be read"):
     measured({"mask": np.zeros(2)})
-  with pytest.raises(FatalError, match=r"2 photos cannot be read, more than config\.data\.broken_limit = 1"):
+  with pytest.raises(FatalError, match=r"2 images cannot be read, more than config\.data\.broken_limit=1"):
     measured({"mask": np.zeros(2), "broken": ["one", "two"]})
 
 
 def test_large_scenes_are_fewer(tiny):
   def n(*size):
-    return command.few(fields.architecture("mobilenetv3_small", segmenter="lr_aspp").replace(resolution=size))
+    return Segmentation().default_num_examples(zoo.mobilenetv3_small().replace(resolution=size))
 
   assert [n(96, 96), n(512, 1024), n(1024, 2048)] == [50, 32, 10]
-  assert command.few(tiny) is None
+  assert Classification().default_num_examples(tiny) is None

@@ -80,12 +80,12 @@ def test_predict_has_imagenets_names_and_the_sources_view(imported, photos):
   (found,) = json.loads(ok("predict", "--workdir", imported, photo, "--json", "--top", 2))
   model, variables = run = mnv3_jax.load(imported)
   assert run.classes == imagenet.classes()
-  x = sources.published(SOURCE, MODEL).view
-  from mnv3_jax.data.transforms.preprocessing import View
+  x = sources.published(SOURCE, MODEL).preprocessing
+  from mnv3_jax.data.transforms.preprocessing import Preprocessing
 
-  shown = View(**x).photo(Image.open(photo), 224)
-  np.testing.assert_array_equal(run.prepare(Image.open(photo)), shown)
-  logits = inference.logits(model, variables, shown[None])[0]
+  shown = Preprocessing(**x).central_crop(Image.open(photo), 224)
+  np.testing.assert_array_equal(run.preprocess(Image.open(photo)), shown)
+  logits = inference.outputs(model, variables, shown[None])[0]
   assert [c["index"] for c in found["top"]] == np.argsort(-logits)[:2].tolist()
   assert found["top"][0]["label"] == imagenet.classes()[int(logits.argmax())]
 
@@ -94,7 +94,7 @@ def test_predict_has_imagenets_names_and_the_sources_view(imported, photos):
 def test_evaluate_on_a_folder_of_photos(imported, photos):
   figures = json.loads(ok("evaluate", "--workdir", imported, "--data", photos, "--json"))
   assert figures["count"] == 2 and figures["model"] == "mobilenetv3_small"
-  assert "evaluate --data DIR" in refused("evaluate", "--workdir", imported)
+  assert "evaluate takes --data DIR" in refused("evaluate", "--workdir", imported)
   assert "no folder" in refused("evaluate", "--workdir", imported, "--data", photos / "nowhere")
 
 
@@ -102,8 +102,8 @@ def test_evaluate_on_a_folder_of_photos(imported, photos):
 def test_a_start_that_does_not_fit_leaves_nothing(imported, tmp_path):
   words = ("train", "--config", "configs/fashion_mnist.py", "--workdir", tmp_path / "run")
   assert "tensors differ" in refused(*words, "--init", imported, "--config.model.width=1.0")
-  assert "holds a mobilenetv3_small" in refused(*words, "--init", imported, "--config.model.name=mobilenetv2")
-  assert "--init names what import has made" in refused(*words, "--init", tmp_path / "nowhere")
+  assert "expected 'mobilenetv3_small'" in refused(*words, "--init", imported, "--config.model.name=mobilenetv2")
+  assert "--init DIR takes the run directory" in refused(*words, "--init", tmp_path / "nowhere")
   assert "--init: expected one argument" in refused(*words, "--init", "")
   assert list(tmp_path.iterdir()) == []
 
@@ -115,7 +115,7 @@ def test_export(imported, tmp_path):
 
 
 def test_it_is_not_trained_or_reported_as_it_is(imported, tmp_path):
-  assert "another --workdir" in refused("train", "--config", "configs/fashion_mnist.py", "--workdir", imported)
+  assert "another workdir" in refused("train", "--config", "configs/fashion_mnist.py", "--workdir", imported)
   file = tmp_path / "m.tflite"
   file.write_bytes(b"\0\0\0\0TFL3")
   assert "was imported, not trained" in refused("report", "--workdir", imported, "--tflite", file, "--out", tmp_path / "r")
@@ -151,14 +151,17 @@ def test_fine_tuning_beats_scratch(tmp_path):
   [
     (("--from", "tim", "--model", "x"), "did you mean 'timm'"),
     (("--from", "timm", "--model", "mobilenetv3_small_05"), "did you mean 'mobilenetv3_small_050'"),
-    (("--from", "timm", "--model", "mobilenetv3_large_100"), "it seems to be --from timm --model mobilenetv3_small_050"),
-    (("--from", "torchvision", "--model", "mobilenet_v3_small"), "it seems to be --from timm --model mobilenetv3_small_050"),
+    (("--from", "timm", "--model", "mobilenetv3_large_100"), "it seems to be --from='timm', --model='mobilenetv3_small_050'"),
+    (
+      ("--from", "torchvision", "--model", "mobilenet_v3_small"),
+      "it seems to be --from='timm', --model='mobilenetv3_small_050'",
+    ),
     ((*SMALL, "--width=0.75"), "have another shape"),
     ((*SMALL, "--widht=0.75"), "did you mean '--width'"),
     ((*SMALL, "--padding=same"), "has no option '--padding'"),
     ((*SMALL, "--classes", ""), "--classes: expected one argument"),
     ((*SMALL, "--classes", "nowhere.txt"), "no file 'nowhere.txt'"),
-    ((*SMALL, "--classes", "CONTRIBUTING.md"), "classes, the weights have 1000"),
+    ((*SMALL, "--classes", "CONTRIBUTING.md"), "expected 1000, the number of classes of the weights"),
     (("--from", "timm"), "import has no --model"),
   ],
 )
@@ -177,7 +180,7 @@ def test_a_damaged_file_changes_nothing(weights, tmp_path):
 
 def test_it_overwrites_nothing(imported, weights):
   before = sorted((p, p.stat().st_mtime_ns) for p in imported.rglob("*"))
-  assert "is there already" in refused("import", *SMALL, weights, "--out", imported)
+  assert "exists already" in refused("import", *SMALL, weights, "--out", imported)
   assert sorted((p, p.stat().st_mtime_ns) for p in imported.rglob("*")) == before
 
 
@@ -194,7 +197,7 @@ def test_another_number_of_classes_with_names(tmp_path):
   ok(*words, tmp_path / "names.txt")
   ok("import", *SMALL, tmp_path / "three.npz", "--out", tmp_path / "nameless")
   named, nameless = mnv3_jax.load(tmp_path / "named"), mnv3_jax.load(tmp_path / "nameless")
-  assert named.classes == ("cat", "dog", "bird") and named.prepare(Image.new("RGB", (50, 50))).shape == (96, 96, 3)
+  assert named.classes == ("cat", "dog", "bird") and named.preprocess(Image.new("RGB", (50, 50))).shape == (96, 96, 3)
   assert nameless.classes == () and nameless.model.net.num_classes == 3
 
 
@@ -212,7 +215,7 @@ def segmenter(lraspp):
   out = lraspp.parent / "imported"
   said = ok("import", *LRASPP, lraspp, "--out", out, "--resolution=609", "--resolution_width=520")
   assert "lraspp_mobilenet_v3_large, 21 classes, 3,221,538 parameters" in said
-  assert "609x520 px, padding symmetric" in said and "whole photos, scaled to fit, bilinear" in said
+  assert "609x520 px, padding symmetric" in said and "central crop 100.0%, bilinear" in said
   return out
 
 
@@ -234,7 +237,7 @@ def test_a_segmenter_is_a_directory_too(segmenter):
   # photos are shown as torchvision's own transforms show them: tests/weights/sources/run_views.py
   assert person().size == (512, 600)
   with np.load(ROOT / "tests" / "weights" / "expected" / "views.npz") as expected:
-    np.testing.assert_allclose(run.prepare(person())[::32, ::32], expected["whole"], atol=1e-5)
+    np.testing.assert_allclose(run.preprocess(person())[::32, ::32], expected["whole"], atol=1e-5)
 
 
 @pytest.mark.slow
@@ -246,7 +249,7 @@ def test_a_segmenter_paints_photos_and_is_evaluated_on_masks(lraspp, tmp_path):
   run = mnv3_jax.load(tmp_path / "run")
   forward = jax.jit(lambda x: run.model.apply(run.variables, x[None])[0].argmax(-1))
   # 82 columns of the photo, 14 of nothing
-  labels = np.asarray(forward(run.prepare(person())))[:, :82]
+  labels = np.asarray(forward(run.preprocess(person())))[:, :82]
   mask = Image.open(tmp_path / "person_mask.png")
   assert mask.size == (512, 600)
   small = np.asarray(mask.resize((82, 96), Image.Resampling.NEAREST))
@@ -256,7 +259,7 @@ def test_a_segmenter_paints_photos_and_is_evaluated_on_masks(lraspp, tmp_path):
   for photo in sorted((folder / "JPEGImages").iterdir()):
     image = Image.open(photo)
     x = np.zeros((96, 96, 3), np.float32)
-    x[: image.height, : image.width] = run.job.dataset.view.normalised(np.asarray(image, np.float32))
+    x[: image.height, : image.width] = run.job.dataset.preprocessing.normalize(np.asarray(image, np.float32))
     labels = np.asarray(forward(x))[: image.height, : image.width]
     pairs.palette(labels.astype(np.uint8)).save(folder / "SegmentationClass" / f"{photo.stem}.png")
   config = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -271,9 +274,11 @@ def test_a_segmenters_classes_have_names(lraspp, tmp_path):
   seven = {name: t[:7] if "_classifier." in name else t for name, t in tensors.items()}
   save_file({name: np.ascontiguousarray(t) for name, t in seven.items()}, tmp_path / "seven.safetensors")
   words = ("import", *LRASPP, tmp_path / "seven.safetensors", "--out", tmp_path / "out")
-  assert "the weights have 7 classes where 21 have names; --classes FILE names them" in refused(*words)
+  assert "the weights have 7 classes without names: --classes FILE names them" in refused(*words)
   (tmp_path / "names.txt").write_text("\n".join("abcdef"))
-  assert "names 6 classes, the weights have 7" in refused(*words, "--classes", tmp_path / "names.txt")
+  assert "invalid classes with 6 names; expected 7, the number of classes" in refused(
+    *words, "--classes", tmp_path / "names.txt"
+  )
   assert not (tmp_path / "out").exists()
   (tmp_path / "names.txt").write_text("\n".join("abcdefg"))
   ok(*words, "--classes", tmp_path / "names.txt")

@@ -9,7 +9,7 @@ import pytest
 from conftest import mnv3
 from PIL import Image
 
-from mnv3_jax import api
+import mnv3_jax
 from mnv3_jax.data.sources.scenes import CLASSES, Scenes
 from mnv3_jax.runs.directory import RunDirectory
 
@@ -65,7 +65,7 @@ def test_the_run_says_every_class_by_name(run):
 
 def by_hand(run, views):
   """mIoU of the test scenes, pixel by pixel, of the mean of some views' probabilities."""
-  loaded = api.load(run)
+  loaded = mnv3_jax.load(run)
   model, variables = loaded
   forward = jax.jit(model.apply)
   truth, found = [], []
@@ -124,7 +124,7 @@ def test_the_mask_is_what_the_network_says_of_a_scene(run, tmp_path, capsys):
   scene = Scenes("test", (32, 48)).scene(5)
   Image.fromarray(scene.image).save(tmp_path / "scene.png")
   assert main(["predict", "--workdir", str(run), str(tmp_path / "scene.png"), "--out", str(tmp_path)]) == 0
-  model, variables = api.load(run)
+  model, variables = mnv3_jax.load(run)
   x = (scene.image[None] / 127.5 - 1).astype(np.float32)
   with Image.open(tmp_path / "scene_mask.png") as mask:
     labels = np.asarray(mask)
@@ -145,10 +145,10 @@ def test_the_sheet_shows_masks(run, tmp_path, capsys):
 @pytest.mark.parametrize(
   ("words", "sentence"),
   [
-    (["predict", "--top", "3", "PHOTO"], "gives every pixel one class"),
-    (["predict", "PHOTO", "PHOTO"], "two photos are called 'wide'"),
-    (["predict", "--out", "PHOTO", "PHOTO"], "is a file; it takes a folder"),
-    (["evaluate", "--scales", "1,x"], "numbers from 0.25 to 4"),
+    (["predict", "--top", "3", "PHOTO"], "invalid --top=3 for segmentation; it has out"),
+    (["predict", "PHOTO", "PHOTO"], "two images are called 'wide'"),
+    (["predict", "--out", "PHOTO", "PHOTO"], "expected a directory, it is a file"),
+    (["evaluate", "--scales", "1,x"], "expected numbers separated by commas"),
     (["evaluate", "--scales", "9"], "numbers from 0.25 to 4"),
   ],
 )
@@ -166,15 +166,15 @@ def test_a_segmenter_starts_from_a_classifiers_backbone(tmp_path, capsys):
   raw = "--config.optim.ema=0.0"
   assert main(["train", "--config", "configs/fashion_mnist.py", "--workdir", source, *classifier, *small, raw]) == 0
   assert main(["evaluate", "--workdir", source, "--flip"]) == 2
-  assert "--flip goes with a segmenter" in capsys.readouterr().err
+  assert "invalid --flip for classification" in capsys.readouterr().err
   assert main(["predict", "--workdir", source, "--out", "x", __file__]) == 2
   capsys.readouterr()
   begin = ["--config.train.steps=1", "--config.optim.lr=1e-12", "--config.optim.ema=0.0", "--config.train.batch_size=4"]
   config = ["--config", "configs/scenes_segmentation.py", "--config.model.width=0.35", "--config.model.halved_tail=None"]
   few = ["--config.data.eval_split=test[:4]", "--config.evaluate.batch_size=4", "--config.model.resolution=32"]
   assert main(["train", *config, "--init", source, "--workdir", out, *begin, *few]) == 0
-  assert "its backbone, and a new head: lr_aspp of 128 filters" in capsys.readouterr().out
-  old, new = (api.load(place, weights="raw").variables["params"] for place in (source, out))
+  assert "backbone only, with a new head: lr_aspp of 128 filters" in capsys.readouterr().out
+  old, new = (mnv3_jax.load(place, weights="raw").variables["params"] for place in (source, out))
   # RMSProp's first step is of the learning rate's size whatever the gradient is
   for row in ("stem", "features"):
     np.testing.assert_allclose(new["backbone"][row]["kernel"], old["backbone"][row]["kernel"], atol=1e-5)

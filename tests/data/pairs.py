@@ -1,4 +1,4 @@
-"""Photos with masks in files for tests: Cityscapes' folders, what TFDS downloads of them, and Pascal VOC's layout."""
+"""Writes images with masks for tests: Cityscapes' folders and archives, and Pascal VOC's layout."""
 
 import zipfile
 
@@ -7,19 +7,19 @@ from PIL import Image
 
 
 def labels(i, size=(32, 48), ids=tuple(range(34))):
-  """(height, width) uint8: blocks of 8 pixels, each of one of `ids`."""
+  """Returns a (height, width) uint8 mask: blocks of 8 pixels, each of one of `ids`."""
   blocks = np.random.default_rng(i).choice(ids, (-(-size[0] // 8), -(-size[1] // 8)))
   return np.repeat(np.repeat(blocks, 8, 0), 8, 1)[: size[0], : size[1]].astype(np.uint8)
 
 
 def painted(ids):
-  """A PIL photo whose colour tells the number of every pixel: (5 x, 255 - 5 x, 7 x mod 256)."""
+  """Returns an RGB image whose color encodes the number of every pixel: (5 x, 255 - 5 x, 7 x mod 256)."""
   x = ids.astype(int)
   return Image.fromarray(np.stack([5 * x % 256, 255 - 5 * x % 256, 7 * x % 256], -1).astype(np.uint8))
 
 
 def cityscapes(root, n, split="train", cities=("aachen", "bonn"), size=(32, 48), first=0):
-  """Writes `n` pairs as Cityscapes' folders have them; returns root."""
+  """Writes `n` pairs in Cityscapes' folders; returns root."""
   for i in range(first, first + n):
     stem = f"{cities[i % len(cities)]}/{cities[i % len(cities)]}_{i:06}_000019"
     ids = labels(i, size)
@@ -34,7 +34,7 @@ def cityscapes(root, n, split="train", cities=("aachen", "bonn"), size=(32, 48),
 
 
 def zipped(root, folder):
-  """Writes Cityscapes' folders in `root` as the two files that TFDS wants to find in `folder`; returns that."""
+  """Archives Cityscapes' folders in `root` as the two files that TFDS expects in `folder`; returns `folder`."""
   folder.mkdir(parents=True)
   for kind in ("leftImg8bit", "gtFine"):
     with zipfile.ZipFile(folder / f"{kind}_trainvaltest.zip", "w") as archive:
@@ -44,7 +44,7 @@ def zipped(root, folder):
 
 
 def palette(ids):
-  """A PIL palette image of (height, width) uint8 indices."""
+  """Returns a palette image of (height, width) uint8 indices."""
   image = Image.fromarray(ids).convert("P")
   image.putdata(ids.reshape(-1).tolist())
   image.putpalette([value * 37 % 256 for i in range(256) for value in (i, i + 1, i + 2)])
@@ -52,7 +52,7 @@ def palette(ids):
 
 
 def voc(root, lists, classes=21, sizes=((32, 48), (40, 30))):
-  """Writes a Pascal VOC folder with photos of `lists`, {split: n}, numbered through; returns root."""
+  """Writes a Pascal VOC folder with the images of `lists`, {split: n}, numbered consecutively; returns root."""
   for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
     (root / name).mkdir(parents=True, exist_ok=True)
   i = 0

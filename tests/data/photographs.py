@@ -1,4 +1,4 @@
-"""Photos in files for tests: class folders, and a data set as TFDS prepares one."""
+"""Writes labelled images for tests: class folders, and a data set prepared by TFDS."""
 
 import io
 
@@ -9,7 +9,7 @@ CLASSES = ("cat", "dog", "owl")
 
 
 def photo(i, size=(60, 44)):
-  """A PIL photo with something on it: its class, i % 3, is its colour."""
+  """Returns an RGB image of a shape; its class, i % 3, is its color."""
   rng = np.random.default_rng(i)
   rough = rng.integers(0, 128, (5, 7, 3), np.uint8)
   rough[..., i % 3] += 127
@@ -17,14 +17,14 @@ def photo(i, size=(60, 44)):
 
 
 def jpeg(i, **how):
-  """The same as the bytes of a JPEG file."""
+  """Encodes photo(i) as a JPEG file."""
   out = io.BytesIO()
   photo(i).save(out, "JPEG", quality=92, **how)
   return out.getvalue()
 
 
 def class_folders(root, n, first=0):
-  """Writes `n` photos as root/CLASS/NUMBER.jpg; returns root."""
+  """Writes `n` images as root/CLASS/NUMBER.jpg; returns root."""
   for i in range(first, first + n):
     folder = root / CLASSES[i % 3]
     folder.mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,7 @@ def class_folders(root, n, first=0):
 
 
 def prepared(root, n, name="tiny_photos", shards=3, names=CLASSES, version="1.0.0"):
-  """Has TFDS prepare `n` photos as a split "train" and half as many as "test" in `root`; returns root."""
+  """Prepares a TFDS data set of `n` images in the split "train" and half as many in "test" in `root`; returns root."""
   import tensorflow_datasets as tfds
 
   features = tfds.features.FeaturesDict(

@@ -1,4 +1,4 @@
-"""Cityscapes: the same photos and train ids from its own folders and from what TFDS has prepared of them."""
+"""Cityscapes: equal images and train ids from its own folders and from TFDS."""
 
 import functools
 import itertools
@@ -14,8 +14,8 @@ from mnv3_jax.data.sources import cityscapes, label_maps
 from mnv3_jax.errors import UsageError
 
 
-def test_photos_and_train_ids(tmp_path):
-  source = cityscapes.source(pairs.cityscapes(tmp_path, 5), "train")
+def test_images_and_train_ids(tmp_path):
+  source = cityscapes.open_split(pairs.cityscapes(tmp_path, 5), "train")
   assert len(source) == 5
   names = [source.name(i) for i in range(5)]
   assert names == sorted(names) and names[0] == str(tmp_path / "leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png")
@@ -29,7 +29,7 @@ def test_photos_and_train_ids(tmp_path):
 
 def test_train_ids_are_read_where_there_are_no_label_ids(tmp_path):
   pairs.cityscapes(tmp_path, 2)
-  expected = [cityscapes.source(tmp_path, "train").read(i)[1] for i in range(2)]
+  expected = [cityscapes.open_split(tmp_path, "train").read(i)[1] for i in range(2)]
   for path in (tmp_path / "gtFine").rglob("*.png"):
     found = expected["bonn" in path.name]
     Image.fromarray(found).save(path.with_name(path.name.replace("labelIds", "labelTrainIds")))
@@ -39,7 +39,7 @@ def test_train_ids_are_read_where_there_are_no_label_ids(tmp_path):
       # no colours, polygons and instances of it either
       path.with_name(path.name.replace("labelIds", "color")).write_bytes(b"")
       path.with_name(path.name.replace("labelIds.png", "polygons.json")).write_bytes(b"")
-  source = cityscapes.source(tmp_path, "train")
+  source = cityscapes.open_split(tmp_path, "train")
   assert len(source) == 2 and all(np.array_equal(source.read(i)[1], expected[i]) for i in range(2))
   assert [mask.name for _, mask, _ in source.files] == [
     "aachen_000000_000019_gtFine_labelIds.png",
@@ -49,14 +49,14 @@ def test_train_ids_are_read_where_there_are_no_label_ids(tmp_path):
 
 def test_the_folder_may_be_the_one_around_them(tmp_path):
   pairs.cityscapes(tmp_path / "cityscapes", 2)
-  assert len(cityscapes.source(tmp_path, "train")) == 2
+  assert len(cityscapes.open_split(tmp_path, "train")) == 2
 
 
 def test_splits_and_slices(tmp_path):
   pairs.cityscapes(tmp_path, 8)
   pairs.cityscapes(tmp_path, 3, "val", first=20)
-  assert len(cityscapes.source(tmp_path, "val")) == len(cityscapes.source(tmp_path, "validation")) == 3
-  parts = [cityscapes.source(tmp_path, f"train[{ends}]") for ends in (":75%", "75%:")]
+  assert len(cityscapes.open_split(tmp_path, "val")) == len(cityscapes.open_split(tmp_path, "validation")) == 3
+  parts = [cityscapes.open_split(tmp_path, f"train[{ends}]") for ends in (":75%", "75%:")]
   names = [{part.name(i) for i in range(len(part))} for part in parts]
   assert [len(n) for n in names] == [6, 2] and not names[0] & names[1]
   assert all(part.size(0) == (32, 48) for part in parts)
@@ -64,12 +64,12 @@ def test_splits_and_slices(tmp_path):
 
 def test_the_fingerprint_knows_every_file(tmp_path):
   pairs.cityscapes(tmp_path, 3)
-  seen = {cityscapes.source(tmp_path, "train").fingerprint for _ in range(2)}
+  seen = {cityscapes.open_split(tmp_path, "train").fingerprint for _ in range(2)}
   mask = next((tmp_path / "gtFine").rglob("*.png"))
   mask.write_bytes(mask.read_bytes() + b"more")
-  seen.add(cityscapes.source(tmp_path, "train").fingerprint)
+  seen.add(cityscapes.open_split(tmp_path, "train").fingerprint)
   pairs.cityscapes(tmp_path, 4)
-  seen.add(cityscapes.source(tmp_path, "train").fingerprint)
+  seen.add(cityscapes.open_split(tmp_path, "train").fingerprint)
   assert len(seen) == 3 and all(re.fullmatch(r"[34] photos with masks, [0-9a-f]{8}", f) for f in seen)
 
 
@@ -81,19 +81,19 @@ def test_half_of_a_pair_is_named(tmp_path):
   )
   content = mask.read_bytes()
   mask.unlink()
-  with pytest.raises(UsageError, match=re.escape(f"the photo {str(photo)!r} has no mask; it would be {str(mask)!r}")):
-    cityscapes.source(tmp_path, "train")
+  with pytest.raises(UsageError, match=re.escape(f"the image {str(photo)!r} has no mask; expected {str(mask)!r}")):
+    cityscapes.open_split(tmp_path, "train")
   mask.write_bytes(content)
   photo.unlink()
-  with pytest.raises(UsageError, match=re.escape(f"the mask {str(mask)!r} has no photo; it would be {str(photo)!r}")):
-    cityscapes.source(tmp_path, "train")
+  with pytest.raises(UsageError, match=re.escape(f"the mask {str(mask)!r} has no image; expected {str(photo)!r}")):
+    cityscapes.open_split(tmp_path, "train")
 
 
 def test_a_mask_of_another_size_is_named(tmp_path):
-  source = cityscapes.source(pairs.cityscapes(tmp_path, 1), "train")
+  source = cityscapes.open_split(pairs.cityscapes(tmp_path, 1), "train")
   photo, mask, _ = source.files[0]
   Image.fromarray(pairs.labels(0, (32, 40))).save(mask)
-  words = f"{str(mask)!r} is a mask of 40 x 32 pixels, but its photo {str(photo)!r} has 48 x 32"
+  words = f"{str(mask)!r} is a mask of 40 x 32 pixels, but its image {str(photo)!r} has 48 x 32"
   with pytest.raises(UsageError, match=re.escape(words)):
     source.read(0)
   mask.unlink()
@@ -104,26 +104,26 @@ def test_a_mask_of_another_size_is_named(tmp_path):
 @pytest.mark.parametrize(
   ("root", "split", "words"),
   [
-    ("", "train", "goes with config.data.dir, which has leftImg8bit and gtFine"),
+    ("", "train", "requires config.data.dir, which has leftImg8bit and gtFine"),
     ("here", "training", "leftImg8bit/training'; config.data.dir has leftImg8bit/SPLIT and gtFine/SPLIT in it"),
     ("here", "training", "there: empty, train"),
     ("nowhere", "train", "nowhere/leftImg8bit/train'"),
     ("here", "train[2:", "no split 'train[2:'"),
     ("here", "train[9:]", "a slice of 'train' in"),
-    ("here", "empty", "no photos CITY/*_leftImg8bit.png in"),
+    ("here", "empty", "no images CITY/*_leftImg8bit.png in"),
   ],
 )
-def test_what_is_not_there_is_named(tmp_path, root, split, words):
+def test_missing_files_are_named(tmp_path, root, split, words):
   pairs.cityscapes(tmp_path / "here", 2)
   for kind in ("leftImg8bit", "gtFine"):
     (tmp_path / "here" / kind / "empty" / "city").mkdir(parents=True)
   with pytest.raises(UsageError, match=re.escape(words)):
-    cityscapes.source(str(tmp_path / root) if root else "", split)
+    cityscapes.open_split(str(tmp_path / root) if root else "", split)
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-  """(Cityscapes' folders, TFDS's folder), the second made of the first by TFDS's own builder."""
+  """Returns (Cityscapes' folders, TFDS's folder); TFDS's own builder makes the second of the first."""
 
   import tensorflow_datasets as tfds
 
@@ -139,22 +139,24 @@ def contents(source):
   return sorted((image.tobytes(), labels.tobytes()) for image, labels in map(source.read, range(len(source))))
 
 
-def test_tfds_has_the_same_photos(prepared):
+def test_tfds_has_the_same_images(prepared):
   own, tfds = prepared
   for split, n in (("train", 7), ("val", 3), ("validation", 3), ("test", 1)):
-    sources = cityscapes.source(own, split), cityscapes.source(tfds, split)
-    assert isinstance(sources[1], cityscapes.Prepared) and [len(s) for s in sources] == [n, n]
+    sources = cityscapes.open_split(own, split), cityscapes.open_split(tfds, split)
+    assert isinstance(sources[1], cityscapes.TFDSCityscapes) and [len(s) for s in sources] == [n, n]
     assert contents(sources[0]) == contents(sources[1])
-  parts = [cityscapes.source(tfds, f"val[{ends}]") for ends in (":1", "1:")]
+  parts = [cityscapes.open_split(tfds, f"val[{ends}]") for ends in (":1", "1:")]
   assert [len(part) for part in parts] == [1, 2]
-  assert sorted(contents(parts[0]) + contents(parts[1])) == contents(cityscapes.source(own, "val"))
+  assert sorted(contents(parts[0]) + contents(parts[1])) == contents(cityscapes.open_split(own, "val"))
   assert parts[0].size(0) == (1024, 2048)
-  assert "7 photos of cityscapes/semantic_segmentation/" in cityscapes.source(tfds, "train").fingerprint
+  assert "7 photos of cityscapes/semantic_segmentation/" in cityscapes.open_split(tfds, "train").fingerprint
 
 
 def test_tfds_in_batches(prepared):
   own, tfds = (
-    ImageMaskFiles(cityscapes.CLASSES, *(functools.partial(cityscapes.source, root, s) for s in ("train", "val")), (32, 48), 32)
+    ImageMaskFiles(
+      cityscapes.CLASSES, *(functools.partial(cityscapes.open_split, root, s) for s in ("train", "val")), (32, 48), 32
+    )
     for root in prepared
   )
   truth = [sorted(b["label"].tobytes() for b in dataset.eval_batches(1)) for dataset in (own, tfds)]
@@ -167,16 +169,16 @@ def test_tfds_in_batches(prepared):
   assert own.steps_per_epoch == 7
 
 
-def test_what_tfds_has_not_is_named(prepared, tmp_path):
+def test_missing_tfds_splits_are_named(prepared, tmp_path):
   with pytest.raises(UsageError, match="did you mean 'train'"):
-    cityscapes.source(prepared[1], "training")
+    cityscapes.open_split(prepared[1], "training")
   (tmp_path / "cityscapes").mkdir()
   with pytest.raises(UsageError, match="tfds build cityscapes/semantic_segmentation --data_dir="):
-    cityscapes.source(tmp_path, "train")
+    cityscapes.open_split(tmp_path, "train")
 
 
 def test_a_damaged_record_is_named(prepared):
-  source = cityscapes.source(prepared[1], "train")
+  source = cityscapes.open_split(prepared[1], "train")
   source.records[2, 2] -= 40
   with pytest.raises(UsageError, match=r"'cityscapes train, example 2.*"):
     source.read(2)

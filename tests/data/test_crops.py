@@ -1,4 +1,4 @@
-"""Crops: what a text says, and a photo and its mask that stay together at every scale, place and side."""
+"""Crops: parsing, and alignment of image and mask at every scale, corner and size."""
 
 import itertools
 
@@ -9,28 +9,28 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from mnv3_jax.data.transforms import crops, preprocessing
-from mnv3_jax.data.transforms.crops import Crop, Crops
+from mnv3_jax.data.transforms.crops import Crop, CropPolicy
 from mnv3_jax.errors import UsageError
 
-VIEW = preprocessing.View(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+VIEW = preprocessing.Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
 def shown(image, labels, crop, side, view=VIEW):
   # what was there before must not be seen
   pixels, truth = np.full((*side, 3), 77, np.float32), np.full(side, 77, np.int32)
-  crops.show(image, labels, crop, view, pixels, truth)
+  crops.render_crop(image, labels, crop, view, pixels, truth)
   return pixels, truth
 
 
 @pytest.mark.parametrize(
   ("text", "expected"),
   [
-    ("none", Crops()),
-    ("flip", Crops(flip=True)),
-    ("scale(0.5,2.0)", Crops((0.5, 2.0))),
-    ("scale(0.5,2.0)+flip", Crops((0.5, 2.0), True)),
-    ("flip+scale(1,1)", Crops((1.0, 1.0), True)),
-    ("scale( .75, 1.25 )", Crops((0.75, 1.25))),
+    ("none", CropPolicy()),
+    ("flip", CropPolicy(flip=True)),
+    ("scale(0.5,2.0)", CropPolicy((0.5, 2.0))),
+    ("scale(0.5,2.0)+flip", CropPolicy((0.5, 2.0), True)),
+    ("flip+scale(1,1)", CropPolicy((1.0, 1.0), True)),
+    ("scale( .75, 1.25 )", CropPolicy((0.75, 1.25))),
   ],
 )
 def test_texts(text, expected):
@@ -44,25 +44,25 @@ def test_texts(text, expected):
     ("inception", "'inception': choose one of scale, flip, none"),
     ("", "'': choose one of"),
     ("flip+none", "'none': did you mean 'none'?"),
-    ("flip+flip", "'flip' is there twice"),
+    ("flip+flip", "'flip' is given twice"),
     ("flip(2)", "flip takes no numbers"),
     ("scale", "two numbers"),
     ("scale(0.5)", "two numbers"),
     ("scale(0.5,x)", "two numbers"),
-    ("scale(2.0,0.5)", "from 0.25 to 4.0 at most"),
-    ("scale(0.5,9)", "from 0.25 to 4.0 at most"),
-    ("scale(nan,1)", "from 0.25 to 4.0 at most"),
-    ("scale(0.5,0.9)", "steps of 0.25"),
+    ("scale(2.0,0.5)", "from 0.25 to 4.0"),
+    ("scale(0.5,9)", "from 0.25 to 4.0"),
+    ("scale(nan,1)", "from 0.25 to 4.0"),
+    ("scale(0.5,0.9)", "a multiple of 0.25"),
   ],
 )
-def test_what_is_no_text(text, words):
+def test_invalid_texts(text, words):
   with pytest.raises(UsageError, match=r"examples: scale\(0.5,2.0\)\+flip") as error:
     crops.parse(text)
   assert words in str(error.value) and repr(text) in str(error.value)
 
 
 def test_all_factors_and_places_are_as_likely():
-  drawn = [Crops((0.5, 2.0), True).draw(np.random.default_rng(i), (40, 60), (30, 30)) for i in range(7000)]
+  drawn = [CropPolicy((0.5, 2.0), True).draw(np.random.default_rng(i), (40, 60), (30, 30)) for i in range(7000)]
   heights, counts = np.unique([crop.scaled for crop in drawn], axis=0, return_counts=True)
   assert heights.tolist() == [[20, 30], [30, 45], [40, 60], [50, 75], [60, 90], [70, 105], [80, 120]]
   # a seventh is 1000; five standard deviations
@@ -75,9 +75,9 @@ def test_all_factors_and_places_are_as_likely():
 
 @settings(deadline=None, max_examples=150)
 @given(st.data())
-def test_a_photo_and_its_mask_stay_together(data):
+def test_an_image_and_its_mask_stay_together(data):
   size, side = (data.draw(st.tuples(st.integers(1, 80), st.integers(1, 80))) for _ in range(2))
-  crop = Crops((0.5, 2.0), True).draw(np.random.default_rng(data.draw(st.integers(0, 2**32))), size, side)
+  crop = CropPolicy((0.5, 2.0), True).draw(np.random.default_rng(data.draw(st.integers(0, 2**32))), size, side)
   # where a pixel is is its colour and its label
   y, x = np.mgrid[: size[0], : size[1]].astype(np.uint8)
   image = Image.fromarray(np.stack([3 * y, 3 * x, 0 * y], -1))
@@ -99,13 +99,13 @@ def test_a_photo_and_its_mask_stay_together(data):
 
 @pytest.mark.parametrize("factor", [0.5, 0.75, 1.0, 1.25, 1.75, 2.0])
 @pytest.mark.parametrize("flipped", [False, True])
-def test_colours_agree_with_labels_away_from_edges(factor, flipped):
+def test_colors_agree_with_labels_away_from_edges(factor, flipped):
   # blocks of 16 pixels
   ids = np.kron(pairs.labels(5, (48, 64)), np.ones((2, 2), np.uint8))
   crop = Crop(tuple(round(n * factor) for n in ids.shape), (5, 9), flipped)
-  pixels, truth = shown(pairs.painted(ids), ids, crop, (70, 60), preprocessing.View())
+  pixels, truth = shown(pairs.painted(ids), ids, crop, (70, 60), preprocessing.Preprocessing())
   colours = np.asarray(pairs.painted(np.arange(256, dtype=np.uint8)[None]))[0]
-  agree = np.abs(preprocessing.View().pixels(pixels).astype(int) - colours[truth]).max(-1) <= 1
+  agree = np.abs(preprocessing.Preprocessing().denormalize(pixels).astype(int) - colours[truth]).max(-1) <= 1
   away = truth < 255
   if factor != 1:
     for shift in itertools.product((-2, 0, 2), repeat=2):
@@ -122,13 +122,13 @@ def test_mirrored_is_mirrored():
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.75, 1.25, 1.5, 1.75, 2.0])
-def test_what_is_scaled_is_a_part_of_the_whole_photo_scaled(factor):
+def test_a_scaled_crop_is_a_crop_of_the_scaled_image(factor):
   rng = np.random.default_rng(0)
   image = Image.fromarray(rng.integers(0, 256, (173, 211, 3), np.uint8))
   labels = np.zeros((173, 211), np.uint8)
   height, width = round(173 * factor), round(211 * factor)
   whole = image.resize((width, height), Image.Resampling.BILINEAR)
   for corner in ((0, 0), (11, 23), (height - 64, width - 64)):
-    pixels, _ = shown(image, labels, Crop((height, width), corner), (64, 64), preprocessing.View())
+    pixels, _ = shown(image, labels, Crop((height, width), corner), (64, 64), preprocessing.Preprocessing())
     part = np.asarray(whole)[corner[0] : corner[0] + 64, corner[1] : corner[1] + 64]
-    assert np.abs(preprocessing.View().pixels(pixels).astype(int) - part).max() <= 1
+    assert np.abs(preprocessing.Preprocessing().denormalize(pixels).astype(int) - part).max() <= 1

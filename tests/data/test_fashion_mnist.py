@@ -1,4 +1,4 @@
-"""The embedded photos."""
+"""Embedded images."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from mnv3_jax.data.sources import fashion_mnist
 from mnv3_jax.errors import UsageError
 
 
-def test_the_photos_are_there_balanced_and_licensed():
+def test_the_images_are_there_balanced_and_licensed():
   for split, n in (("train", 10_000), ("test", 2_000)):
     images, labels = fashion_mnist.load(split)
     assert images.shape == (n, 28, 28) and images.dtype == np.uint8

@@ -1,4 +1,4 @@
-"""Batches of photos with masks: the same from any start and on any hosts, every test photo once, broken pairs named."""
+"""Pipeline of images with masks: resumable order, any number of hosts, exact evaluation, messages on unreadable pairs."""
 
 import functools
 import itertools
@@ -11,7 +11,7 @@ from PIL import Image
 
 from mnv3_jax.data.pipelines.image_mask_files import ImageMaskFiles
 from mnv3_jax.data.sources import cityscapes, label_maps, voc
-from mnv3_jax.data.transforms import fit, preprocessing
+from mnv3_jax.data.transforms import preprocessing
 from mnv3_jax.errors import FatalError, UsageError
 
 SIZE = (32, 48)
@@ -26,12 +26,12 @@ def own(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-  """Photos of two sizes, in Pascal VOC's layout."""
+  """Writes images of two sizes in Pascal VOC's layout."""
   return pairs.voc(tmp_path_factory.mktemp("voc"), {"train": 6, "val": 5})
 
 
 def opened(root, test="val", **changes):
-  open_split = functools.partial(cityscapes.source, root)
+  open_split = functools.partial(cityscapes.open_split, root)
   given = {"size": SIZE, "train_size": 24, "augment": "scale(0.5,2.0)+flip", "batch_size": 4}
   return ImageMaskFiles(
     cityscapes.CLASSES, functools.partial(open_split, "train"), functools.partial(open_split, test), **{**given, **changes}
@@ -42,8 +42,8 @@ def of_voc(root, **changes):
   given = {"size": (40, 48), "train_size": 24, "batch_size": 4}
   return ImageMaskFiles(
     voc.CLASSES,
-    functools.partial(voc.source, root, "train"),
-    functools.partial(voc.source, root, "val"),
+    functools.partial(voc.open_split, root, "train"),
+    functools.partial(voc.open_split, root, "val"),
     **{**given, **changes},
   )
 
@@ -60,15 +60,15 @@ def assert_same(one, other):
 
 
 def agree(batch):
-  """Whether the colour of every pixel that counts is that of a label id with its train id."""
+  """Checks that the color of every counted pixel is that of a label id with its train id."""
   of = {
     tuple(np.asarray(pairs.painted(np.array([[i]], np.uint8)))[0, 0]): t for i, t in label_maps.label_ids().train_ids.items()
   }
-  colours = preprocessing.View().pixels(batch["image"]).reshape(-1, 3)
+  colours = preprocessing.Preprocessing().denormalize(batch["image"]).reshape(-1, 3)
   return [of.get(tuple(c), 255) for c in colours.tolist()] == batch["label"].reshape(-1).tolist()
 
 
-def test_batches_have_what_a_task_wants(own):
+def test_shapes_and_types_of_batches(own):
   batch = next(opened(own).train_batches(0))
   assert batch["image"].shape == (4, 24, 24, 3) and batch["image"].dtype == np.float32
   assert batch["label"].shape == (4, 24, 24) and batch["label"].dtype == np.int32 and batch["broken"] == []
@@ -92,7 +92,7 @@ def test_hosts_share_every_batch(own):
         assert np.array_equal(batch[name], np.concatenate([share[i][name] for share in shares]))
 
 
-def test_an_epoch_has_no_photo_twice_and_epochs_differ(own):
+def test_an_epoch_has_no_image_twice_and_epochs_differ(own):
   dataset = opened(own, augment="none", train_size=SIZE)
   assert dataset.steps_per_epoch == 3
   batches = first(dataset.train_batches(0), 6)
@@ -103,14 +103,14 @@ def test_an_epoch_has_no_photo_twice_and_epochs_differ(own):
 
 
 @pytest.mark.parametrize("augment", ["none", "flip"])
-def test_crops_and_mirrors_keep_colours_and_labels_together(own, augment):
+def test_crops_and_mirrors_keep_colors_and_labels_together(own, augment):
   batches = first(opened(own, augment=augment, train_size=(40, 30)).train_batches(0), 3)
   for batch in batches:
     batch["image"][batch["label"] == 255] = 0
     assert agree(batch) and (batch["label"][:, 32:] == 255).all()
 
 
-def test_what_happens_to_a_photo_depends_on_seed_epoch_and_number_alone(own):
+def test_augmentation_of_an_image_depends_on_seed_epoch_and_number_alone(own):
   def rows(dataset, steps):
     places = [(epoch, int(i)) for epoch, chosen in map(dataset.order.step, range(steps)) for i in chosen]
     images = np.concatenate([b["image"] for b in first(dataset.train_batches(0), steps)])
@@ -125,32 +125,32 @@ def test_what_happens_to_a_photo_depends_on_seed_epoch_and_number_alone(own):
   assert not any(np.array_equal(small[0, i], small[1, i]) for _, i in small if {(0, i), (1, i)} <= small.keys())
 
 
-def test_one_photo_as_epoch_after_epoch_shows_it(own):
-  one = opened(own, hosts=2, host=1).only(3)
+def test_single_example_by_epoch(own):
+  one = opened(own, hosts=2, host=1).single_example(3)
   batches = first(one.train_batches(0), 12)
   assert one.steps_per_epoch == 1 and batches[0]["image"].shape == (1, 24, 24, 3)
   assert len({b["image"].tobytes() for b in batches}) > 6
-  (whole,) = first(opened(own, augment="none", train_size=SIZE).only(3).train_batches(0), 1)
-  image, labels = cityscapes.source(own, "train").read(3)
-  assert np.array_equal(preprocessing.View().pixels(whole["image"][0]), np.asarray(image))
+  (whole,) = first(opened(own, augment="none", train_size=SIZE).single_example(3).train_batches(0), 1)
+  image, labels = cityscapes.open_split(own, "train").read(3)
+  assert np.array_equal(preprocessing.Preprocessing().denormalize(whole["image"][0]), np.asarray(image))
   assert np.array_equal(whole["label"][0], labels)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5, 8])
 @pytest.mark.parametrize("hosts", [1, 2])
-def test_every_test_photo_once(mixed, batch_size, hosts):
+def test_every_test_image_once(mixed, batch_size, hosts):
   batch_size *= hosts
   shares = [list(of_voc(mixed, host=h, hosts=hosts).eval_batches(batch_size)) for h in range(hosts)]
   assert len({len(share) for share in shares}) == 1
   assert {len(b["label"]) for share in shares for b in share} == {batch_size // hosts}
   # batch by batch, host by host
   rows = [(b["image"][i], b["label"][i]) for turn in zip(*shares, strict=True) for b in turn for i in np.flatnonzero(b["mask"])]
-  source = voc.source(mixed, "val")
+  source = voc.open_split(mixed, "val")
   assert len(rows) == 5
   for i, (image, label) in enumerate(rows):
     expected, labels = source.read(i)
     height, width = labels.shape
-    assert np.array_equal(preprocessing.View().pixels(image[:height, :width]), np.asarray(expected))
+    assert np.array_equal(preprocessing.Preprocessing().denormalize(image[:height, :width]), np.asarray(expected))
     assert np.array_equal(label[:height, :width], labels)
     for axis, n in ((0, height), (1, width)):
       assert (np.take(label, range(n, label.shape[axis]), axis) == 255).all()
@@ -159,23 +159,26 @@ def test_every_test_photo_once(mixed, batch_size, hosts):
   assert all((labels == 255).all() for labels in rest) and set(np.concatenate([b["mask"] for s in shares for b in s])) <= {0, 1}
 
 
-def test_the_mean_colour_is_around_photos(mixed):
-  view = preprocessing.View(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-  batch = next(of_voc(mixed, view=view).eval_batches(2))
+def test_the_mean_color_is_around_images(mixed):
+  view = preprocessing.Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+  batch = next(of_voc(mixed, preprocessing=view).eval_batches(2))
   around = batch["label"].copy()
   around[0, :32, :48] = around[1, :40, :30] = 0
-  assert np.abs(view.pixels(batch["image"])[around == 255] - 255 * np.array(view.mean)).max() <= 0.5
+  assert np.abs(view.denormalize(batch["image"])[around == 255] - 255 * np.array(view.mean)).max() <= 0.5
 
 
 @pytest.mark.parametrize(
   ("size", "words"),
   [
-    ((31, 48), "has 32 x 48 pixels (height x width), more than the 31 x 48 that are evaluated; raise config.model.resolution"),
-    ((32, 47), "more than the 32 x 47 that are evaluated; raise config.model.resolution_width"),
+    (
+      (31, 48),
+      "has 32 x 48 pixels (height x width); expected at most the evaluation size of 31 x 48; raise config.model.resolution",
+    ),
+    ((32, 47), "expected at most the evaluation size of 32 x 47; raise config.model.resolution_width"),
     ((16, 16), "raise config.model.resolution and config.model.resolution_width"),
   ],
 )
-def test_a_test_photo_that_is_too_large_is_named_before_training(own, size, words):
+def test_a_test_image_that_is_too_large_is_named_before_training(own, size, words):
   with pytest.raises(UsageError, match=re.escape(words) + "$") as error:
     _ = opened(own, size=size).steps_per_epoch
   assert "val/aachen/aachen_000050_000019_leftImg8bit.png" in str(error.value)
@@ -183,10 +186,10 @@ def test_a_test_photo_that_is_too_large_is_named_before_training(own, size, word
     list(opened(own, size=size).eval_batches(2))
 
 
-def test_fewer_and_other_tests(own):
+def test_limit_eval_and_eval_on_train(own):
   dataset = opened(own)
-  assert dataset.fewer_tests(9) is dataset and "7 photos" in dataset.fingerprint and "13 photos" in dataset.fingerprint
-  few, training = dataset.fewer_tests(3), dataset.tested_on_training(5)
+  assert dataset.limit_eval(9) is dataset and "7 photos" in dataset.fingerprint and "13 photos" in dataset.fingerprint
+  few, training = dataset.limit_eval(3), dataset.eval_on_train(5)
   assert [sum(b["mask"].sum() for b in d.eval_batches(4)) for d in (dataset, few, training)] == [7, 3, 5]
   assert [few.test.name(i) for i in range(3)] == [dataset.test.name(i) for i in (0, 3, 6)]
   assert training.test.name(4) == dataset.train.name(12) and few.steps_per_epoch == 3
@@ -197,17 +200,17 @@ def test_fewer_and_other_tests(own):
   ("changes", "words"),
   [
     ({"augment": "inception"}, "'inception': choose one of scale, flip, none"),
-    ({"batch_size": 14}, "config.train.batch_size = 14 is more than the 13 training photos"),
+    ({"batch_size": 14}, "invalid config.train.batch_size=14; expected at most the 13 training examples"),
     ({"test": "vall"}, "gtFine/SPLIT in it"),
   ],
 )
-def test_what_cannot_be_is_named(own, changes, words):
+def test_invalid_arguments_are_named(own, changes, words):
   with pytest.raises(UsageError, match=re.escape(words)):
     _ = opened(own, **changes).steps_per_epoch
 
 
 def broken(root):
-  """Damages three of Cityscapes' pairs in `root`; returns a word of what is to be said of each."""
+  """Damages three of Cityscapes' pairs in `root`; returns the expected messages."""
   photos = sorted((root / "leftImg8bit").rglob("*.png"))
   masks = sorted((root / "gtFine").rglob("*.png"))
   photos[0].write_bytes(photos[0].read_bytes()[:200])
@@ -234,21 +237,21 @@ def test_broken_pairs_are_left_out_and_named(tmp_path):
 
 
 WRONG = {
-  "has the label id 77": Image.fromarray(np.full(SIZE, 77, np.uint8)),
-  "is a mask of 40 x 32": Image.fromarray(np.zeros((32, 40), np.uint8)),
-  "is a PNG of 16-bit grey": Image.fromarray(np.zeros(SIZE, np.uint16)),
-  "is a PNG of 8-bit palette colour": Image.fromarray(np.zeros(SIZE, np.uint8)).convert("P"),
+  ": it has the label id 77": Image.fromarray(np.full(SIZE, 77, np.uint8)),
+  " is a mask of 40 x 32": Image.fromarray(np.zeros((32, 40), np.uint8)),
+  ": it is a PNG of 16-bit grey": Image.fromarray(np.zeros(SIZE, np.uint16)),
+  ": it is a PNG of 8-bit palette color": Image.fromarray(np.zeros(SIZE, np.uint8)).convert("P"),
 }
 
 
 @pytest.mark.parametrize("words", WRONG)
 @pytest.mark.parametrize("at", [0, 2])
-def test_what_is_no_mask_of_its_photo_is_refused_at_once(tmp_path, words, at):
-  """Left out it would be for ever: whoever has one mask of another kind has many."""
+def test_invalid_masks_stop_at_once(tmp_path, words, at):
+  """They are not skipped as unreadable files are: one mask of another format usually means that all are."""
   root = pairs.cityscapes(tmp_path, 6)
   mask = sorted((root / "gtFine").rglob("*.png"))[at]
   WRONG[words].save(mask)
-  dataset, said = opened(tmp_path, test="train", augment="none", train_size=SIZE), re.escape(f"'{mask}' {words}")
+  dataset, said = opened(tmp_path, test="train", augment="none", train_size=SIZE), re.escape(f"'{mask}'{words}")
   with pytest.raises(UsageError, match=said):
     first(dataset.train_batches(0), 3)
   with pytest.raises(UsageError, match=said):
@@ -262,51 +265,51 @@ def test_what_is_no_mask_of_its_photo_is_refused_at_once(tmp_path, words, at):
 def test_nothing_but_broken_pairs_is_an_error(tmp_path):
   for path in (pairs.cityscapes(tmp_path, 4) / "gtFine").rglob("*.png"):
     path.write_bytes(b"")
-  with pytest.raises(FatalError, match=r"not one of 4 photos .*gtFine_labelIds.png' is not an image"):
+  with pytest.raises(FatalError, match=r"not one of 4 images .*gtFine_labelIds.png' is not an image"):
     next(opened(tmp_path).train_batches(0))
 
 
 def test_a_broken_pair_alone_is_an_error(tmp_path):
   broken(pairs.cityscapes(tmp_path, 4))
   dataset = opened(tmp_path)
-  with pytest.raises(FatalError, match="not one of 1 photos with masks"):
-    next(dataset.only(0).train_batches(0))
-  assert next(dataset.only(3).train_batches(0))["broken"] == []
+  with pytest.raises(FatalError, match="not one of 1 images with masks"):
+    next(dataset.single_example(0).train_batches(0))
+  assert next(dataset.single_example(3).train_batches(0))["broken"] == []
 
 
-def test_a_photo_of_any_size_and_mode_is_prepared(own):
+def test_an_image_of_any_size_and_mode_is_prepared(own):
   dataset = opened(own, size=(60, 100))
   gradient = np.linspace(0, 255, 300).astype(np.uint8)
   for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"):
     for width, height in ((300, 40), (40, 300), (3, 2), (100, 60), (1, 1), (5000, 1)):
       grey = np.resize(gradient, (height, width))
       image = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(grey).convert(mode)
-      x, placed = dataset.prepare(image), fit.placed(image.size[::-1], (60, 100))
+      x, placed = dataset.preprocess(image), preprocessing.letterbox_size(image.size[::-1], (60, 100))
       assert x.shape == (60, 100, 3) and x.dtype == np.float32 and np.isfinite(x).all()
       assert placed[0] == 60 or placed[1] == 100
       assert 1 <= placed[0] <= 60 and 1 <= placed[1] <= 100
       assert (x[placed[0] :] == 0).all() and (x[:, placed[1] :] == 0).all()
   assert (
-    fit.placed((40, 300), (60, 100)) == (13, 100)
-    and fit.placed((300, 40), (60, 100)) == (60, 8)
-    and fit.placed((120, 200), (60, 100)) == (60, 100)
+    preprocessing.letterbox_size((40, 300), (60, 100)) == (13, 100)
+    and preprocessing.letterbox_size((300, 40), (60, 100)) == (60, 8)
+    and preprocessing.letterbox_size((120, 200), (60, 100)) == (60, 100)
   )
 
 
-def test_a_saved_test_photo_is_prepared_as_evaluation_sees_it(own):
+def test_a_saved_test_image_is_prepared_as_evaluation_sees_it(own):
   dataset = opened(own)
   batch = next(dataset.eval_batches(3))
   for i in range(3):
-    assert np.array_equal(dataset.prepare(dataset.test.read(i)[0]), batch["image"][i])
+    assert np.array_equal(dataset.preprocess(dataset.test.read(i)[0]), batch["image"][i])
 
 
-def test_a_turned_photo_is_prepared_upright(own, tmp_path):
+def test_a_turned_image_is_prepared_upright(own, tmp_path):
   turned = Image.Exif()
   turned[0x0112] = 6
   image = pairs.painted(pairs.labels(0, (40, 24)))
   image.rotate(90, expand=True).save(tmp_path / "a.png", exif=turned)
   dataset = opened(own)
-  assert np.array_equal(dataset.prepare(Image.open(tmp_path / "a.png")), dataset.prepare(image))
+  assert np.array_equal(dataset.preprocess(Image.open(tmp_path / "a.png")), dataset.preprocess(image))
 
 
 def test_a_stream_that_is_left_early_ends(own):

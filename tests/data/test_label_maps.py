@@ -1,4 +1,4 @@
-"""Masks: what their numbers mean, and one sentence on what is none."""
+"""Label maps, and errors on invalid masks."""
 
 import io
 import re
@@ -70,13 +70,13 @@ def test_indices_are_taken_from_a_palette_and_from_grey(made):
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_a_palette_of_few_colours_has_indices_too(bits):
+def test_a_palette_of_few_colors_has_indices_too(bits):
   ids = pairs.labels(1, ids=range(2 ** min(bits, 4)))
   assert np.array_equal(label_maps.indices(21).read(png(pairs.palette(ids), bits=bits), "a.png"), ids)
 
 
 def grey_of_four_bits():
-  """A 2 x 1 PNG by hand: Pillow writes none."""
+  """Encodes a 2 x 1 PNG of 4-bit grey, which Pillow does not write."""
   import struct
   import zlib
 
@@ -97,27 +97,31 @@ VOC = label_maps.indices(21)
     (
       png(Image.fromarray(np.full((4, 4), 34, np.uint8))),
       IDS,
-      "has the label id 34; Cityscapes' label ids are 0 to 33, and 255",
+      "it has the label id 34; expected Cityscapes' label ids, 0 to 33, or 255",
     ),
-    (png(Image.fromarray(np.full((4, 4), 19, np.uint8))), label_maps.train_ids(19), "label id 19; the train ids are 0 to 18"),
-    (png(Image.fromarray(np.full((4, 4), 21, np.uint8))), VOC, "label id 21; the classes' indices are 0 to 20, and 255"),
+    (
+      png(Image.fromarray(np.full((4, 4), 19, np.uint8))),
+      label_maps.train_ids(19),
+      "label id 19; expected the train ids, 0 to 18",
+    ),
+    (png(Image.fromarray(np.full((4, 4), 21, np.uint8))), VOC, "label id 21; expected the classes' indices, 0 to 20, or 255"),
     (png(pairs.palette(np.full((4, 4), 254, np.uint8))), VOC, "label id 254"),
     (
       png(Image.fromarray(np.full((4, 4), 7, np.uint16))),
       IDS,
-      "is a PNG of 16-bit grey; a mask is a PNG of 8-bit grey, with Cityscapes' label ids",
+      "is a PNG of 16-bit grey; expected a PNG of 8-bit grey, with Cityscapes' label ids",
     ),
-    (png(IMAGE.convert("RGB")), IDS, "is a PNG of 8-bit RGB colour"),
+    (png(IMAGE.convert("RGB")), IDS, "is a PNG of 8-bit RGB color"),
     (
       png(IMAGE.convert("RGBA")),
       VOC,
-      "is a PNG of 8-bit RGBA colour; a mask is a PNG of 8-bit grey or a palette, with the classes' indices",
+      "is a PNG of 8-bit RGBA color; expected a PNG of 8-bit grey or a palette, with the classes' indices",
     ),
     (png(IMAGE.convert("LA")), VOC, "is a PNG of 8-bit grey with transparency"),
     (
       png(pairs.palette(pairs.labels(0))),
       IDS,
-      "is a PNG of 8-bit palette colour; a mask is a PNG of 8-bit grey, with Cityscapes' label ids",
+      "is a PNG of 8-bit palette color; expected a PNG of 8-bit grey, with Cityscapes' label ids",
     ),
     (png(IMAGE.convert("1")), VOC, "is a PNG of 1-bit grey;"),
     (grey_of_four_bits(), VOC, "is a PNG of 4-bit grey;"),
@@ -126,7 +130,7 @@ VOC = label_maps.indices(21)
     (b"", IDS, "is not an image"),
   ],
 )
-def test_what_is_no_mask_is_named(content, label_map, words):
+def test_invalid_masks_are_named(content, label_map, words):
   with pytest.raises(UsageError, match="'folder/a.png'.*" + re.escape(words)) as error:
     label_map.read(content, "folder/a.png")
   assert "\n" not in str(error.value)
@@ -135,5 +139,5 @@ def test_what_is_no_mask_is_named(content, label_map, words):
 def test_a_mask_that_is_a_jpeg_is_named():
   out = io.BytesIO()
   IMAGE.save(out, "JPEG")
-  with pytest.raises(UsageError, match=r"'a.png' is a JPEG file; a mask is"):
+  with pytest.raises(UsageError, match=r"'a.png': it is a JPEG file; expected a PNG"):
     VOC.read(out.getvalue(), "a.png")

@@ -1,4 +1,4 @@
-"""AutoAugment and RandAugment: every operation does something, to the strength asked for, and the same for the same numbers."""
+"""AutoAugment and RandAugment: effect and strength of every operation, reproducibility."""
 
 import numpy as np
 import photographs
@@ -15,7 +15,7 @@ def pixels(image):
 
 
 @pytest.mark.parametrize("name", [n for n in policies.OPERATIONS if n not in ("Identity", "Sharpness")])
-def test_every_operation_changes_a_photo(name):
+def test_every_operation_changes_an_image(name):
   image = photographs.photo(4)
   changed = policies.operate(image, name, 0.9)
   assert changed.size == image.size and changed.mode == "RGB"
@@ -29,7 +29,7 @@ def test_no_strength_changes_next_to_nothing(name):
 
 
 def test_operations_are_those_of_the_paper():
-  """Strengths as torchvision 0.28 has them for ten bins, at bin 5."""
+  """Compares the strengths with those of torchvision 0.28 for ten bins, at bin 5."""
   image, s = photographs.photo(7, (90, 90)), 5 / 9
   expected = {
     "Brightness": ImageEnhance.Brightness(image).enhance(1.5),
@@ -48,8 +48,8 @@ def test_operations_are_those_of_the_paper():
 
 
 @settings(max_examples=40, deadline=None)
-@given(strategies.integers(0, 2**32), strategies.sampled_from([policies.AutoAugment(), policies.RandAugment(3, 7, 0.5)]))
-def test_the_same_numbers_give_the_same_photo(seed, policy):
+@given(strategies.integers(0, 2**32), strategies.sampled_from([policies.AutoAugment(), policies.RandAugment(3, 7.0, 0.5)]))
+def test_the_same_numbers_give_the_same_image(seed, policy):
   image = photographs.photo(2)
   one, two = (policy(image, np.random.default_rng(seed)) for _ in range(2))
   assert np.array_equal(pixels(one), pixels(two)) and one.size == image.size and one.mode == "RGB"
@@ -57,7 +57,7 @@ def test_the_same_numbers_give_the_same_photo(seed, policy):
 
 def test_texts_of_distortions():
   d = distortions.parse("inception+randaugment(3,7,0.5)+erase(0.2)")
-  assert (d.area, d.flip, d.erase, d.policy) == ((0.05, 1.0), True, 0.2, policies.RandAugment(3, 7, 0.5))
+  assert (d.area, d.flip, d.erase, d.policy) == ((0.05, 1.0), True, 0.2, policies.RandAugment(3, 7.0, 0.5))
   assert distortions.parse("crop_flip+autoaugment").policy == policies.AutoAugment()
   assert distortions.parse("none") == distortions.Distortion()
   for text in ("", "flip", "none+", "none+erase(x)", "none+erase+erase", "none+erase(0.1,0.2)", "inception+mixup"):

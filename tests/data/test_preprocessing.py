@@ -1,4 +1,4 @@
-"""How photos are shown to a network that others trained, and photos in class folders."""
+"""Preprocessing, and images in class folders."""
 
 import matplotlib.cbook
 import numpy as np
@@ -8,10 +8,10 @@ from conftest import ROOT
 from PIL import Image
 
 from mnv3_jax.config import base
-from mnv3_jax.data import factory
+from mnv3_jax.data import image_datasets
 from mnv3_jax.data.sources import imagenet
 from mnv3_jax.data.sources.folder import folder_names
-from mnv3_jax.data.transforms.preprocessing import View, of
+from mnv3_jax.data.transforms.preprocessing import Preprocessing, from_config
 from mnv3_jax.errors import UsageError
 
 
@@ -26,29 +26,29 @@ def person():
 
 
 @pytest.mark.parametrize("name", seeds.VIEWS)
-def test_photos_are_shown_as_torchvision_shows_them(name):
-  """A grid of pixels of tests/weights/sources/run_views.py, which make.py there runs."""
+def test_central_crop_is_torchvisions(name):
+  """Compares with a grid of pixels of tests/weights/sources/run_views.py, which make.py there runs."""
   with np.load(ROOT / "tests" / "weights" / "expected" / "views.npz") as expected:
-    np.testing.assert_allclose(seeds.VIEWS[name].photo(person(), 224)[::16, ::16], expected[name], atol=1e-5)
+    np.testing.assert_allclose(seeds.VIEWS[name].central_crop(person(), 224)[::16, ::16], expected[name], atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16", "LA", "1"])
-def test_every_mode_of_photo(mode):
+def test_every_mode_of_image(mode):
   image = Image.fromarray(np.full((40, 50), 30000, np.uint16)) if mode == "I;16" else person().convert(mode)
-  x = View().photo(image, 32)
+  x = Preprocessing().central_crop(image, 32)
   assert x.shape == (32, 32, 3) and x.dtype == np.float32 and np.isfinite(x).all() and x.min() >= -1 and x.max() <= 1
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (500, 3), (33, 32)])
-def test_every_size_of_photo(size):
-  assert View().photo(photo(size), 32).shape == (32, 32, 3)
+def test_every_size_of_image(size):
+  assert Preprocessing().central_crop(photo(size), 32).shape == (32, 32, 3)
 
 
-def test_pixels_come_back():
+def test_denormalize_inverts_normalize():
   pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
   for view in seeds.VIEWS.values():
-    np.testing.assert_array_equal(view.pixels(view.normalised(pixels.astype(np.float32))), pixels)
-  x = View().normalised(np.array([0.0, 127.5, 255.0], np.float32))
+    np.testing.assert_array_equal(view.denormalize(view.normalize(pixels.astype(np.float32))), pixels)
+  x = Preprocessing().normalize(np.array([0.0, 127.5, 255.0], np.float32))
   np.testing.assert_array_equal(x, [-1, 0, 1])
 
 
@@ -62,11 +62,11 @@ def test_pixels_come_back():
     ({"interpolation": "nearest"}, "bilinear or bicubic"),
   ],
 )
-def test_impossible_views_are_named(changes, words):
+def test_invalid_preprocessing_is_named(changes, words):
   config = base()
   config.data.update(changes)
   with pytest.raises(UsageError, match=words):
-    of(config.data)
+    from_config(config.data)
 
 
 def folders(root, classes, n=3):
@@ -81,7 +81,7 @@ def opened(tmp_path, **data):
   config = base()
   usual = {"dataset": "folder", "dir": str(tmp_path), "eval_split": "all", "augment": "none", "classes": ("cat", "dog/wolf")}
   config.data.update({**usual, **data})
-  return factory.open_dataset(config, 32)
+  return image_datasets.open_dataset(config, 32)
 
 
 def test_class_folders_are_read_once_each(tmp_path):
@@ -93,10 +93,10 @@ def test_class_folders_are_read_once_each(tmp_path):
     assert [b["image"].shape for b in batches] == [(size, 32, 32, 3)] * len(batches)
     real = np.concatenate([b["label"][b["mask"] > 0] for b in batches])
     assert real.tolist() == [0, 0, 0, 1, 1, 1]
-  np.testing.assert_array_equal(batches[0]["image"][0], dataset.prepare(photo(seed=0)))
+  np.testing.assert_array_equal(batches[0]["image"][0], dataset.preprocess(photo(seed=0)))
 
 
-def test_crop_and_interpolation_change_what_is_shown(tmp_path):
+def test_crop_and_interpolation_change_the_input(tmp_path):
   folders(tmp_path, ["cat"])
   usual = next(opened(tmp_path).eval_batches(3))["image"]
   for changes in ({"crop": 0.95}, {"interpolation": "bicubic"}, {"mean": (0.4, 0.5, 0.6)}, {"std": (0.4, 0.5, 0.6)}):
@@ -110,13 +110,13 @@ def test_imagenets_folders_have_ids_or_names(tmp_path):
   assert imagenet.classes()[8] == "hen" and len(imagenet.classes()) == 1000
   some = opened(tmp_path, dataset="imagenet", classes=("hen", "goldfish"))
   assert some.classes == ("hen", "goldfish")
-  assert sorted(label for _, label in factory.photos(tmp_path, some).test.files) == [0, 1]
+  assert sorted(label for _, label in image_datasets.open_folder(tmp_path, some).test.files) == [0, 1]
 
 
 def test_folders_that_cannot_be_read_are_named(tmp_path):
   with pytest.raises(UsageError, match="no folder"):
     len(opened(tmp_path / "nowhere").test)
-  with pytest.raises(UsageError, match="no photos"):
+  with pytest.raises(UsageError, match="no images"):
     len(opened(tmp_path).test)
   folders(tmp_path, ["cta"])
   with pytest.raises(UsageError, match="did you mean 'cat'"):
@@ -131,34 +131,34 @@ def test_folders_that_cannot_be_read_are_named(tmp_path):
   (tmp_path / "cat" / "0.png").unlink()
   (tmp_path / "cat" / "._1.png").write_bytes(b"what macOS leaves")
   assert len(opened(tmp_path).test) == 2
-  with pytest.raises(UsageError, match=r"no config\.data\.dir says"):
+  with pytest.raises(UsageError, match=r"needs config\.data\.dir"):
     len(opened("").test)
   with pytest.raises(UsageError, match=r"no folder .*train"):
     _ = opened(tmp_path).steps_per_epoch
 
 
-def test_photos_of_some_classes_only():
+def test_images_of_some_classes_only():
   config = base()
   config.train.batch_size = 16
   config.data.classes = ("Bag", "Coat")
-  two = factory.open_dataset(config, 28)
+  two = image_datasets.open_dataset(config, 28)
   assert two.classes == ("Bag", "Coat") and len(two.train[0]) == 2000 and len(two.test[0]) == 400
   config.data.classes = ()
-  whole = factory.open_dataset(config, 28)
+  whole = image_datasets.open_dataset(config, 28)
   for label, name in enumerate(two.classes):
     same = whole.train[0][whole.train[1] == whole.classes.index(name)]
     np.testing.assert_array_equal(two.train[0][two.train[1] == label], same)
   config.data.update({"classes": ("Bag",), "eval_split": "test[:1]"})
-  with pytest.raises(UsageError, match="no test photo"):
-    factory.open_dataset(config, 28)
+  with pytest.raises(UsageError, match="none of its images"):
+    image_datasets.open_dataset(config, 28)
   config.data.update({"classes": (), "eval_split": "test", "dir": "photos"})
   with pytest.raises(UsageError, match="is embedded"):
-    factory.open_dataset(config, 28)
+    image_datasets.open_dataset(config, 28)
   config.data.dir = ""
   for classes, words in ((("Bags",), "did you mean 'Bag'"), (("Bag", "Bag"), "twice")):
     config.data.classes = classes
     with pytest.raises(UsageError, match=words):
-      factory.open_dataset(config, 28)
+      image_datasets.open_dataset(config, 28)
 
 
 def test_folder_names():

@@ -1,4 +1,4 @@
-"""The embedded scenes: what a pixel shows is what its label says, boxes are those of what is seen, the seed decides all."""
+"""Embedded scenes: labels, boxes and pixels agree; scenes are functions of their seeds."""
 
 import itertools
 
@@ -8,16 +8,17 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from mnv3_jax.config import base
-from mnv3_jax.data import factory
+from mnv3_jax.data import image_mask_datasets
 from mnv3_jax.data.sources import fashion_mnist
 from mnv3_jax.data.sources.scenes import CLASSES, ITEMS, LENGTHS, Scenes, compose
-from mnv3_jax.data.transforms import fit
+from mnv3_jax.data.transforms import preprocessing
 from mnv3_jax.errors import UsageError
+from mnv3_jax.tasks import job
 
 
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 10**6), height=st.integers(40, 130), width=st.integers(40, 130))
-def test_a_scene_says_what_is_where(seed, height, width):
+def test_masks_and_boxes_agree_with_the_image(seed, height, width):
   photos, labels = fashion_mnist.load("test")
   scene = compose(photos, labels, (height, width), np.random.default_rng(seed))
   assert scene.image.shape == (height, width, 3) and scene.mask.shape == (height, width)
@@ -36,8 +37,8 @@ def test_a_scene_says_what_is_where(seed, height, width):
   assert (seen == (scene.mask > 0)).all()
 
 
-def test_the_label_is_that_of_the_photo():
-  """Photos of one width by class: what is whole of an item has the shape of its class, and one colour but for its soft edge."""
+def test_the_label_is_that_of_the_image():
+  """Composes images of one width per class: an unoccluded item has its class's shape and one color inside its soft edge."""
   photos, labels = np.zeros((10, 28, 28), np.uint8), np.arange(10)
   for label in labels:
     photos[label, 4:24, 13 - label : 15 + label] = 200
@@ -73,12 +74,17 @@ def test_every_class_is_there_and_none_is_everywhere():
   assert 0.5 < shares[0] < 0.85 and shares[1:].min() > 0.01
 
 
-def opened(batch_size=4, host=0, hosts=1, size=(32, 48), **data):
+def config_of(batch_size=4, **data):
   config = base()
-  config.model.segmenter = "lr_aspp"
+  config.model.update({"head": "lr_aspp", "resolution": 32, "resolution_width": 48})
   config.data.update({"dataset": "scenes", "augment": "none", "eval_split": "test[:10]", **data})
   config.train.batch_size = batch_size
-  return factory.open_dataset(config, size, dense=True, host=host, hosts=hosts)
+  return config
+
+
+def opened(batch_size=4, host=0, hosts=1, size=(32, 48), **data):
+  config = config_of(batch_size, **data)
+  return image_mask_datasets.open_dataset(config, size, host=host, hosts=hosts)
 
 
 def test_batches_start_at_any_step_and_are_shared_by_hosts():
@@ -106,27 +112,27 @@ def test_every_test_scene_counts_once(hosts):
   images = np.concatenate([np.concatenate([p[step]["image"] for p in parts]) for step in range(3)])[:10]
   whole = [Scenes("test[:10]", (32, 48)).scene(i).image for i in range(10)]
   np.testing.assert_allclose(images, np.stack(whole) / 127.5 - 1, atol=1e-6)
-  assert sum(b["mask"].sum() for b in opened().fewer_tests(3).eval_batches(4)) == 3
-  assert sum(b["mask"].sum() for b in opened().tested_on_training(6).eval_batches(4)) == 6
+  assert sum(b["mask"].sum() for b in opened().limit_eval(3).eval_batches(4)) == 3
+  assert sum(b["mask"].sum() for b in opened().eval_on_train(6).eval_batches(4)) == 6
 
 
 @settings(deadline=None, max_examples=40)
 @given(photo=st.tuples(st.integers(1, 90), st.integers(1, 90)), size=st.tuples(st.integers(8, 64), st.integers(8, 64)))
-def test_a_photo_of_any_size_fits_and_its_mask_comes_back(photo, size):
-  inside = fit.placed(photo, size)
+def test_an_image_of_any_size_fits_and_its_mask_comes_back(photo, size):
+  inside = preprocessing.letterbox_size(photo, size)
   assert all(1 <= n <= m for n, m in zip(inside, size, strict=True)) and any(n == m for n, m in zip(inside, size, strict=True))
   mask = np.full(size, 9, np.uint8)
   mask[: inside[0], : inside[1]] = 3
-  assert (fit.unfit(mask, photo) == 3).all() and fit.unfit(mask, photo).shape == photo
-  shown = np.asarray(fit.fit(Image.new("L", photo[::-1], 200), size, 7))
+  assert (preprocessing.undo_letterbox(mask, photo) == 3).all() and preprocessing.undo_letterbox(mask, photo).shape == photo
+  shown = np.asarray(preprocessing.letterbox(Image.new("L", photo[::-1], 200), size, 7))
   assert (shown[: inside[0], : inside[1]] == 200).all() and (shown == 200).sum() == inside[0] * inside[1]
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "I;16", "1"])
-def test_photos_of_any_mode_are_shown(mode):
+def test_images_of_any_mode_are_preprocessed(mode):
   grey = Image.fromarray(np.tile(np.linspace(0, 255, 20).astype(np.uint8), (10, 1)))
   photo = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257) if mode == "I;16" else grey.convert(mode)
-  x = opened().prepare(photo)
+  x = opened().preprocess(photo)
   assert x.shape == (32, 48, 3) and x.dtype == np.float32 and np.ptp(x[:24, :, 0]) > 1.5
   # the photo is 2:1, the network's image 3:2
   assert np.ptp(x[24:]) == 0
@@ -137,18 +143,17 @@ def test_photos_of_any_mode_are_shown(mode):
   [
     ({"train_split": "val"}, "no split 'val' of scenes"),
     ({"eval_split": "test[600:]"}, "is empty; test has 500"),
-    ({"augment": "shift_flip"}, "new ones in every epoch"),
-    ({"dir": "photos"}, "goes with photos in files"),
-    ({"size": (7, 48)}, "scenes of 7x48 px are not possible; a side is at least 8 px"),
-    ({"train_size": 40}, "goes with photos in files"),
+    ({"augment": "shift_flip"}, "every epoch has new scenes"),
+    ({"dir": "photos"}, "a setting of images in files"),
+    ({"size": (7, 48)}, "sides of at least 8 px"),
+    ({"train_size": 40}, "a setting of images in files"),
     ({"classes": ("Bag",)}, "and a background"),
-    ({"dataset": "fashion_mnist"}, "choose scenes, cityscapes, voc"),
     ({"dataset": "cityscapes", "classes": ("Bag",)}, "19 classes"),
     ({"dataset": "voc", "augment": "zoom"}, "'zoom'"),
-    ({"train_width": 40}, "goes with config.data.train_size"),
+    ({"train_width": 40}, "expected config.data.train_size"),
   ],
 )
-def test_what_cannot_be_is_named(data, words):
+def test_invalid_arguments_are_named(data, words):
   with pytest.raises(UsageError, match=words):
     opened(**data)
 
@@ -156,12 +161,19 @@ def test_what_cannot_be_is_named(data, words):
 def test_a_classifier_has_no_use_for_scenes():
   config = base()
   config.data.dataset = "scenes"
-  with pytest.raises(UsageError, match="segmenter=lr_aspp"):
-    factory.open_dataset(config, 32)
+  with pytest.raises(UsageError, match="head='lr_aspp'"):
+    job.open_dataset(config)
 
 
-def test_a_random_batch_for_ever_has_the_size_of_the_crops():
-  dataset = opened(dataset="cityscapes", fake=True, train_size=24, train_width=40)
+def test_a_segmenter_has_no_use_for_labelled_images():
+  with pytest.raises(UsageError, match="choose one of scenes, cityscapes, voc"):
+    job.open_dataset(config_of(dataset="fashion_mnist"))
+
+
+def test_a_random_batch_without_end_has_the_size_of_the_crops():
+  config = config_of(dataset="cityscapes", fake=True, train_size=24, train_width=40)
+  config.model.num_classes = 19
+  dataset = job.open_dataset(config)
   batch = next(dataset.train_batches(0))
   assert batch["image"].shape == (4, 24, 40, 3) and batch["label"].shape == (4, 24, 40) and batch["label"].max() < 19
   assert next(dataset.eval_batches(2))["image"].shape == (2, 32, 48, 3) and dataset.steps_per_epoch == 2975 // 4

@@ -1,4 +1,4 @@
-"""Training on photos in files: order, distortion, hosts, broken ones; from class folders and from what TFDS has prepared."""
+"""Training on image files: order, augmentation, hosts, unreadable files; from class folders and from TFDS."""
 
 import itertools
 import re
@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 
 from mnv3_jax.config import base
-from mnv3_jax.data import factory
+from mnv3_jax.data import image_datasets
 from mnv3_jax.data.pipelines import tf_stream
 from mnv3_jax.data.pipelines.order import Order
 from mnv3_jax.data.sources import tfds
 from mnv3_jax.data.transforms import distortions
 from mnv3_jax.errors import FatalError, UsageError
+from mnv3_jax.tasks import job
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +36,8 @@ def opened(root, host=0, hosts=1, **changes):
   config.data.update({"dataset": "folder", "dir": str(root), "augment": "inception"})
   config.train.batch_size = 4
   config.update_from_flattened_dict(changes)
-  config.data.classes = factory.complete(config)
-  return factory.open_dataset(config, 32, host=host, hosts=hosts)
+  config.data.classes = image_datasets.class_names(config)
+  return image_datasets.open_dataset(config, 32, host=host, hosts=hosts)
 
 
 def first(batches, n):
@@ -52,7 +53,7 @@ def assert_same(one, other):
 
 @pytest.fixture(params=["folder", "tiny_photos"])
 def made(request, folder, tfds_folder):
-  """Opens the photos of a class folder or of TFDS."""
+  """Opens a data set in class folders or of TFDS."""
   root = folder if request.param == "folder" else tfds_folder
   return lambda **changes: opened(root, **{"data.dataset": request.param, **changes})
 
@@ -72,7 +73,7 @@ def test_hosts_share_every_batch(made):
       assert np.array_equal(batch[name], np.concatenate([share[i][name] for share in shares]))
 
 
-def test_an_epoch_has_no_photo_twice_and_epochs_differ(made):
+def test_an_epoch_has_no_image_twice_and_epochs_differ(made):
   dataset = made(**{"data.augment": "none"})
   assert dataset.steps_per_epoch == 5
   batches = first(dataset.train_batches(0), 10)
@@ -84,7 +85,7 @@ def test_an_epoch_has_no_photo_twice_and_epochs_differ(made):
   assert np.array_equal(labels, np.concatenate([b["image"] for b in batches]).mean((1, 2)).argmax(1))
 
 
-def test_every_test_photo_once(made):
+def test_every_test_image_once(made):
   dataset = made()
   n = len(dataset.test)
   for size in (1, 4, n, n + 3):
@@ -98,10 +99,10 @@ def test_every_test_photo_once(made):
   assert len(np.unique(seen.reshape(n, -1), axis=0)) == n and np.array_equal(seen.mean((1, 2)).argmax(1), labels)
 
 
-def test_what_happens_to_a_photo_depends_on_seed_epoch_and_number_alone(folder):
+def test_augmentation_of_an_image_depends_on_seed_epoch_and_number_alone(folder):
   def rows(dataset, steps):
-    found = tf_stream.Stream(dataset.train, dataset.order, distortions.parse(dataset.augment), 32, dataset.view)
-    places = [(int(e), int(i)) for e, i in map(found._place, range(steps * dataset.batch_size))]
+    found = tf_stream.Stream(dataset.train, dataset.order, distortions.parse(dataset.augment), 32, dataset.preprocessing)
+    places = [(int(e), int(i)) for e, i in map(found._locate, range(steps * dataset.batch_size))]
     images = np.concatenate([b["image"] for b in first(dataset.train_batches(0), steps)])
     return dict(zip(places, images, strict=True))
 
@@ -117,7 +118,7 @@ def test_what_happens_to_a_photo_depends_on_seed_epoch_and_number_alone(folder):
 
 def test_crops_have_the_areas_and_aspects_asked_for(folder):
   dataset = opened(folder)
-  found = tf_stream.Stream(dataset.train, dataset.order, distortions.parse("inception"), 32, dataset.view)
+  found = tf_stream.Stream(dataset.train, dataset.order, distortions.parse("inception"), 32, dataset.preprocessing)
   boxes = np.array([found._box([375, 500, 3], [0, i]).numpy() for i in range(500)])
   top, left, height, width = boxes.T
   area, aspect = height * width / (375 * 500), width / height
@@ -126,10 +127,10 @@ def test_crops_have_the_areas_and_aspects_asked_for(folder):
   assert (top >= 0).all() and (left >= 0).all() and (top + height <= 375).all() and (left + width <= 500).all()
 
 
-def test_colour_changes_as_tensorflows_own_functions_do(folder):
+def test_color_changes_as_tensorflows_own_functions_do(folder):
   tf = tf_stream.tensorflow()
   plain, colour = (
-    tf_stream.Stream(d.train, d.order, distortions.parse(a), 32, d.view)
+    tf_stream.Stream(d.train, d.order, distortions.parse(a), 32, d.preprocessing)
     for d, a in ((opened(folder), "none"), (opened(folder), "none"))
   )
   colour.distortion = distortions.Distortion(brightness=32 / 255, saturation=(0.5, 1.5))
@@ -153,7 +154,7 @@ def test_the_eraser_leaves_noise_in_a_rectangle():
   assert 0.01 < min(shares) < 0.05 and 0.25 < max(shares) < 0.36
 
 
-def test_photos_that_tensorflow_cannot_read_are_read_by_pillow(tmp_path):
+def test_images_that_tensorflow_cannot_read_are_read_by_pillow(tmp_path):
   photographs.class_folders(tmp_path / "train", 6)
   cat, turned = tmp_path / "train" / "cat", Image.Exif()
   turned[0x0112] = 6
@@ -164,11 +165,11 @@ def test_photos_that_tensorflow_cannot_read_are_read_by_pillow(tmp_path):
   (batch,) = first(dataset.train_batches(0), 1)
   assert batch["broken"] == [] and len(np.unique(batch["image"].reshape(9, -1), axis=0)) == 9
   upright = photographs.photo(3).rotate(-90, expand=True)
-  distance = np.abs(batch["image"] - dataset.prepare(upright)).mean((1, 2, 3))
+  distance = np.abs(batch["image"] - dataset.preprocess(upright)).mean((1, 2, 3))
   assert distance.min() < 0.08 < np.sort(distance)[1]
 
 
-def test_broken_photos_are_left_out_and_named(tmp_path):
+def test_broken_images_are_left_out_and_named(tmp_path):
   photographs.class_folders(tmp_path / "train", 12)
   files = [
     tmp_path / "train" / "cat" / "000.jpg",
@@ -188,11 +189,11 @@ def test_broken_photos_are_left_out_and_named(tmp_path):
   assert sum(b["mask"].sum() for b in found) == 9 and sorted(s for b in found for s in b["broken"]) == sorted(named)
 
 
-def test_nothing_but_broken_photos_is_an_error(tmp_path):
+def test_nothing_but_broken_images_is_an_error(tmp_path):
   (tmp_path / "train" / "cat").mkdir(parents=True)
   for i in range(4):
     (tmp_path / "train" / "cat" / f"{i}.jpg").write_text("no photo")
-  with pytest.raises(FatalError, match=r"not one of the 4 photos .*0\.jpg"):
+  with pytest.raises(FatalError, match=r"not one of the 4 images .*0\.jpg"):
     next(opened(tmp_path).train_batches(0))
 
 
@@ -230,7 +231,7 @@ def test_tfds_slices_and_names(tfds_folder):
 @pytest.mark.parametrize(
   ("changes", "words"),
   [
-    ({"data.dataset": "tiny_photo"}, "no data set is called 'tiny_photo'"),
+    ({"data.dataset": "tiny_photo"}, "no data set 'tiny_photo'"),
     ({"data.dataset": "oxford_flower102"}, "did you mean 'oxford_flowers102'"),
     ({"data.dataset": "cifar10"}, "tfds build cifar10 --data_dir="),
     ({"data.train_split": "training"}, "did you mean 'train'"),
@@ -239,11 +240,11 @@ def test_tfds_slices_and_names(tfds_folder):
     ({"data.augment": "inception+randaugment(20)"}, "1 to 10 layers"),
     ({"data.augment": "inception+erase(2)"}, "probability"),
     ({"data.augment": "crop_flip+autoaugment+randaugment"}, "one policy too many"),
-    ({"train.batch_size": 23}, "more than the 22 training photos"),
-    ({"data.classes": ("a", "b")}, "all are taken"),
+    ({"train.batch_size": 23}, "expected at most the 22 training examples"),
+    ({"data.classes": ("a", "b")}, "expected all classes of tiny_photos"),
   ],
 )
-def test_what_cannot_be_is_named(tfds_folder, changes, words):
+def test_invalid_arguments_are_named(tfds_folder, changes, words):
   with pytest.raises(UsageError, match=re.escape(words)):
     _ = opened(tfds_folder, **{"data.dataset": "tiny_photos", **changes}).steps_per_epoch
 
@@ -266,11 +267,11 @@ def test_the_fingerprint_knows_every_file(tmp_path):
   assert opened(tmp_path).train.fingerprint != before
 
 
-def test_imagenet_can_be_measured_without_a_photo():
+def test_imagenet_can_be_measured_without_an_image():
   config = base()
   config.data.update({"dataset": "imagenet", "augment": "inception", "fake": True})
   config.train.batch_size = 8
-  dataset = factory.open_dataset(config, 32)
+  dataset = job.open_dataset(config, 32)
   assert dataset.steps_per_epoch == 1_281_167 // 8 and len(dataset.classes) == 1000
   assert next(dataset.train_batches(3))["image"].shape == (8, 32, 32, 3)
 
@@ -281,7 +282,7 @@ def test_imagenet_as_tfds_has_it(tmp_path):
   ids = [wnid for wnid, _ in imagenet.folders()]
   photographs.prepared(tmp_path, 6, name="imagenet2012", names=ids, version="5.1.0")
   dataset = opened(tmp_path, **{"data.dataset": "imagenet"})
-  assert isinstance(dataset.train, tfds.Prepared) and dataset.classes == imagenet.classes()
+  assert isinstance(dataset.train, tfds.TFDSImages) and dataset.classes == imagenet.classes()
   assert sorted(next(opened(tmp_path, **{"data.dataset": "imagenet"}).train_batches(0))["label"].tolist())[-1] <= 2
 
 
@@ -293,7 +294,7 @@ def test_epochs_and_seeds_have_nothing_to_do_with_each_other(n):
 
   def order(seed, epoch):
     found.order = Order(n, 1, seed)
-    return tf.vectorized_map(lambda p: found._place(p)[1], tf.range(epoch * n, epoch * n + n, dtype=tf.int64)).numpy()
+    return tf.vectorized_map(lambda p: found._locate(p)[1], tf.range(epoch * n, epoch * n + n, dtype=tf.int64)).numpy()
 
   one = order(0, 0)
   assert sorted(one) == list(range(n))
@@ -314,7 +315,7 @@ def test_folders_go_by_their_own_names_first(tmp_path):
     _ = opened(tmp_path, **{"data.classes": ("c d", "c/d", "a_b")}).train
 
 
-def test_a_photo_whose_exif_makes_no_sense_is_a_photo(tmp_path):
+def test_an_image_whose_exif_makes_no_sense_is_an_image(tmp_path):
   photographs.class_folders(tmp_path / "train", 6)
   photographs.photo(0).save(tmp_path / "train" / "cat" / "000.jpg", exif=b"Exif\0\0no TIFF", dpi=(72, 72))
   photographs.photo(3).save(tmp_path / "train" / "cat" / "more.png", exif=b"no TIFF either")

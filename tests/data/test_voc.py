@@ -1,4 +1,4 @@
-"""Pascal VOC's layout: lists, palettes, other classes, and one sentence on what is missing."""
+"""Pascal VOC's layout: lists, palettes, other classes, and errors on missing files."""
 
 import re
 
@@ -10,11 +10,11 @@ from mnv3_jax.data.sources import voc
 from mnv3_jax.errors import UsageError
 
 
-def test_photos_and_labels_in_the_order_of_the_list(tmp_path):
+def test_images_and_labels_in_the_order_of_the_list(tmp_path):
   pairs.voc(tmp_path, {"train": 3, "val": 2})
   path = tmp_path / "ImageSets/Segmentation/train.txt"
   path.write_text("2007_000002\r\n\r\n2007_000000\n2007_000001 ")
-  source = voc.source(tmp_path, "train")
+  source = voc.open_split(tmp_path, "train")
   assert len(source) == 3
   for i, number in enumerate((2, 0, 1)):
     image, labels = source.read(i)
@@ -27,51 +27,51 @@ def test_photos_and_labels_in_the_order_of_the_list(tmp_path):
 @pytest.mark.parametrize("place", ["", "VOC2012", "VOCdevkit/VOC2012"])
 def test_the_folder_of_the_year_is_found(tmp_path, place):
   pairs.voc(tmp_path / place, {"train": 2})
-  assert len(voc.source(str(tmp_path), "train")) == 2
+  assert len(voc.open_split(str(tmp_path), "train")) == 2
 
 
 def test_own_classes_and_files_and_slices(tmp_path):
   pairs.voc(tmp_path, {"train": 6}, classes=2)
   (tmp_path / "JPEGImages/2007_000003.jpg").rename(tmp_path / "JPEGImages/2007_000003.jpeg")
-  own = voc.source(tmp_path, "train", ("street", "hole"))
+  own = voc.open_split(tmp_path, "train", ("street", "hole"))
   assert max(label for i in range(6) for label in np.unique(own.read(i)[1]) if label < 255) == 1
   assert own.name(3).endswith("2007_000003.jpeg")
-  parts = [voc.source(tmp_path, f"train[{ends}]") for ends in (":4", "4:")]
+  parts = [voc.open_split(tmp_path, f"train[{ends}]") for ends in (":4", "4:")]
   names = [{part.name(i) for i in range(len(part))} for part in parts]
   assert [len(n) for n in names] == [4, 2] and not names[0] & names[1]
   pairs.voc(tmp_path, {"train": 6}, classes=3)
-  with pytest.raises(UsageError, match=r"000000.png' has the label id 2; the classes' indices are 0 to 1, and 255"):
-    voc.source(tmp_path, "train", ("street", "hole")).read(0)
+  with pytest.raises(UsageError, match=r"000000.png': it has the label id 2; expected the classes' indices, 0 to 1, or 255"):
+    voc.open_split(tmp_path, "train", ("street", "hole")).read(0)
 
 
 def test_the_fingerprint_knows_the_list(tmp_path):
   pairs.voc(tmp_path, {"train": 3})
-  before = voc.source(tmp_path, "train").fingerprint
-  assert voc.source(tmp_path, "train").fingerprint == before
+  before = voc.open_split(tmp_path, "train").fingerprint
+  assert voc.open_split(tmp_path, "train").fingerprint == before
   (tmp_path / "ImageSets/Segmentation/train.txt").write_text("2007_000002\n2007_000000\n2007_000001\n")
-  assert voc.source(tmp_path, "train").fingerprint != before
+  assert voc.open_split(tmp_path, "train").fingerprint != before
 
 
 @pytest.mark.parametrize(
   ("gone", "split", "words"),
   [
-    ("SegmentationClass/2007_000001.png", "train", "JPEGImages/2007_000001.jpg' has no mask; it would be '"),
-    ("JPEGImages/2007_000001.jpg", "train", "SegmentationClass/2007_000001.png' has no photo; it would be '"),
-    ("nothing", "val", "ImageSets/Segmentation/val.txt' says which photos are of the split 'val'; there: train"),
+    ("SegmentationClass/2007_000001.png", "train", "JPEGImages/2007_000001.jpg' has no mask; expected '"),
+    ("JPEGImages/2007_000001.jpg", "train", "SegmentationClass/2007_000001.png' has no image; expected '"),
+    ("nothing", "val", "ImageSets/Segmentation/val.txt' of the images of split 'val'; there: train"),
     (
       "ImageSets/Segmentation/train.txt",
       "train",
-      "train.txt' says which photos are of the split 'train'; it has a photo's name",
+      "train.txt' of the images of split 'train'; expected an image's name",
     ),
     ("JPEGImages", "train", "JPEGImages'; config.data.dir has JPEGImages, SegmentationClass and ImageSets/Segmentation in it"),
     ("SegmentationClass", "train", "no folder '"),
     ("nothing", "train[5:]", "a slice of 'train' in"),
-    ("nothing", "twice", "twice.txt' names '2007_000000' twice"),
-    ("nothing", "none", "none.txt' names no photo"),
-    ("nothing", "other", "other.txt' names 'x', but there is no photo '"),
+    ("nothing", "twice", "twice.txt' lists '2007_000000' twice"),
+    ("nothing", "none", "none.txt' lists no image"),
+    ("nothing", "other", "other.txt' lists 'x', but there is no image '"),
   ],
 )
-def test_what_is_missing_is_named(tmp_path, gone, split, words):
+def test_missing_files_are_named(tmp_path, gone, split, words):
   pairs.voc(tmp_path, {"train": 2})
   for name, text in (("twice", "2007_000000\n" * 2), ("none", "\n\n"), ("other", "x\n")):
     if split == name:
@@ -79,17 +79,17 @@ def test_what_is_missing_is_named(tmp_path, gone, split, words):
   if (tmp_path / gone).exists():
     (tmp_path / gone).rename(tmp_path / "gone")
   with pytest.raises(UsageError, match=re.escape(words)):
-    voc.source(str(tmp_path), split)
+    voc.open_split(str(tmp_path), split)
 
 
-def test_what_cannot_be_is_named(tmp_path):
+def test_invalid_arguments_are_named(tmp_path):
   for year in ("VOC2007", "VOC2012"):
     pairs.voc(tmp_path / "VOCdevkit" / year, {"train": 1})
   with pytest.raises(UsageError, match=r"several data sets .*VOC2007', .*VOC2012'"):
-    voc.source(tmp_path, "train")
+    voc.open_split(tmp_path, "train")
   with pytest.raises(UsageError, match=r"no folder .*nowhere"):
-    voc.source(tmp_path / "nowhere", "train")
-  with pytest.raises(UsageError, match=r"goes with config.data.dir"):
-    voc.source("", "train")
-  with pytest.raises(UsageError, match="has 256 names"):
-    voc.source(tmp_path / "VOCdevkit/VOC2007", "train", [f"c{i}" for i in range(256)])
+    voc.open_split(tmp_path / "nowhere", "train")
+  with pytest.raises(UsageError, match=r"requires config.data.dir"):
+    voc.open_split("", "train")
+  with pytest.raises(UsageError, match="of 256 names"):
+    voc.open_split(tmp_path / "VOCdevkit/VOC2007", "train", [f"c{i}" for i in range(256)])

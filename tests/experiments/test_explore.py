@@ -1,6 +1,8 @@
-"""The notebook: what is kept reads well and fits the project; executed anew, it does what it says; what Colab has stays."""
+"""The notebook: its kept outputs are complete and clean, it uses the public API alone, it runs, and it installs on Colab."""
 
 import ast
+import functools
+import inspect
 import json
 import os
 import pathlib
@@ -13,38 +15,40 @@ import time
 import pytest
 from conftest import ROOT
 
+import mnv3_jax as mnv3
+
 sys.path.insert(0, str(ROOT / "experiments"))
 import explore
 
 KEPT = json.loads(explore.NOTEBOOK.read_text())
 
-# what CI has for it, and what it must not take of a page
+# limits of its run time and of its file size
 SECONDS, BYTES = 300, 1_000_000
 
 
 def code(notebook):
-  """{id: cell} of the code cells, in their order."""
+  """Returns {id: cell} of the code cells, in their order."""
   return {cell["id"]: cell for cell in notebook["cells"] if cell["cell_type"] == "code"}
 
 
 def source(cell):
-  """The text of a cell."""
+  """Returns the source of a cell."""
   return "".join(cell["source"])
 
 
 def text(cell):
-  """All that a cell's outputs say: printed text and Markdown."""
+  """Returns the text of a cell's outputs: printed text and Markdown."""
   parts = [o.get("text") or o["data"].get("text/markdown", "") for o in cell["outputs"]]
   return "".join("".join(part) for part in parts)
 
 
 def pictures(cell):
-  """The PNGs of a cell."""
+  """Returns the PNGs of a cell's outputs."""
   return [o["data"]["image/png"] for o in cell["outputs"] if "image/png" in o.get("data", {})]
 
 
-def says_what_it_must(notebook):
-  """What the outputs of a notebook have, kept or fresh."""
+def check_outputs(notebook):
+  """Checks the content of a notebook's outputs, kept or fresh."""
   cells = code(notebook)
   assert "1²×1280" in text(cells["network"]) and "5,483,032 parameters and 216,589,760" in text(cells["network"])
   assert "2,542,856 | 56,510,400" in text(cells["costs"]) and "yours" in text(cells["costs"])
@@ -56,27 +60,28 @@ def says_what_it_must(notebook):
   assert float(files[0][2]) == 100 and float(files[0][3]) == pytest.approx(top1[0], abs=2e-3)
   for cell in ("rows", "costs", "train", "photo", "compare", "tradeoff"):
     assert len(pictures(cells[cell])) == 1, cell
-  assert "points apart" in text(cells["tradeoff"])
+  assert re.fullmatch(r"test image 0: T-shirt/top\n( +\d+\.\d%  [\w/ -]+\n){5}", text(cells["photo"]))
+  assert re.search(r"differ by \d\.\d points", text(cells["tradeoff"]))
 
 
-def test_what_is_kept_was_run_from_top_to_bottom():
+def test_kept_outputs_are_of_one_run_from_top_to_bottom():
   cells = list(code(KEPT).values())
   assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
   for cell in cells:
     assert cell["outputs"], source(cell)
     for output in cell["outputs"]:
       assert output["output_type"] != "error" and output.get("name") != "stderr"
-  says_what_it_must(KEPT)
+  check_outputs(KEPT)
 
 
-def test_what_is_kept_is_clean():
+def test_kept_outputs_are_clean():
   kept = explore.NOTEBOOK.read_text()
   assert len(kept) < BYTES
   assert json.dumps(explore.cleaned(KEPT), indent=1, ensure_ascii=False) + "\n" == kept
   words = "\n".join(source(cell) + text(cell) for cell in KEPT["cells"] if cell["cell_type"] == "code")
   assert not re.search(r"(?<![\w:/.])/(home|root|tmp|work|Users|usr|content|var)/|\x1b|\r|it/s|B/s", words)
   assert "0x" not in words
-  # only pictures and what people read: no text twin of a picture that names an object
+  # no HTML or other formats beside pictures and text
   kinds = {kind for cell in code(KEPT).values() for o in cell["outputs"] for kind in o.get("data", {})}
   assert kinds == {"image/png", "text/markdown", "text/plain"}
 
@@ -90,33 +95,46 @@ def test_it_opens_in_colab_from_one_repository():
   assert sum(others) == 2
 
 
-def test_it_uses_what_there_is():
-  scope = {}
-  trees = [ast.parse(source(cell)) for cell in code(KEPT).values()]
-  for node in (node for tree in trees for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)):
-    # a name that is not there raises; IPython is there where a notebook is
-    if "IPython" not in ast.unparse(node):
-      exec(ast.unparse(node), scope)
-  ours = {name: module for name, module in scope.items() if getattr(module, "__name__", "").startswith("mnv3_jax.")}
-  called = {
-    (node.value.id, node.attr)
-    for tree in trees
-    for node in ast.walk(tree)
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ours
-  }
-  assert {("cost", "params"), ("tflite", "seeded"), ("results", "collect")} <= called
-  for module, name in called:
-    assert hasattr(ours[module], name), f"{module}.{name}"
+def test_it_imports_only_the_public_api():
+  """Checks for private modules, the command line, and processes other than git in the install cell."""
+  imported = set()
+  for name, cell in code(KEPT).items():
+    for node in ast.walk(ast.parse(source(cell))):
+      if isinstance(node, ast.Import):
+        imported |= {(alias.name, alias.asname) for alias in node.names}
+      elif isinstance(node, ast.ImportFrom):
+        imported.add((node.module, None))
+    assert source(cell).count("subprocess.") == (name == "install")
+    assert not re.search(r"system\(|Popen|multiprocessing|^[!%]|import_module|__import__", source(cell), re.M)
+  assert {pair for pair in imported if pair[0].startswith("mnv3_jax")} == {("mnv3_jax", "mnv3")}
+
+
+def test_its_calls_fit_the_public_api():
+  used = set()
+  for cell in code(KEPT).values():
+    for node in ast.walk(ast.parse(source(cell))):
+      if isinstance(node, ast.Attribute) and re.fullmatch(r"mnv3(\.\w+)+", ast.unparse(node)):
+        used.add(ast.unparse(node))
+      if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("mnv3."):
+        function = functools.reduce(getattr, ast.unparse(node.func).split(".")[1:], mnv3)
+        keywords = {keyword.arg: None for keyword in node.keywords if keyword.arg}
+        inspect.signature(function).bind(*node.args, **keywords)
+  for name in used - {"mnv3.__file__"}:
+    assert name.split(".")[1] in mnv3.__all__, name
+    functools.reduce(getattr, name.split(".")[1:], mnv3)
+  verbs = "zoo cost create_model get_config train load predict export benchmark build_table"
+  assert {f"mnv3.{verb}" for verb in verbs.split()} <= used
+  # those that the text alone names
+  words = "\n".join(source(cell) for cell in KEPT["cells"] if cell["cell_type"] == "markdown")
+  assert set(re.findall(r"mnv3\.(\w+)", words)) <= set(mnv3.__all__)
 
 
 def test_its_settings_are_fields_of_the_config():
-  from mnv3_jax.config import read_config
-
   cell = source(code(KEPT)["train"])
   names = {"EPOCHS": 3.0}
   for line in re.findall(r"^SHORT (?:\||)= .*$", cell, re.M):
     exec(line, names)
-  config = read_config(str(ROOT / "configs" / "fashion_mnist.py"), [f"--config.{k}={v}" for k, v in names["SHORT"].items()])
+  config = mnv3.get_config("fashion_mnist", names["SHORT"])
   assert config.train.epochs == names["EPOCHS"] and config.optim.ema == 0.98
 
 
@@ -127,7 +145,7 @@ def test_it_runs_from_top_to_bottom(tmp_path):
   explore.execute(notebook, tmp_path)
   seconds = time.monotonic() - began
   fresh = explore.cleaned(notebook)
-  says_what_it_must(fresh)
+  check_outputs(fresh)
   for cell in code(fresh).values():
     for output in cell["outputs"]:
       assert output.get("name") != "stderr", "".join(output["text"])
@@ -140,7 +158,7 @@ def test_it_runs_from_top_to_bottom(tmp_path):
 
 @pytest.fixture
 def kernel(tmp_path):
-  """Runs cells one after the other in a kernel: (source, hear) -> the reply's status; `hear` gets what cells show."""
+  """Runs cells one after the other in a kernel: (source, on_output) -> the reply's status."""
   from jupyter_client.kernelspec import KernelSpecManager
   from jupyter_client.manager import KernelManager
 
@@ -150,8 +168,8 @@ def kernel(tmp_path):
   client.start_channels()
   client.wait_for_ready(timeout=60)
 
-  def run(words, hear=lambda message: None):
-    return client.execute_interactive(words, timeout=SECONDS, output_hook=hear)["content"]["status"]
+  def run(words, on_output=lambda message: None):
+    return client.execute_interactive(words, timeout=SECONDS, output_hook=on_output)["content"]["status"]
 
   run.interrupt = manager.interrupt_kernel
   try:
@@ -164,14 +182,14 @@ def kernel(tmp_path):
 
 
 @pytest.mark.engines
-def test_a_training_that_is_stopped_goes_on(kernel, tmp_path):
-  """As people do it: stop the cell while its curve grows, run it again."""
+def test_an_interrupted_training_resumes(kernel, tmp_path):
+  """Interrupts the cell while its curve grows, then runs it again."""
   cells = code(KEPT)
   for name in ("install", "network", "rows", "change"):
     assert kernel(source(cells[name])) == "ok"
   assert kernel("OUT = pathlib.Path('explore')\nfrom IPython.display import Markdown, display") == "ok"
   often = '"train.log_every": 2, "evaluate.every": 10.0, "checkpoint.every": 10.0, "data.eval_split": "test[:200]"'
-  definitions, training = source(cells["train"]).split("reached = ")
+  definitions, _ = source(cells["train"]).split("RUNS = ")
   definitions = definitions.replace("EPOCHS = 3.0", "EPOCHS = 0.5").replace(
     '"train.log_every": 13, "evaluate.every": 0.5', often
   )
@@ -180,27 +198,32 @@ def test_a_training_that_is_stopped_goes_on(kernel, tmp_path):
   run = tmp_path / "explore" / "runs" / "small-seed=0"
   metrics = run / "metrics.jsonl"
 
-  stopped = []
+  stopped, errors, drawn = [], [], []
 
   def stop(message):
-    # once: another signal could come while the kernel answers
+    drawn.append(message["header"]["msg_type"] == "update_display_data")
+    errors.extend([message["content"]["ename"]] if message["header"]["msg_type"] == "error" else [])
+    # once: a second signal ends without a checkpoint
     if not stopped and metrics.is_file() and metrics.read_text().count("\n") >= 3:
       stopped.append(message)
       kernel.interrupt()
 
-  training = "reached = train(('V3-Small', 0))"
+  training = "RUNS = train(('V3-Small', 0))"
   assert kernel(training, stop) == "error"
+  assert errors == ["RetryableError"] and sum(drawn) > 1
   steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
   assert 6 <= steps[-1] < 78
   assert [path.name.isdigit() for path in (run / "checkpoints").iterdir()] and not (run / "result.json").exists()
+  # the thread that draws has ended
+  assert kernel("assert not [t for t in threading.enumerate() if 'redraw' in t.name]") == "ok"
   assert kernel(training) == "ok"
-  assert "goes on after step" in pathlib.Path(f"{run}.log").read_text()
+  assert "resuming after step" in pathlib.Path(f"{run}.log").read_text()
   assert json.loads((run / "result.json").read_text())["steps"] == 78
 
 
 @pytest.mark.engines
 def test_colab_keeps_the_jax_that_is_there(tmp_path):
-  """The install cell where there is no package but an older jax, and the repository is this checkout."""
+  """Runs the install cell in an environment with an older jax and without the package, from a clone of this checkout."""
   python = tmp_path / "environment" / "bin" / "python"
   subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "environment")], check=True)
   there, newer = ("0.10.1", "0.10.2") if sys.version_info < (3, 12) else ("0.11.1", "0.11.2")
@@ -216,7 +239,7 @@ def test_colab_keeps_the_jax_that_is_there(tmp_path):
   for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message=all"]):
     subprocess.run([*git, *words], cwd=clone, check=True)
   repository = re.search(r'^REPOSITORY = "(.*?)"', source(code(KEPT)["install"]), re.M)[1]
-  # what git would fetch from there it takes from here
+  # git fetches from the clone instead of GitHub
   instead = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.file://{clone}.insteadOf"}
   instead["GIT_CONFIG_VALUE_0"] = f"https://github.com/{repository}"
   environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | instead
@@ -232,7 +255,7 @@ def test_colab_keeps_the_jax_that_is_there(tmp_path):
   assert first.returncode == 0, first.stderr
   numpy = re.search(r"^numpy==(.*)$", (ROOT / "requirements.txt").read_text(), re.M)[1]
   package = tmp_path / "work" / "mobilenetv3" / "mnv3_jax" / "__init__.py"
-  assert first.stdout.splitlines() == ["the package is there", f"{there} {package} {numpy}"]
-  # a session that is started again finds it, and needs no repository any more
+  assert first.stdout.splitlines() == ["mnv3_jax is installed", f"{there} {package} {numpy}"]
+  # a restarted session finds the package without network access
   environment["GIT_CONFIG_VALUE_0"] = "https://nowhere.invalid"
   assert run().stdout == first.stdout

@@ -7,7 +7,9 @@ from conftest import tiny_architecture
 
 from mnv3_jax.architectures import edits, zoo
 from mnv3_jax.errors import FatalError, UsageError
-from mnv3_jax.export import agreement, graph, quantize, runtime, tflite as exporting
+from mnv3_jax.export import graph, quantize, runtime, tflite as exporting
+from mnv3_jax.export.random_weights import random_weights
+from mnv3_jax.tasks import agreement
 
 KINDS = ("float16", "int8_weights", "int8", "int8_integer")
 
@@ -16,13 +18,15 @@ KINDS = ("float16", "int8_weights", "int8", "int8_integer")
 def files(tmp_path_factory):
   """{kind: Exported} of the small network."""
   a = tiny_architecture()
-  variables, images = exporting.seeded(a, images=32)
+  variables, images = random_weights(a, num_images=32)
   folder = tmp_path_factory.mktemp("quantized")
 
   def export(kind):
-    return exporting.export(a, variables, folder / kind, images[:8], kind=kind, calibration=images)
+    return exporting.write_tflite(
+      a, variables, folder / kind, images[:8], exporting.TFLiteOptions(quantization=kind), calibration=images
+    )
 
-  return {kind: export(kind) for kind in quantize.KINDS}
+  return {kind: export(kind) for kind in quantize.QUANTIZATIONS}
 
 
 def test_sizes_and_partitions(files):
@@ -33,7 +37,7 @@ def test_sizes_and_partitions(files):
 
 @pytest.mark.parametrize("kind", ["int8_weights", "int8", "int8_integer"])
 def test_weights_have_a_scale_for_each_channel(files, kind):
-  operators = [op for op in graph.operators(files[kind].content) if op.kind in graph.WITH_WEIGHTS]
+  operators = [op for op in graph.operators(files[kind].content) if op.type in graph.WITH_WEIGHTS]
   in_float = {"int8": ["stem"]}.get(kind, [])
   assert [op.row for op in operators if op.weights == "FLOAT32"] == in_float
   assert all(op.scales == op.channels > 1 for op in operators if op.weights == "INT8")
@@ -56,7 +60,7 @@ def test_each_kind_keeps_what_it_should(files):
 
 
 def test_integers_in_and_out(files):
-  network = runtime.Network(files["int8_integer"].content)
+  network = runtime.TFLiteModel(files["int8_integer"].content)
   assert network.input["dtype"] == network.output["dtype"] == np.int8
   scale, zero = network.input["quantization"]
   x = np.random.default_rng(0).uniform(-1, 1, network.input_shape).astype(np.float32)
@@ -67,15 +71,15 @@ def test_integers_in_and_out(files):
 
 def test_ranges_are_the_least_and_largest_of_all_images():
   a = tiny_architecture()
-  variables, images = exporting.seeded(a, images=8)
-  content = exporting.converted(a, variables)
-  network = runtime.Network(content, transparent=True)
-  stem = next(op for op in graph.operators(content) if op.kind == "HARD_SWISH")
+  variables, images = random_weights(a, num_images=8)
+  content = exporting.convert_float(a, variables)
+  network = runtime.TFLiteModel(content, transparent=True)
+  stem = next(op for op in graph.operators(content) if op.type == "HARD_SWISH")
   maps = []
   for x in images:
     network(x[None])
     maps.append(network.tensor(stem.output))
-  made = runtime.Network(quantize.quantized(content, "int8", [x[None] for x in images]))
+  made = runtime.TFLiteModel(quantize.quantize(content, "int8", [x[None] for x in images]))
   tensors = [t for t in made.interpreter.get_tensor_details() if t["name"].startswith(stem.scope)]
   scale = max(t["quantization"][0] for t in tensors)
   np.testing.assert_allclose(scale * 255, np.max(maps) - np.min(maps), rtol=1e-5)
@@ -93,36 +97,52 @@ def test_ranges_are_the_least_and_largest_of_all_images():
 )
 def test_edited_networks_too(edit, tmp_path):
   a = edit(tiny_architecture())
-  variables, images = exporting.seeded(a, images=16)
+  variables, images = random_weights(a, num_images=16)
   for kind in ("int8", "int8_integer"):
-    exported = exporting.export(a, variables, tmp_path / kind, images[:4], kind=kind, calibration=images)
+    exported = exporting.write_tflite(
+      a, variables, tmp_path / kind, images[:4], exporting.TFLiteOptions(quantization=kind), calibration=images
+    )
     assert exported.agreement.snr_db > 12
     assert kind == "int8" or set(exported.tensors) == {"INT8", "INT32"}
 
 
 def test_pixels_and_int8(tmp_path):
-  from mnv3_jax.data.transforms.preprocessing import View
+  from mnv3_jax.data.transforms.preprocessing import Preprocessing
 
   a = tiny_architecture()
-  variables, images = exporting.seeded(a, images=16)
-  view = View()
-  exported = exporting.export(a, variables, tmp_path / "m", images[:4], kind="int8", calibration=images, view=view)
-  network = runtime.Network(exported.content)
+  variables, images = random_weights(a, num_images=16)
+  view = Preprocessing()
+  exported = exporting.write_tflite(
+    a,
+    variables,
+    tmp_path / "m",
+    images[:4],
+    exporting.TFLiteOptions(quantization="int8", preprocessing=view),
+    calibration=images,
+  )
+  network = runtime.TFLiteModel(exported.content)
   assert network.input["dtype"] == np.uint8 and exported.agreement.snr_db > 15
-  with pytest.raises(UsageError, match="in_graph does not go with --quantize int8_integer"):
-    exporting.export(a, variables, tmp_path / "n", images[:4], kind="int8_integer", calibration=images, view=view)
+  with pytest.raises(UsageError, match="invalid preprocess='in_graph' for quantize='int8_integer'"):
+    exporting.write_tflite(
+      a,
+      variables,
+      tmp_path / "n",
+      images[:4],
+      exporting.TFLiteOptions(quantization="int8_integer", preprocessing=view),
+      calibration=images,
+    )
 
 
 @pytest.mark.parametrize("kind", ["float16", "int8"])
 def test_a_file_that_departs_is_not_written_and_the_row_named(kind, tmp_path, monkeypatch):
   a = tiny_architecture()
-  variables, images = exporting.seeded(a, images=8)
+  variables, images = random_weights(a, num_images=8)
   wrong = {**variables, "params": {**variables["params"], "backbone": dict(variables["params"]["backbone"])}}
   wrong["params"]["backbone"]["block_03"] = jax.tree.map(lambda x: -x, variables["params"]["backbone"]["block_03"])
-  convert = exporting.converted
-  monkeypatch.setattr(exporting, "converted", lambda a, _, *how: convert(a, wrong, *how))
-  with pytest.raises(FatalError, match=rf"less than the \d+ dB that --quantize {kind} must have; block_03 departs first"):
-    exporting.export(a, variables, tmp_path / "m", images, kind=kind, calibration=images)
+  convert = exporting.convert_float
+  monkeypatch.setattr(exporting, "convert_float", lambda a, _, *how: convert(a, wrong, *how))
+  with pytest.raises(FatalError, match=rf"less than the \d+ dB required of quantize='{kind}'; block_03 departs first"):
+    exporting.write_tflite(a, variables, tmp_path / "m", images, exporting.TFLiteOptions(quantization=kind), calibration=images)
   assert not list(tmp_path.iterdir())
 
 
@@ -131,14 +151,14 @@ def test_one_scale_for_all_channels_is_refused(files, monkeypatch):
   broken = [op if op.row != "block_02" else graph.dataclasses.replace(op, scales=1) for op in operators]
   monkeypatch.setattr(quantize.graph, "operators", lambda content: broken)
   with pytest.raises(FatalError, match=r"block_02 \(CONV_2D\) have 1 scales for 24 channels"):
-    quantize._assert_per_channel(files["int8"].content, "int8")
+    quantize._check_per_channel(files["int8"].content, "int8")
 
 
 def test_wrong_use():
   with pytest.raises(UsageError, match="did you mean 'int8'"):
-    quantize.quantized(b"", "int9")
+    quantize.quantize(b"", "int9")
   with pytest.raises(UsageError, match="needs images"):
-    quantize.quantized(b"", "int8")
+    quantize.quantize(b"", "int8")
 
 
 def test_signal_over_noise():
@@ -152,7 +172,9 @@ def test_signal_over_noise():
 @pytest.mark.parametrize("model", sorted(zoo.MODELS))
 def test_the_whole_family(model, tmp_path):
   a = zoo.MODELS[model]().replace(resolution=96)
-  variables, images = exporting.seeded(a, images=32)
-  for kind in quantize.KINDS:
-    exported = exporting.export(a, variables, tmp_path / kind, images[:8], kind=kind, calibration=images, trained=False)
+  variables, images = random_weights(a, num_images=32)
+  for kind in quantize.QUANTIZATIONS:
+    exported = exporting.write_tflite(
+      a, variables, tmp_path / kind, images[:8], exporting.TFLiteOptions(quantization=kind, trained=False), calibration=images
+    )
     assert exported.partitions == 1

@@ -7,6 +7,7 @@ from conftest import mnv3, tiny_architecture
 
 from mnv3_jax.errors import UsageError
 from mnv3_jax.export import record, tflite as exporting
+from mnv3_jax.export.random_weights import random_weights
 
 HERE = {"device": "a laptop", "runtime": "LiteRT 2", "threads": 1, "kind": "host"}
 
@@ -30,9 +31,9 @@ def test_what_is_no_record_is_left_alone(text, tmp_path):
 
 def test_benchmark_keeps_what_it_measured(tmp_path):
   a = tiny_architecture()
-  variables, images = exporting.seeded(a)
+  variables, images = random_weights(a)
   for name in ("a.tflite", "b.tflite"):
-    exporting.export(a, variables, tmp_path / name, images)
+    exporting.write_tflite(a, variables, tmp_path / name, images)
   record.write(tmp_path / "a.tflite", {"file": "a.tflite", "kind": "none"})
   words = ("benchmark", tmp_path / "a.tflite", tmp_path / "b.tflite", "--runs", 5, "--keep")
   assert mnv3(*words).returncode == 0

@@ -9,10 +9,13 @@ from conftest import tiny_architecture
 
 from mnv3_jax.architectures import cost, edits, fields, sizes
 from mnv3_jax.errors import FatalError, UsageError
-from mnv3_jax.export import agreement, graph, portable, quantize, runtime, tflite as exporting
+from mnv3_jax.export import graph, portable, quantize, runtime, tflite as exporting
+from mnv3_jax.export.random_weights import random_weights
 from mnv3_jax.models import inference
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.network import network
+from mnv3_jax.tasks import agreement
+from mnv3_jax.tasks.job import task_class
 
 # what a network is made of; everything else is a detour
 OPERATORS = {"CONV_2D", "DEPTHWISE_CONV_2D", "ADD", "MUL", "MEAN", "AVERAGE_POOL_2D", "RESIZE_BILINEAR", "CONCATENATION"}
@@ -23,7 +26,7 @@ NETWORKS = ("mobilenetv3_large", "mobilenetv3_small", "mobilenetv2")
 def segmenter(name, head="lr_aspp", pool="paper", size=(512, 1024), stride=16):
   """A whole network of the paper's as a segmenter."""
   more = {"halved_tail": "segmentation", "num_classes": 7, "resolution": size[0], "resolution_width": size[1]}
-  return fields.architecture(name, segmenter=head, segmenter_pool=pool, output_stride=stride, **more)
+  return fields.architecture(name, head=head, head_pool=pool, output_stride=stride, **more)
 
 
 def little(head="lr_aspp", pool="paper", size=(64, 96), classes=7, padding="same", **more):
@@ -37,29 +40,29 @@ def little(head="lr_aspp", pool="paper", size=(64, 96), classes=7, padding="same
     dataclasses.replace(third, stride=2, out=24),
     dataclasses.replace(second, expand=48, out=24, stride=1, dilation=2),
   )
-  a = tiny.replace(blocks=blocks, resolution=sizes.of(*size), num_classes=classes, padding=padding)
-  return edits.with_segmenter(a, head, filters=16, pool=pool, **more)
+  a = tiny.replace(blocks=blocks, resolution=sizes.from_sides(*size), num_classes=classes, padding=padding)
+  return edits.with_head(a, head, filters=16, pool=pool, **more)
 
 
 def counted(a):
   """How many operators of a kind there have to be, from the architecture alone."""
-  layers, s = cost.layers(a), a.segmenter
+  layers, s = cost.layers(a), a.head
   stride = a.stem.stride * np.prod([b.stride for b in a.blocks])
   size = sizes.sides(sizes.divided(a.resolution, int(stride)))
   pooled, se = sizes.sides(s.pooled(size)), sum(b.se is not None for b in a.blocks)
   whole = s.window(size)[0] == size
-  gates = se + (s.head == "lr_aspp")
+  gates = se + (s.name == "lr_aspp")
   depthwise = sum(layer.kind == "depthwise" for layer in layers)
-  scaled_gate = pooled != ((1, 1) if s.head == "lr_aspp" else size)
+  scaled_gate = pooled != ((1, 1) if s.name == "lr_aspp" else size)
   found = {
     "DEPTHWISE_CONV_2D": depthwise,
     "CONV_2D": len(layers) - depthwise,
     "MEAN": se + whole,
     "AVERAGE_POOL_2D": int(not whole),
-    "RESIZE_BILINEAR": 1 + scaled_gate + (s.head == "lr_aspp"),
-    "LOGISTIC": int(s.head == "lr_aspp"),
-    "CONCATENATION": int(s.head == "r_aspp"),
-    "ADD": sum(b.adds_input(channels) for _, channels, b in a.rows()) + (s.head == "lr_aspp"),
+    "RESIZE_BILINEAR": 1 + scaled_gate + (s.name == "lr_aspp"),
+    "LOGISTIC": int(s.name == "lr_aspp"),
+    "CONCATENATION": int(s.name == "r_aspp"),
+    "ADD": sum(b.adds_input(channels) for _, channels, b in a.rows()) + (s.name == "lr_aspp"),
   }
   return {kind: n for kind, n in found.items() if n}, gates
 
@@ -67,8 +70,8 @@ def counted(a):
 def check_graph(a):
   """One partition, no detour, nothing twice."""
   model = network(a, exporting.PLAIN)
-  content = exporting.converted(a, initialize(model, 0))
-  file = runtime.Network(content)
+  content = exporting.convert_float(a, initialize(model, 0))
+  file = runtime.TFLiteModel(content)
   assert (file.partitions, file.outside) == (1, {})
   assert file.ops.keys() <= OPERATORS
   expected, gates = counted(a)
@@ -116,8 +119,8 @@ WIDE = {"pool": "release", "size": (64, 512)}
   ids=["global", "windows", "r_aspp", "other variants", "V2", "V3-Large"],
 )
 def test_logits_are_those_of_flax(a, tmp_path):
-  variables, images = exporting.seeded(a)
-  exported = exporting.export(a, variables, tmp_path / "m.tflite", images, trained=False)
+  variables, images = random_weights(a)
+  exported = exporting.write_tflite(a, variables, tmp_path / "m.tflite", images, exporting.TFLiteOptions(trained=False))
   assert exported.partitions == 1 or a.padding == "symmetric"
   assert exported.agreement.top1_agreement > 0.9999
   assert exported.agreement.max_difference <= 1e-4 * max(exported.agreement.largest_logit, 1)
@@ -131,20 +134,25 @@ def test_logits_are_those_of_flax(a, tmp_path):
 def wide():
   """(architecture, variables, 8 images, Flax's logits) of a network that pools over windows."""
   a = little(**WIDE)
-  variables, images = exporting.seeded(a, images=8)
-  return a, variables, images, inference.logits(network(a), variables, images)
+  variables, images = random_weights(a, num_images=8)
+  return a, variables, images, inference.outputs(network(a), variables, images)
 
 
 def test_the_argmax_inside(wide, tmp_path):
   a, variables, images, expected = wide
   heard = []
-  exported = exporting.export(
-    a, variables, tmp_path / "m.tflite", images[:4], argmax=True, trained=False, heard=lambda *batch: heard.append(batch)
+  exported = exporting.write_tflite(
+    a,
+    variables,
+    tmp_path / "m.tflite",
+    images[:4],
+    exporting.TFLiteOptions(task_options={"argmax": True}, trained=False),
+    on_batch=lambda *batch: heard.append(batch),
   )
   assert exported.partitions == 1 and exported.outside == {"ARG_MAX": 1, "CAST": 1}
   assert exported.note["output"] == {"shape": [1, 64, 512], "type": "uint8", "meaning": "class of every pixel"}
   assert exported.agreement.snr_db is None and exported.agreement.top1_agreement > 0.9999
-  file, logits = runtime.Network(exported.content), runtime.Network(exporting.converted(a, variables))
+  file, logits = runtime.TFLiteModel(exported.content), runtime.TFLiteModel(exporting.convert_float(a, variables))
   assert file.output["dtype"] == np.uint8
   for x in images[:2]:
     # after the last scaling: the same as of the logits, to the last pixel
@@ -156,12 +164,19 @@ def test_the_argmax_inside(wide, tmp_path):
 
 def test_many_classes_do_not_fit_into_a_byte():
   a = little(classes=300)
-  assert runtime.Network(exporting.converted(a, initialize(network(a), 0), argmax=True)).output["dtype"] == np.int32
+  assert (
+    runtime.TFLiteModel(
+      exporting.convert_float(a, initialize(network(a), 0), outputs=task_class(a).export_outputs(a, argmax=True))
+    ).output["dtype"]
+    == np.int32
+  )
 
 
 def test_the_argmax_of_a_classifier_is_wrong_use(tmp_path, tiny):
-  with pytest.raises(UsageError, match="--argmax goes with a segmenter"):
-    exporting.export(tiny, {}, tmp_path / "m", np.zeros((1, 16, 16, 3), np.float32), argmax=True)
+  with pytest.raises(UsageError, match="invalid argmax=True for classification"):
+    exporting.write_tflite(
+      tiny, {}, tmp_path / "m", np.zeros((1, 16, 16, 3), np.float32), exporting.TFLiteOptions(task_options={"argmax": True})
+    )
 
 
 ARGMAX = [(kind, True) for kind in ("float16", "int8_weights", "int8_integer")]
@@ -169,13 +184,18 @@ ARGMAX = [(kind, True) for kind in ("float16", "int8_weights", "int8_integer")]
 
 @pytest.mark.parametrize(
   ("kind", "argmax"),
-  [*((kind, False) for kind in quantize.KINDS if kind != "none"), ("int8", True)]
+  [*((kind, False) for kind in quantize.QUANTIZATIONS if kind != "none"), ("int8", True)]
   + [pytest.param(*one, marks=pytest.mark.slow) for one in ARGMAX],
 )
 def test_every_kind(wide, kind, argmax, tmp_path):
   a, variables, images, _ = wide
-  exported = exporting.export(
-    a, variables, tmp_path / "m", images[:4], kind=kind, calibration=images, argmax=argmax, trained=False
+  exported = exporting.write_tflite(
+    a,
+    variables,
+    tmp_path / "m",
+    images[:4],
+    exporting.TFLiteOptions(quantization=kind, task_options={"argmax": argmax}, trained=False),
+    calibration=images,
   )
   after = {"ARG_MAX": 1, "CAST": 1} if argmax else {}
   if kind == "int8_integer":
@@ -192,22 +212,22 @@ def test_every_kind(wide, kind, argmax, tmp_path):
 
 def test_int8_bears_channels_of_the_stem_that_are_larger_than_others():
   a = little(size=(64, 96))
-  variables, images = exporting.seeded(a, images=4)
+  variables, images = random_weights(a, num_images=4)
   stem, first = (variables["params"]["backbone"][row] for row in ("stem", "block_01"))
   large = np.where(np.arange(a.stem.filters) == 3, 40, 1)
   stem["bn"]["scale"] = large * stem["bn"]["scale"]
   first["depthwise"]["kernel"] = first["depthwise"]["kernel"] / large
-  content = exporting.converted(a, variables)
-  made = runtime.Network(quantize.quantized(content, "int8", [x[None] for x in images]))
-  assert agreement.compare(inference.logits(network(a), variables, images), made.run_all(images)).snr_db > 20  # else 7
+  content = exporting.convert_float(a, variables)
+  made = runtime.TFLiteModel(quantize.quantize(content, "int8", [x[None] for x in images]))
+  assert agreement.compare(inference.outputs(network(a), variables, images), made.run_all(images)).snr_db > 20  # else 7
 
 
 def test_what_int8_leaves_in_float(wide):
   a, variables, images, _ = wide
-  made = quantize.quantized(exporting.converted(a, variables), "int8", [x[None] for x in images])
-  file = runtime.Network(made, transparent=True)
+  made = quantize.quantize(exporting.convert_float(a, variables), "int8", [x[None] for x in images])
+  file = runtime.TFLiteModel(made, transparent=True)
   kinds = {t["index"]: t["dtype"] for t in file.interpreter.get_tensor_details()}
-  found = {(op.row, op.kind): kinds[op.output] for op in graph.operators(made) if op.kind not in ("QUANTIZE", "DEQUANTIZE")}
+  found = {(op.row, op.type): kinds[op.output] for op in graph.operators(made) if op.type not in ("QUANTIZE", "DEQUANTIZE")}
   assert found["resize", "RESIZE_BILINEAR"] == found["pool", "AVERAGE_POOL_2D"] == np.float32
   for row, kind in (("gate", "RESIZE_BILINEAR"), ("gate", "MUL"), ("logits", "CONV_2D"), ("skip_logits", "ADD")):
     assert found[row, kind] == np.int8
@@ -222,12 +242,14 @@ def test_what_int8_leaves_in_float(wide):
   ids=["lr_aspp", "r_aspp"],
 )
 def test_rows_of_operators(a, head):
-  operators = graph.operators(exporting.converted(a, initialize(network(a), 0), argmax=True))
+  operators = graph.operators(
+    exporting.convert_float(a, initialize(network(a), 0), outputs=task_class(a).export_outputs(a, argmax=True))
+  )
   rows = list(dict.fromkeys(op.row for op in operators))
   blocks = [name for name, _, _ in a.rows()]
   # the converter may put the skip's logits wherever their map is known
   assert sorted(rows) == sorted(["stem", *blocks, "features", *head]) and rows[-2:] == ["resize", "argmax"]
-  means = [op.row for op in operators if op.kind in ("MEAN", "AVERAGE_POOL_2D")]
+  means = [op.row for op in operators if op.type in ("MEAN", "AVERAGE_POOL_2D")]
   assert means == [*(name for name, _, b in a.rows() if b.se), "pool"]
 
 
@@ -237,14 +259,14 @@ def test_what_departs_is_named(row, wide, tmp_path, monkeypatch):
   params = {**variables["params"], "backbone": dict(variables["params"]["backbone"])}
   part = params["backbone"] if row.startswith("block") else params
   part[row] = jax.tree.map(lambda x: -x, part[row])
-  convert = exporting.converted
+  convert = exporting.convert_float
   monkeypatch.setattr(
-    exporting, "converted", lambda a, _, *how, **more: convert(a, {**variables, "params": params}, *how, **more)
+    exporting, "convert_float", lambda a, _, *how, **more: convert(a, {**variables, "params": params}, *how, **more)
   )
   with pytest.raises(FatalError, match=rf"is not written: .*; {row} departs first"):
-    exporting.export(a, variables, tmp_path / "m", images[:2])
-  with pytest.raises(FatalError, match=r"its classes are Flax's on \d+\.\d+% of the pixels, less than the 0\.999"):
-    exporting.export(a, variables, tmp_path / "m", images[:2], argmax=True)
+    exporting.write_tflite(a, variables, tmp_path / "m", images[:2])
+  with pytest.raises(FatalError, match=r"its classes equal Flax's at \d+\.\d+% of the positions, less than .* 0\.999"):
+    exporting.write_tflite(a, variables, tmp_path / "m", images[:2], exporting.TFLiteOptions(task_options={"argmax": True}))
   assert not list(tmp_path.iterdir())
 
 
@@ -252,7 +274,9 @@ def test_batches_are_compared_as_one(wide, tmp_path):
   a, variables, images, expected = wide
   heard = []
   batches = [{"image": images[:3], "label": np.arange(3)}, {"image": images[3:5], "label": np.arange(3, 5)}]
-  exported = exporting.export(a, variables, tmp_path / "m", batches, trained=False, heard=lambda *batch: heard.append(batch))
+  exported = exporting.write_tflite(
+    a, variables, tmp_path / "m", batches, exporting.TFLiteOptions(trained=False), on_batch=lambda *batch: heard.append(batch)
+  )
   assert exported.agreement.images == 5
   np.testing.assert_array_equal(np.concatenate([batch["label"] for batch, _, _ in heard]), np.arange(5))
   np.testing.assert_allclose(np.concatenate([logits for _, logits, _ in heard]), expected[:5], atol=1e-4)
@@ -269,16 +293,16 @@ def test_agreement_of_classes():
 
 def test_a_few_images_at_a_time():
   a = little(size=(1024, 2048))
-  assert [inference.at_a_time(a.replace(resolution=r)) for r in ((1024, 2048), (512, 1024), 96)] == [1, 4, 50]
-  assert inference.at_a_time(little(), 4) == 4 and inference.at_a_time(tiny_architecture(resolution=2000)) == 50
+  assert [inference.images_per_step(a.replace(resolution=r)) for r in ((1024, 2048), (512, 1024), 96)] == [1, 4, 50]
+  assert inference.images_per_step(little(), 4) == 4 and inference.images_per_step(tiny_architecture(resolution=2000)) == 50
 
 
 @pytest.mark.slow
 def test_seeded_weights_of_large_networks_take_small_images():
   a = little(size=(256, 512))
-  variables, images = exporting.seeded(a, images=2)
+  variables, images = random_weights(a, num_images=2)
   assert images.shape == (2, 256, 512, 3)
-  small, others = exporting.seeded(a.replace(resolution=256), images=2)
+  small, others = random_weights(a.replace(resolution=256), num_images=2)
   assert others.shape == (2, 256, 256, 3)
   jax.tree.map(np.testing.assert_array_equal, variables, small)
 
@@ -286,8 +310,8 @@ def test_seeded_weights_of_large_networks_take_small_images():
 @pytest.mark.slow
 def test_stablehlo_of_any_number_of_wide_images(tmp_path):
   a = little(size=(64, 128))
-  variables, images = exporting.seeded(a)
-  assert portable.stablehlo(a, variables, tmp_path / "m.stablehlo", images) < 1e-4
+  variables, images = random_weights(a)
+  assert portable.write_stablehlo(a, variables, tmp_path / "m.stablehlo", images) < 1e-4
   run = jax.export.deserialize(bytearray((tmp_path / "m.stablehlo").read_bytes())).call
-  expected = inference.logits(network(a), variables, images)
+  expected = inference.outputs(network(a), variables, images)
   np.testing.assert_allclose(np.concatenate([run(images[:1]), run(images[1:])]), expected, atol=1e-4)

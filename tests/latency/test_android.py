@@ -7,11 +7,11 @@ from stand_in import OFFLINE, READY, RECORDED, SECOND, UNAUTHORIZED, Adb, progra
 
 from mnv3_jax.errors import FatalError, UsageError
 from mnv3_jax.latency import android
-from mnv3_jax.latency.android import Phone
+from mnv3_jax.latency.android import AndroidDevice
 
 
-def phone(tmp_path, adb, **given):
-  return Phone(**{"binary": str(program(tmp_path / "benchmark_model")), "adb": str(adb.path), **given})
+def device(tmp_path, adb, **given):
+  return AndroidDevice(**{"benchmark_model": str(program(tmp_path / "benchmark_model")), "adb_program": str(adb.path), **given})
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def phone(tmp_path, adb, **given):
 )
 def test_what_the_tools_print_is_read(name, expected):
   for newline in ("\n", "\r\n"):
-    one = android.read((RECORDED / name).read_text().replace("\n", newline), threads=1)
+    one = android.parse_output((RECORDED / name).read_text().replace("\n", newline), threads=1)
     found = one.median_ms, one.mean_ms, one.std_ms, one.min_ms, one.max_ms, one.runs, one.median_is_mean
     assert found == pytest.approx(expected)
     assert (one.p25_ms, one.p75_ms, one.spread, one.threads) == (None, None, None, 1)
@@ -34,26 +34,28 @@ def test_what_the_tools_print_is_read(name, expected):
 
 def test_a_summary_alone_and_a_single_run_are_read_too():
   text = (RECORDED / "litert_benchmark_model.txt").read_text()
-  summary = android.read(text[text.index("========== BENCHMARK") :].split("Timings")[0], threads=1)
+  summary = android.parse_output(text[text.index("========== BENCHMARK") :].split("Timings")[0], threads=1)
   assert (summary.median_ms, summary.runs, summary.std_ms, summary.median_is_mean) == (1.38, 1000, 0.01, True)
-  single = android.read("count=1 curr=5000\ncount=1 curr=4200\nInference timings in us: Init: 1, Inference (avg): 4200\n", 1)
+  single = android.parse_output(
+    "count=1 curr=5000\ncount=1 curr=4200\nInference timings in us: Init: 1, Inference (avg): 4200\n", 1
+  )
   assert (single.median_ms, single.runs, single.std_ms) == (4.2, 1, None)
 
 
 def test_a_tool_that_dies_after_the_warm_up_has_no_latency():
   text = (RECORDED / "tflite_benchmark_model.txt").read_text().split("INFO: Running benchmark for at least 50")[0]
-  with pytest.raises(FatalError, match="did not say how long it took: Segmentation fault"):
-    android.read(text + "\nSegmentation fault\n", threads=1)
-  with pytest.raises(FatalError, match="it printed nothing"):
-    android.read("\n", threads=1)
+  with pytest.raises(FatalError, match="no latency in the output of benchmark_model: Segmentation fault"):
+    android.parse_output(text + "\nSegmentation fault\n", threads=1)
+  with pytest.raises(FatalError, match="it is empty"):
+    android.parse_output("\n", threads=1)
 
 
 def test_the_paper_s_protocol(tmp_path):
-  adb, heard = Adb(tmp_path / "bin"), []
+  adb, progress = Adb(tmp_path / "bin"), []
   files = {"a": b"first", "b": b"second"}
-  found = phone(tmp_path, adb).measure(files, runs=200, heard=lambda *said: heard.append(said))
+  found = device(tmp_path, adb).measure(files, runs=200, on_progress=lambda *counts: progress.append(counts))
   assert list(found) == ["a", "b"] and found["a"].median_ms == pytest.approx(1239.807)
-  assert heard == [(200, 400), (400, 400)]
+  assert progress == [(200, 400), (400, 400)]
   calls = adb.calls()
   assert all(words[:2] == ["-s", "ebe3968d"] for words in calls[1:]) and calls[0] == ["devices", "-l"]
   folder = calls[2][3].removeprefix("mkdir -p ")
@@ -73,7 +75,7 @@ def test_the_paper_s_protocol(tmp_path):
 
 def test_other_cores_threads_and_devices(tmp_path):
   adb = Adb(tmp_path / "bin", devices=(READY, SECOND, UNAUTHORIZED))
-  other = phone(tmp_path, adb, serial="emulator-5554", cores="0xC0", threads=2)
+  other = device(tmp_path, adb, serial="emulator-5554", cores="0xC0", threads=2)
   other.measure({"a": b""}, runs=10, warmup=3)
   command = next(words for words in adb.calls() if words[-1].startswith("taskset"))
   assert command[1] == "emulator-5554" and command[3].startswith("taskset c0 ")
@@ -81,7 +83,7 @@ def test_other_cores_threads_and_devices(tmp_path):
 
 
 def test_the_device_is_described(tmp_path):
-  found = phone(tmp_path, Adb(tmp_path / "bin"), threads=2).describe()
+  found = device(tmp_path, Adb(tmp_path / "bin"), threads=2).describe()
   tool = hashlib.sha256((tmp_path / "benchmark_model").read_bytes()).hexdigest()[:12]
   assert found == {
     "device": "Google Pixel 6 (oriole, Tensor), Android 14",
@@ -108,7 +110,7 @@ def test_the_device_is_described(tmp_path):
 def test_a_device_that_is_not_there(devices, serial, sentence, tmp_path):
   adb = Adb(tmp_path / "bin", devices=devices)
   with pytest.raises(UsageError) as error:
-    phone(tmp_path, adb, serial=serial).measure({"a": b""}, runs=10)
+    device(tmp_path, adb, serial=serial).measure({"a": b""}, runs=10)
   assert sentence in str(error.value)
   # nothing but the question was asked
   assert adb.calls() == [["devices", "-l"]]
@@ -116,30 +118,32 @@ def test_a_device_that_is_not_there(devices, serial, sentence, tmp_path):
 
 def test_without_adb(tmp_path):
   with pytest.raises(UsageError, match="no program 'adb_of_nobody'; the Android platform-tools have it: https://developer"):
-    Phone(adb="adb_of_nobody").describe()
+    AndroidDevice(adb_program="adb_of_nobody").describe()
 
 
 def test_without_a_program_for_the_device(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   adb, files = Adb(tmp_path / "bin"), {"a": b""}
-  with pytest.raises(UsageError, match=r"no benchmark_model is in the current directory; .*=PATH.* https://storage.googleapis"):
-    Phone(adb=str(adb.path)).measure(files, 10)
-  with pytest.raises(UsageError, match=r"no file 'nowhere'; .* https://storage.googleapis"):
-    phone(tmp_path, adb, binary="nowhere").measure(files, 10)
+  with pytest.raises(
+    UsageError, match=r"no benchmark_model in the current directory; .* benchmark_model=PATH.* https://storage.googleapis"
+  ):
+    AndroidDevice(adb_program=str(adb.path)).measure(files, 10)
+  with pytest.raises(UsageError, match=r"no file benchmark_model='nowhere'; .* https://storage.googleapis"):
+    device(tmp_path, adb, benchmark_model="nowhere").measure(files, 10)
   (tmp_path / "page").write_text("<html>not found</html>")
   with pytest.raises(UsageError, match="'page' is not a program for Android"):
-    phone(tmp_path, adb, binary="page").measure(files, 10)
+    device(tmp_path, adb, benchmark_model="page").measure(files, 10)
   with pytest.raises(UsageError, match="'x86' is for x86_64, the device runs arm64-v8a;"):
-    phone(tmp_path, adb, binary=str(program(tmp_path / "x86", machine=62).name)).measure(files, 10)
+    device(tmp_path, adb, benchmark_model=str(program(tmp_path / "x86", machine=62).name)).measure(files, 10)
   program(tmp_path / "android_aarch64_benchmark_model")
   # beside the caller under the name of the download
-  assert Phone(adb=str(adb.path)).measure(files, 10)["a"].runs == 50
+  assert AndroidDevice(adb_program=str(adb.path)).measure(files, 10)["a"].runs == 50
 
 
 @pytest.mark.parametrize("mask", ["", "fg", "0", "0x", "-1", "f0; reboot", "f" * 17])
 def test_a_mask_that_is_none(mask):
-  with pytest.raises(UsageError, match=r"cores = .* a mask of cores in hexadecimal, such as f0"):
-    Phone(cores=mask)
+  with pytest.raises(UsageError, match=r"invalid cores=.* a mask of cores in hexadecimal, such as f0"):
+    AndroidDevice(cores=mask)
 
 
 def test_a_tool_that_fails_leaves_nothing_behind(tmp_path):
@@ -147,7 +151,7 @@ def test_a_tool_that_fails_leaves_nothing_behind(tmp_path):
   adb.play["shell"]["taskset"] = ("taskset: failed to set 4242's affinity: Invalid argument\n", 1)
   adb.write()
   with pytest.raises(FatalError, match="failed: taskset: failed to set 4242's affinity: Invalid argument"):
-    phone(tmp_path, adb).measure({"a": b"", "b": b""}, runs=10)
+    device(tmp_path, adb).measure({"a": b"", "b": b""}, runs=10)
   assert adb.calls()[-1][-1].startswith("rm -rf /data/local/tmp/mnv3_jax_")
   assert len([words for words in adb.calls() if "push" in words]) == 2
 
@@ -158,4 +162,4 @@ List of devices attached
 adb-939AX05XBZ-vWgJpq._adb-tls-connect._tcp device product:panther model:Pixel_7 device:panther transport_id:3
 adb: unknown line
 """
-  assert android.devices(said) == {"adb-939AX05XBZ-vWgJpq._adb-tls-connect._tcp": ("device", "Pixel 7")}
+  assert android.parse_devices(said) == {"adb-939AX05XBZ-vWgJpq._adb-tls-connect._tcp": ("device", "Pixel 7")}

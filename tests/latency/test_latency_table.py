@@ -5,6 +5,7 @@ import itertools
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import ROOT, mnv3, tiny_architecture
@@ -13,15 +14,16 @@ from stand_in import RECORDED, Adb, program
 
 from mnv3_jax.__main__ import run
 from mnv3_jax.architectures import edits, units, zoo
-from mnv3_jax.architectures.spec import ArchitectureError, Head
+from mnv3_jax.architectures.heads import ClassifierHead
+from mnv3_jax.architectures.spec import ArchitectureError
 from mnv3_jax.errors import RetryableError, UsageError
-from mnv3_jax.export.runtime import Network
+from mnv3_jax.export.runtime import TFLiteModel
 from mnv3_jax.latency import latency_table, unit_files
-from mnv3_jax.latency.android import read
-from mnv3_jax.latency.interpolation import between
-from mnv3_jax.latency.latency_table import LatencyTable, predict_latency
-from mnv3_jax.latency.timing import Host, Latency
-from mnv3_jax.latency.unit_files import TOUCHED
+from mnv3_jax.latency.android import parse_output
+from mnv3_jax.latency.interpolation import interpolate
+from mnv3_jax.latency.latency_table import LatencyTable, build_latency_table, predict_latency
+from mnv3_jax.latency.timing import Host, LatencyStats
+from mnv3_jax.latency.unit_files import REFERENCE_BYTES
 from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.models.initialize import initialize
 
@@ -39,9 +41,9 @@ def truth(key):
   return 0.01 + 1e-3 * sum(axes.values()) + 1e-5 * np.prod(list(axes.values()))
 
 
-def within(key, touched=TOUCHED):
+def within(key, touched=REFERENCE_BYTES):
   """Milliseconds of it in a network that goes through `touched` bytes."""
-  return truth(key) * (1 + (COLD - 1) * touched / TOUCHED)
+  return truth(key) * (1 + (COLD - 1) * touched / REFERENCE_BYTES)
 
 
 class Clockwork:
@@ -56,7 +58,7 @@ class Clockwork:
   def describe(self):
     return {"device": self.device, "runtime": "none", "threads": 1, "kind": "clockwork"}
 
-  def measure(self, files, runs, warmup=10, heard=None):
+  def measure(self, files, runs, warmup=10, on_progress=None):
     self.asked.append({name.removesuffix(" alone").removesuffix(" copies") for name in files})
     if self.clock:
       self.clock.now += 10
@@ -65,10 +67,10 @@ class Clockwork:
       ms = INVOCATION
       if name != "empty":
         # the file says how many there are
-        n = len(Network(content).interpreter.get_output_details())
+        n = len(TFLiteModel(content).interpreter.get_output_details())
         ms += truth(name.rsplit(" ", 1)[0]) * (1 if n == 1 else n * COLD)
       # quartiles of which only the lower one is right
-      found[name] = Latency(median_ms=2 * ms, p25_ms=ms, p75_ms=9 * ms, runs=runs, threads=1)
+      found[name] = LatencyStats(median_ms=2 * ms, p25_ms=ms, p75_ms=9 * ms, runs=runs, threads=1)
     return found
 
 
@@ -76,7 +78,7 @@ class Clockwork:
 def few():
   """Two copies of everything: the clockwork does not care how many."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(unit_files, "MOST", 2)
+    patch.setattr(unit_files, "MAX_COPIES", 2)
     yield
 
 
@@ -106,7 +108,7 @@ def values_of(variables, row):
   [
     lambda a: a,
     lambda a: a.replace(padding="symmetric", resolution=23),
-    lambda a: a.replace(head=Head(features=None, hidden=None, activation="relu")),
+    lambda a: a.replace(features=None, head=ClassifierHead()),
     lambda a: edits.with_se(a, gate="sigmoid", of="input"),
     lambda a: a.replace(blocks=(dataclasses.replace(zoo.mobilenetv1().blocks[0], expand=8, out=8), *a.blocks[1:])),
     lambda a: a.replace(blocks=(*a.blocks[:2], dataclasses.replace(a.blocks[2], dilation=2))),
@@ -121,7 +123,7 @@ def test_units_in_a_row_are_the_network(edit):
   rows = ["stem", *(name for name, _, _ in a.rows()), "head"]
   for unit, row in zip(units.units(a), rows, strict=True):
     assert x.shape == (1, unit.size, unit.size, unit.channels)
-    x = unit_files.UnitModule(unit).apply(values_of(variables, row), x)
+    x = unit_files.UnitModule(unit).apply(values_of(variables, row), jnp.asarray(x))
   assert np.abs(expected).max() > 1e-8
   np.testing.assert_allclose(x, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
@@ -129,7 +131,7 @@ def test_units_in_a_row_are_the_network(edit):
 def test_a_file_holds_copies_with_weights_of_their_own():
   unit = units.units(tiny_architecture())[2]
   content = unit_files.unit_file(unit, 3)
-  network = Network(content)
+  network = TFLiteModel(content)
   assert network.partitions == 1
   # expansion, projection and two in the squeeze of each
   assert network.ops["CONV_2D"] == 4 * 3 and network.ops["DEPTHWISE_CONV_2D"] == 3
@@ -137,16 +139,16 @@ def test_a_file_holds_copies_with_weights_of_their_own():
   outputs = [network.interpreter.get_tensor(o["index"]) for o in network.interpreter.get_output_details()]
   assert len({o.tobytes() for o in outputs}) == 3 and outputs[0].shape == (1, 4, 4, 16)
   assert unit_files.unit_file(unit, 3) == content
-  assert Network(unit_files.unit_file(unit)).ops["CONV_2D"] == 4
+  assert TFLiteModel(unit_files.unit_file(unit)).ops["CONV_2D"] == 4
 
 
 def test_copies_go_through_enough(monkeypatch):
-  monkeypatch.setattr(unit_files, "MOST", 32)
+  monkeypatch.setattr(unit_files, "MAX_COPIES", 32)
   for unit in units.distinct(zoo.mobilenetv3_large(), zoo.mobilenetv2()):
     n = unit_files.copies(unit)
     touched = unit.maps - unit.output + n * (unit.weights + unit.output)
-    assert 2 <= n <= unit_files.MOST and (touched >= TOUCHED or n == unit_files.MOST)
-    assert n == 2 or touched - unit.weights - unit.output < TOUCHED
+    assert 2 <= n <= unit_files.MAX_COPIES and (touched >= REFERENCE_BYTES or n == unit_files.MAX_COPIES)
+    assert n == 2 or touched - unit.weights - unit.output < REFERENCE_BYTES
   # 11 MB of weights in the head of V3-Large
   assert unit_files.copies(units.units(zoo.mobilenetv3_large())[-1]) == 2
 
@@ -195,11 +197,11 @@ def test_between_is_exact_for_what_is_linear_in_each(point, random):
   def value(p):
     return 3 + sum(p) + 0.5 * np.prod(p)
 
-  known = set(itertools.product((8, 32, 80), repeat=len(point)))
-  assert between(point, known, value) == pytest.approx(value(point), rel=1e-9)
+  point, known = tuple(point), set(itertools.product((8, 32, 80), repeat=len(point)))
+  assert interpolate(point, known, value) == pytest.approx(value(point), rel=1e-9)
   # a corner less is a larger box, and never a wrong number
   gone = random.choice(sorted(known))
-  found = between(point, known, lambda p: None if p == gone else value(p))
+  found = interpolate(point, known, lambda p: None if p == gone else value(p))
   if found is None:
     assert all(n in (8, 32, 80) or m in (8, 32, 80) for n, m in zip(point, gone, strict=True))
   else:
@@ -208,11 +210,11 @@ def test_between_is_exact_for_what_is_linear_in_each(point, random):
 
 def test_between_takes_the_smallest_box_and_nothing_outside():
   value = {(8,): 1.0, (16,): 2.0, (64,): 100.0}.get
-  assert between((12,), [(8,), (16,), (64,)], value) == pytest.approx(1.5)
-  assert between((16,), [(8,), (16,), (64,)], value) == 2.0
-  assert between((72,), [(8,), (16,), (64,)], value) is None
-  assert between((7,), [(8,), (16,), (64,)], value) is None
-  assert between((8,), [], value) is None
+  assert interpolate((12,), [(8,), (16,), (64,)], value) == pytest.approx(1.5)
+  assert interpolate((16,), [(8,), (16,), (64,)], value) == 2.0
+  assert interpolate((72,), [(8,), (16,), (64,)], value) is None
+  assert interpolate((7,), [(8,), (16,), (64,)], value) is None
+  assert interpolate((8,), [], value) is None
 
 
 @pytest.mark.slow
@@ -244,7 +246,7 @@ def test_what_is_asked_for_is_timed_once_and_kept(few, tmp_path):
   table.latency(unit)
   assert len(device.asked) == latency_table.ROUNDS
   # another footprint is no other timing
-  assert table.latency(unit, 2 * TOUCHED) == pytest.approx(within(unit.key, 2 * TOUCHED), rel=1e-9)
+  assert table.latency(unit, 2 * REFERENCE_BYTES) == pytest.approx(within(unit.key, 2 * REFERENCE_BYTES), rel=1e-9)
   assert len(device.asked) == latency_table.ROUNDS
   kept = LatencyTable.read(tmp_path / "table.json")
   assert kept.latency(unit) == table.latency(unit)
@@ -282,17 +284,17 @@ def test_time_is_up_and_the_same_goes_on(few, tmp_path, monkeypatch):
   clock = Clock()
   monkeypatch.setattr(latency_table, "time", clock)
   monkeypatch.setattr(latency_table, "BATCH", 2)
-  wanted, heard = units.distinct(tiny_architecture()), []
+  wanted, progress = units.distinct(tiny_architecture()), []
   device = Clockwork(clock=clock)
   table = LatencyTable.open(tmp_path / "table.json", device)
   # a batch takes 10 seconds: with the third of the first round 30 are over
-  missing = table.fill(wanted, seconds=29, heard=lambda *count: heard.append(count))
-  assert missing == wanted and heard == [(2, 15), (4, 15)]
+  missing = table.fill(wanted, seconds=29, on_progress=lambda *counts: progress.append(counts))
+  assert missing == wanted and progress == [(2, 15), (4, 15)]
   assert [LatencyTable.read(table.path).rounds(unit) for unit in wanted] == [1, 1, 1, 1, 0]
   assert table.fill(wanted, seconds=-1) == wanted
   again = LatencyTable.open(table.path, device)
-  assert again.fill(wanted, heard=lambda *count: heard.append(count)) == []
-  assert [again.rounds(unit) for unit in wanted] == [3] * 5 and heard[2] == (5, 15) and heard[-1] == (15, 15)
+  assert again.fill(wanted, on_progress=lambda *counts: progress.append(counts)) == []
+  assert [again.rounds(unit) for unit in wanted] == [3] * 5 and progress[2] == (5, 15) and progress[-1] == (15, 15)
   assert device.asked[2] == {wanted[4].key, "empty"}
   # a round is over before the next one begins
   assert set.union(*device.asked[:3]) == set.union(*device.asked[3:6]) == {"empty", *(u.key for u in wanted)}
@@ -342,6 +344,36 @@ def test_places_that_hold_no_table(tmp_path):
     LatencyTable.open(tmp_path, Clockwork())
 
 
+def test_the_library_function(few, tmp_path, monkeypatch):
+  device, a, messages, progress = Clockwork(), tiny_architecture(), [], []
+  monkeypatch.setattr(latency_table, "open_device", lambda **arguments: device)
+  path = tmp_path / "table.json"
+  table = build_latency_table(
+    a, path, grid_points=0, on_message=messages.append, on_progress=lambda *counts: progress.append(counts)
+  )
+  assert messages == ["clockwork; none, 1 thread", f"5 units, 0 of them in {path}"] and progress[-1] == (15, 15)
+  assert repr(table) == "LatencyTable(5 units, clockwork, none, threads=1)" and table.device is None
+  assert predict_latency(a, table) == predict_latency(a, LatencyTable.read(path)) > INVOCATION
+  asked = len(device.asked)
+  build_latency_table([a, a], path, grid_points=0, on_message=messages.append)
+  assert messages[3] == f"5 units, 5 of them in {path}" and len(device.asked) == asked
+
+
+@pytest.mark.parametrize(
+  ("arguments", "sentence"),
+  [
+    ({"minutes": 0}, "invalid minutes=0; expected a number above 0"),
+    ({"grid_points": 1}, "invalid grid_points=1; expected 2 to 16, or 0 for no grid"),
+    ({"threads": 0}, "invalid threads=0; expected 1 to 256"),
+    ({"cores": "f0"}, "invalid cores='f0' without adb"),
+  ],
+)
+def test_errors_of_the_library_name_python_arguments(arguments, sentence, tmp_path):
+  with pytest.raises(UsageError) as error:
+    build_latency_table(tiny_architecture(), tmp_path / "table.json", **arguments)
+  assert sentence in str(error.value) and not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_on_this_host(tmp_path, capsys):
   """The command, from a network to what it takes; stopped before, and again, and refused."""
@@ -368,7 +400,7 @@ def test_on_this_host(tmp_path, capsys):
     lambda x: Classifier(a, unit_files.PLAIN).apply(initialize(Classifier(a), 0), x),
     jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32),
   )
-  measured = np.median([latency_table.steady(Host().measure({"whole": whole}, 30)["whole"]) for _ in range(3)])
+  measured = np.median([latency_table.steady_ms(Host().measure({"whole": whole}, 30)["whole"]) for _ in range(3)])
   # other processes may run; how close it is on an idle machine is experiments/latency_prediction.py's to show
   assert 0.2 < predicted / measured < 5
 
@@ -383,7 +415,7 @@ def test_on_an_android_device(few, tmp_path, monkeypatch, capsys):
   assert run([*words, "--benchmark_model", str(tool), "--cores", "80", "--adb"]) == 0
   said = json.loads(capsys.readouterr().out)
   assert (said["kind"], said["cores"], said["units"]) == ("android", "80", 10) and "Pixel 6" in said["device"]
-  median = read((RECORDED / "tflite_benchmark_model_percentiles.txt").read_text(), 1).median_ms
+  median = parse_output((RECORDED / "tflite_benchmark_model_percentiles.txt").read_text(), 1).median_ms
   assert said["networks"][0]["predicted_ms"] == pytest.approx(median)
   assert len(LatencyTable.read(out).entries) == 11
   before = out.read_bytes()
@@ -397,8 +429,8 @@ def test_on_an_android_device(few, tmp_path, monkeypatch, capsys):
   [
     (("mobilenetv3_smal", "--out", "t.json"), "did you mean 'mobilenetv3_small'?"),
     (("mobilenetv3_small",), "--out"),
-    (("mobilenetv3_small", "--out", "{tmp}/t.json", "--minutes", "0"), "--minutes 0 is not possible"),
-    (("mobilenetv3_small", "--out", "{tmp}/t.json", "--grid", "1"), "2 to 16, or 0"),
+    (("mobilenetv3_small", "--out", "{tmp}/t.json", "--minutes", "0"), "invalid --minutes=0; expected a number above 0"),
+    (("mobilenetv3_small", "--out", "{tmp}/t.json", "--grid", "1"), "expected 2 to 16 points, or 0 for no grid"),
     (("mobilenetv3_small", "--out", "{tmp}/t.json", "--cores", "f0"), "--cores goes with --adb"),
     (("mobilenetv3_small", "--out", "{tmp}"), "is a folder"),
     (("mobilenetv3_small", "--out", "README.md"), "is damaged or no latency table"),

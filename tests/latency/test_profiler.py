@@ -10,7 +10,8 @@ from mnv3_jax.architectures import zoo
 from mnv3_jax.errors import FatalError, UsageError
 from mnv3_jax.export import graph, runtime, tflite as exporting
 from mnv3_jax.export.graph import Operator
-from mnv3_jax.latency import profiler, profiler_events as recording
+from mnv3_jax.export.random_weights import random_weights
+from mnv3_jax.latency import profiler, profiler_events
 from mnv3_jax.latency.profiler_events import Event
 
 
@@ -20,17 +21,17 @@ def exported(tmp_path_factory):
   found = {}
   for a in (zoo.mobilenetv3_small(), tiny_architecture(resolution=64)):
     path = tmp_path_factory.mktemp("profile") / "m.tflite"
-    exporting.export(a, *exporting.seeded(a)[:1], path, exporting.seeded(a)[1])
+    exporting.write_tflite(a, *random_weights(a)[:1], path, random_weights(a)[1])
     found[a.name] = path.read_bytes()
   return found
 
 
 def test_every_operator_has_its_block(exported):
   operators = graph.operators(exported["mobilenetv3_small"])
-  assert collections.Counter(o.kind for o in operators) == runtime.Network(exported["mobilenetv3_small"]).ops
+  assert collections.Counter(o.type for o in operators) == runtime.TFLiteModel(exported["mobilenetv3_small"]).ops
   blocks = list(dict.fromkeys(o.row for o in operators))
   assert blocks == ["stem", *(f"block_{i:02}" for i in range(1, 12)), "features", "pool", "hidden", "logits"]
-  of = {b: [o.kind for o in operators if o.row == b] for b in blocks}
+  of = {b: [o.type for o in operators if o.row == b] for b in blocks}
   assert of["stem"] == of["features"] == ["CONV_2D", "HARD_SWISH"]
   # depthwise, squeeze-excite (mean, two convolutions, the sixth, the product), projection
   assert of["block_01"] == ["DEPTHWISE_CONV_2D", "MEAN", "CONV_2D", "CONV_2D", "MUL", "MUL", "CONV_2D"]
@@ -43,7 +44,7 @@ def test_every_operator_has_its_block(exported):
 def test_the_blocks_are_those_of_the_architecture(exported):
   a = tiny_architecture(resolution=64)
   operators = graph.operators(exported["tiny"])
-  convolutions = collections.Counter(o.row for o in operators if o.kind == "DEPTHWISE_CONV_2D")
+  convolutions = collections.Counter(o.row for o in operators if o.type == "DEPTHWISE_CONV_2D")
   assert convolutions == {f"block_{i:02}": 1 for i in range(1, len(a.blocks) + 1)}
   assert graph.UNNAMED not in {o.row for o in operators}
 
@@ -64,49 +65,49 @@ CONV, DEPTHWISE, PRODUCT = "Convolution (NHWC, F32) IGEMM", "Convolution (NHWC, 
 
 
 def test_events_find_their_operators():
-  operators = [Operator(kind, "") for kind in ("CONV_2D", "HARD_SWISH", "DEPTHWISE_CONV_2D", "CONV_2D", "MUL")]
+  operators = [Operator(type_, "") for type_ in ("CONV_2D", "HARD_SWISH", "DEPTHWISE_CONV_2D", "CONV_2D", "MUL")]
   seen = events((CONV, None), ("HardSwish (NC)", None), (DEPTHWISE, None), ("Fully Connected (NC, F32) GEMM", None))
-  assert profiler.place([*seen, *events((PRODUCT, None))], operators) == [0, 1, 2, 3, 4]
+  assert profiler.match_events([*seen, *events((PRODUCT, None))], operators) == [0, 1, 2, 3, 4]
   # a conversion that XNNPACK adds, an activation that it fuses
   seen = events(("Convert (NC, F32, QD8)", None), (CONV, None), (DEPTHWISE, None), (CONV, None), (PRODUCT, None))
-  assert profiler.place(seen, operators) == [None, 0, 2, 3, 4]
+  assert profiler.match_events(seen, operators) == [None, 0, 2, 3, 4]
   # what the interpreter runs by itself has a number, and settles which of two alike is meant
-  operators = [Operator(kind, "") for kind in ("CONV_2D", "CONV_2D", "HARD_SWISH", "CONV_2D")]
-  assert profiler.place(events(("HARD_SWISH", 2), (CONV, None)), operators) == [2, 3]
-  assert profiler.place(events((CONV, None), ("HARD_SWISH", 2), (CONV, None)), operators) in ([0, 2, 3], [1, 2, 3])
+  operators = [Operator(type_, "") for type_ in ("CONV_2D", "CONV_2D", "HARD_SWISH", "CONV_2D")]
+  assert profiler.match_events(events(("HARD_SWISH", 2), (CONV, None)), operators) == [2, 3]
+  assert profiler.match_events(events((CONV, None), ("HARD_SWISH", 2), (CONV, None)), operators) in ([0, 2, 3], [1, 2, 3])
   # a depthwise convolution is no ordinary one
-  assert profiler.place(events((DEPTHWISE, None)), operators) == [None]
-  assert profiler.place(events(("Something New (NC)", None)), operators) == [None]
+  assert profiler.match_events(events((DEPTHWISE, None)), operators) == [None]
+  assert profiler.match_events(events(("Something New (NC)", None)), operators) == [None]
 
 
 def test_what_is_no_operator_counts_to_the_next_block(monkeypatch):
   operators = [Operator("CONV_2D", "stem"), Operator("CONV_2D", "block_01")]
   seen = events((CONV, None), ("Convert (NC, F32, QD8)", None), (CONV, None), ("Convert (NC, QS8, F32)", None))
   monkeypatch.setattr(graph, "operators", lambda content: operators)
-  monkeypatch.setattr(profiler, "Network", lambda *_: None)
-  monkeypatch.setattr(profiler.recording, "record", lambda *_, heard: (seen, 5.0))
+  monkeypatch.setattr(profiler, "TFLiteModel", lambda *_: None)
+  monkeypatch.setattr(profiler_events, "record_events", lambda *_, on_progress: (seen, 5.0))
   found = profiler.profile(b"")
-  assert [(o.kind, o.block) for o in found.operators] == [
+  assert [(o.type, o.block) for o in found.operators] == [
     ("CONV_2D", "stem"),
     ("Convert (NC, F32, QD8)", "block_01"),
     ("CONV_2D", "block_01"),
     ("Convert (NC, QS8, F32)", "block_01"),
   ]
-  assert (found.placed, found.sum_ms, found.whole_ms) == (2, 4.0, 5.0)
-  assert found.by("block") == {"stem": (1, 1.0), "block_01": (3, 3.0)}
-  assert next(iter(found.by("kind").items())) == ("CONV_2D", (2, 2.0))
+  assert (found.matched, found.sum_ms, found.whole_ms) == (2, 4.0, 5.0)
+  assert found.by_block() == {"stem": (1, 1.0), "block_01": (3, 3.0)}
+  assert next(iter(found.by_type().items())) == ("CONV_2D", (2, 2.0))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_profile_of_the_real_network(exported, threads):
-  heard = []
-  found = profiler.profile(exported["mobilenetv3_small"], 60, threads, heard=lambda *said: heard.append(said))
+  progress = []
+  found = profiler.profile(exported["mobilenetv3_small"], 60, threads, on_progress=lambda *counts: progress.append(counts))
   operators = graph.operators(exported["mobilenetv3_small"])
   # XNNPACK runs every operator of the float32 file as one of its own
-  assert found.placed == len(found.operators) == len(operators) == 107
-  assert [(o.kind, o.block) for o in found.operators] == [(o.kind, o.row) for o in operators]
-  assert heard == [(30, 60), (60, 60)]
-  kinds, blocks = found.by("kind"), found.by("block")
+  assert found.matched == len(found.operators) == len(operators) == 107
+  assert [(o.type, o.block) for o in found.operators] == [(o.type, o.row) for o in operators]
+  assert progress == [(30, 60), (60, 60)]
+  kinds, blocks = found.by_type(), found.by_block()
   for parts in (kinds, blocks):
     assert sum(n for n, _ in parts.values()) == 107
     assert sum(ms for _, ms in parts.values()) == pytest.approx(found.sum_ms)
@@ -120,11 +121,11 @@ def test_a_profile_of_the_real_network(exported, threads):
 
 def test_another_layout_of_events_is_noticed(exported, monkeypatch):
   class Other(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_int64 * 4 if name == "memory" else kind) for name, kind in recording._Event._fields_)
+    _fields_ = tuple((name, ctypes.c_int64 * 4 if name == "memory" else kind) for name, kind in profiler_events._Event._fields_)
 
-  monkeypatch.setattr(recording, "_Event", Other)
-  with pytest.raises(FatalError, match=r"not laid out as those of ai-edge-litert 2\.3"):
-    recording.record(exported["tiny"], runs=2)
+  monkeypatch.setattr(profiler_events, "_Event", Other)
+  with pytest.raises(FatalError, match=r"another structure than those of ai-edge-litert 2\.3"):
+    profiler_events.record_events(exported["tiny"], runs=2)
 
 
 def test_what_cannot_be_loaded_is_named():

@@ -10,8 +10,9 @@ from conftest import tiny_architecture
 
 from mnv3_jax.errors import UsageError
 from mnv3_jax.export import tflite as exporting
+from mnv3_jax.export.random_weights import random_weights
 from mnv3_jax.latency import timing
-from mnv3_jax.latency.timing import Host, Latency
+from mnv3_jax.latency.timing import Host, LatencyStats
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +21,13 @@ def files(tmp_path_factory):
   folder = tmp_path_factory.mktemp("latency")
   for name, resolution in (("little", 16), ("big", 128)):
     a = tiny_architecture(resolution=resolution)
-    exporting.export(a, *exporting.seeded(a)[:1], folder / name, exporting.seeded(a)[1])
+    exporting.write_tflite(a, *random_weights(a)[:1], folder / name, random_weights(a)[1])
   return {path.name: path.read_bytes() for path in sorted(folder.iterdir(), reverse=True)}
 
 
 def test_every_file_is_timed_as_asked(files):
-  heard = []
-  found = Host(threads=2).measure(files, runs=23, warmup=1, heard=lambda *said: heard.append(said))
+  progress = []
+  found = Host(threads=2).measure(files, runs=23, warmup=1, on_progress=lambda *counts: progress.append(counts))
   assert list(found) == list(files)
   for one in found.values():
     assert (one.runs, one.threads) == (23, 2)
@@ -34,7 +35,7 @@ def test_every_file_is_timed_as_asked(files):
     assert one.spread == (one.p75_ms - one.p25_ms) / one.median_ms
   # 64 times the pixels: far more than noise, if not always than two threads that wait for a core that others have
   assert found["big"].p25_ms > 3 * found["little"].p25_ms
-  assert heard[-1] == (46, 46) and [done for done, _ in heard] == sorted({done for done, _ in heard})
+  assert progress[-1] == (46, 46) and [done for done, _ in progress] == sorted({done for done, _ in progress})
   assert json.loads(json.dumps(dataclasses.asdict(found["big"])))["runs"] == 23
 
 
@@ -78,13 +79,13 @@ def test_a_file_beside_itself_takes_as_long(files):
 def test_a_neighbour_on_the_same_core_is_noticed(files, neighbour):
   host = Host()
   found = host.measure({"big": files["big"]}, runs=1000)
-  assert 0.2 < host.waited < 1
+  assert 0.2 < host.preempted < 1
   assert found["big"].runs == 1000
 
 
 def test_no_quartiles_no_spread():
-  assert Latency(median_ms=2.0, p25_ms=1.9, p75_ms=2.2, runs=1, threads=1).spread == pytest.approx(0.15)
-  assert Latency(median_ms=2.0, p25_ms=None, p75_ms=None, runs=1, threads=1).spread is None
+  assert LatencyStats(median_ms=2.0, p25_ms=1.9, p75_ms=2.2, runs=1, threads=1).spread == pytest.approx(0.15)
+  assert LatencyStats(median_ms=2.0, p25_ms=None, p75_ms=None, runs=1, threads=1).spread is None
 
 
 def test_many_files_do_not_need_much_memory(files):
@@ -108,7 +109,7 @@ def test_the_host_is_described():
 def test_integers_are_filled_with_all_they_have():
   given = collections.namedtuple("Interpreter", "get_input_details set_tensor")
   tensors, kept = [{"index": 7, "dtype": np.int8, "shape": (1000,)}, {"index": 8, "dtype": np.float32, "shape": (1000,)}], {}
-  timing._fill(given(lambda: tensors, kept.__setitem__))
+  timing._set_random_inputs(given(lambda: tensors, kept.__setitem__))
   assert kept[7].dtype == np.int8 and kept[7].min() < -120 and kept[7].max() > 120
   assert kept[8].dtype == np.float32 and -1 <= kept[8].min() < -0.9 < 0.9 < kept[8].max() <= 1
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mnv3_jax.models import batch_norm
-from mnv3_jax.models.layers import FUNCTIONS
+from mnv3_jax.models.activations import FUNCTIONS
 
 # of (groups, images, height, width, channels)
 AXES = {4: (0, 1, 2), 5: (1, 2, 3)}

@@ -9,9 +9,10 @@ import pytest
 from conftest import tiny_architecture
 
 from mnv3_jax.architectures import cost, edits, fields, zoo
+from mnv3_jax.models.activations import FUNCTIONS
 from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.models.initialize import initialize
-from mnv3_jax.models.layers import FUNCTIONS, BatchNorm, Compute
+from mnv3_jax.models.layers import BatchNorm, Compute
 
 VARIANTS = [
   {},
@@ -167,7 +168,7 @@ def test_batch_norm_in_groups_is_batch_norm_of_each_group():
   parts = [batch_norm(0, x[i : i + 2]) for i in (0, 2, 4)]
   np.testing.assert_allclose(y, np.concatenate([p[0] for p in parts]), atol=1e-5)
   np.testing.assert_allclose(statistics["var"], np.mean([p[1]["var"] for p in parts], 0), rtol=1e-5)
-  with pytest.raises(ValueError, match="bn_group = 4 does not divide the 6 images"):
+  with pytest.raises(ValueError, match="invalid bn_group=4; expected a divisor of the 6 images"):
     batch_norm(4, x)
 
 

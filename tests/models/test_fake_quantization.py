@@ -13,7 +13,9 @@ import pytest
 from conftest import ROOT, tiny_architecture
 from tiny_run import last_state, tiny_config, tiny_job
 
-from mnv3_jax.export.tflite import PLAIN, seeded
+from mnv3_jax.data.dataset import Dataset
+from mnv3_jax.export.random_weights import random_weights
+from mnv3_jax.export.tflite import PLAIN
 from mnv3_jax.models import fake_quantization
 from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.models.fake_quantization import KEPT, Quantized
@@ -104,7 +106,7 @@ def logits(model, variables, x):
 def network():
   """(the tiny network in 8 bits, variables that have seen one batch, the batch)."""
   a = tiny_architecture()
-  variables, x = seeded(a)
+  variables, x = random_weights(a)
   model = Classifier(a, EIGHT_BITS)
   ranges = initialize(model, 0)["batch_stats"]
   old = flatten(variables["batch_stats"])
@@ -195,7 +197,7 @@ def test_ranges_do_no_harm_where_nothing_is_rounded(network):
 
 def test_batch_norm_keeps_its_statistics(network):
   _, variables, _ = network
-  before, after = flatten(seeded(tiny_architecture())[0]["batch_stats"]), flatten(variables["batch_stats"])
+  before, after = flatten(random_weights(tiny_architecture())[0]["batch_stats"]), flatten(variables["batch_stats"])
   for name, leaf in before.items():
     np.testing.assert_array_equal(after[name], leaf)
 
@@ -233,7 +235,7 @@ from mnv3_jax.training.step import train_step
 
 model, devices = Classifier(tiny_architecture(), Compute(quantize=True)), parallel.ShardMap()
 rule = optimizer(base().optim, lambda step: 0.1)
-update = devices.compile(train_step(model, Classification(), rule, ema=0, seed=0, axis=parallel.AXIS), outputs=2, donate=True)
+update = devices.compile(train_step(model, Classification(), rule, ema=0.0, seed=0, axis=parallel.AXIS), outputs=2, donate=True)
 variables = initialize(model, 0)
 x = np.random.default_rng(0).uniform(-1, 1, (16, 16, 16, 3)).astype(np.float32)
 state = devices.replicate(jax.device_get(states.create(variables, rule, False)))
@@ -262,7 +264,7 @@ def runs(tmp_path_factory):
   """(a float run of the tiny network, a run that starts from it in 8 bits)."""
   folder = tmp_path_factory.mktemp("runs")
   patch = pytest.MonkeyPatch()
-  patch.setattr(trained.jobs, "of", tiny_job)
+  patch.setattr(trained.jobs, "from_config", tiny_job)
   config = tiny_config(**{"train.epochs": 2.0})
   train(config, folder / "float", tiny_job(config))
   config = tiny_config(**{"train.epochs": 2.0, "train.init": str(folder / "float"), "quantize_aware": True})
@@ -289,7 +291,7 @@ def test_a_run_starts_from_a_float_run(runs):
 def test_evaluation_is_of_the_rounded_network(runs):
   run = trained.load(runs[1])
   (batch,) = run.job.dataset.eval_batches(50)
-  loss = run.job.task.figures(
+  loss = run.job.task.metrics(
     {k: float(v) for k, v in run.job.task.sums(logits(run.model, run.variables, batch["image"]), batch).items()}
   )
   recorded = json.loads((runs[1] / "result.json").read_text())["metrics"]["test"]["ema"]
@@ -316,6 +318,7 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(runs, tmp_path):
           raise OSError("the disk is gone")
         yield batch
 
+  Dataset.register(Stops)
   with pytest.raises(OSError, match="gone"):
     train(config, tmp_path / "run", dataclasses.replace(job, dataset=Stops()))
   assert RunDirectory(tmp_path / "run").result() is None

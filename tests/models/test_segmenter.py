@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from scipy import ndimage
 
-from mnv3_jax import api
+import mnv3_jax
 from mnv3_jax.architectures import cost, fields
 from mnv3_jax.models import resize, segmenter
 from mnv3_jax.models.initialize import initialize, shapes
@@ -19,7 +19,7 @@ from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
 
 SMALL = {"width": 0.35, "output_stride": 16, "halved_tail": "segmentation", "num_classes": 7, "resolution": 64}
-HEADS = [{"segmenter": "lr_aspp"}, {"segmenter": "r_aspp"}, {"segmenter": "lr_aspp", "segmenter_gate_bias": False}]
+HEADS = [{"head": "lr_aspp"}, {"head": "r_aspp"}, {"head": "lr_aspp", "head_gate_bias": False}]
 
 
 def images(*shape, seed=0):
@@ -56,7 +56,7 @@ def test_the_modules_have_the_parameters_that_are_counted(name, head):
 @pytest.mark.parametrize("head", HEADS[:2])
 @pytest.mark.parametrize("size", [(64, 96), (65, 41)])
 def test_every_pixel_gets_its_logits_at_any_size(head, size):
-  model, variables = api.create("mobilenetv3_small", **SMALL, **head)
+  model, variables = mnv3_jax.create_model("mobilenetv3_small", **SMALL, **head)
   forward, x = jax.jit(model.apply), images(2, *size, 3)
   found = forward(lively(variables), x)
   assert found.shape == (2, *size, 7) and found.dtype == jnp.float32 and np.isfinite(found).all()
@@ -75,7 +75,7 @@ def up(x, size):
 
 @pytest.mark.parametrize(("size", "to"), [((4, 6), (16, 24)), ((5, 7), (33, 50)), ((1, 4), (8, 16)), ((3, 3), (3, 3))])
 def test_scaling_is_bilinear(size, to):
-  x = images(1, *size, 3).astype(np.float32)
+  x = jax.numpy.asarray(images(1, *size, 3), np.float32)
   np.testing.assert_allclose(resize.bilinear(x, to)[0], up(x[0], to), atol=1e-5)
   np.testing.assert_allclose(jax.jit(lambda x: resize.bilinear(x, to, "plain"))(x)[0], up(x[0], to), atol=1e-5)
 
@@ -98,15 +98,15 @@ def normed(x, p, s, epsilon):
 @pytest.mark.parametrize(("pool", "gate"), [("paper", "sigmoid"), ("release", "hard_sigmoid")])
 def test_lr_aspp_by_hand(pool, gate):
   """On a map that is larger than every pool: a backbone's maps, then the head in NumPy."""
-  net = {**SMALL, "segmenter": "lr_aspp", "segmenter_pool": pool, "segmenter_gate": gate}
-  model, variables = api.create("mobilenetv3_small", **net)
+  net = {**SMALL, "head": "lr_aspp", "head_pool": pool, "head_gate": gate}
+  model, variables = mnv3_jax.create_model("mobilenetv3_small", **net)
   variables = lively(variables)
   x = images(1, 64, 64, 3)
   maps, found = forward_of(model)(variables, x)
   maps = {k: np.array(v[0], np.float64) for k, v in maps.items()}
   p, s = variables["params"], variables["batch_stats"]
   # the kernels of the pools shrink with the map: here all are its 4x4
-  kernel, _ = model.net.segmenter.window(4)
+  kernel, _ = model.net.head.window(4)
   assert kernel == (4, 4) and maps["features"].shape[:2] == (4, 4)
   g = conv(maps["features"].mean((0, 1), keepdims=True), p["gate"])
   g = 1 / (1 + np.exp(-g)) if gate == "sigmoid" else np.clip(g + 3, 0, 6) / 6
@@ -118,7 +118,7 @@ def test_lr_aspp_by_hand(pool, gate):
 
 
 def test_r_aspp_by_hand():
-  model, variables = api.create("mobilenetv3_small", **SMALL, segmenter="r_aspp")
+  model, variables = mnv3_jax.create_model("mobilenetv3_small", **SMALL, head="r_aspp")
   variables = lively(variables)
   x = images(1, 64, 48, 3)
   maps, found = forward_of(model)(variables, x)
@@ -138,13 +138,13 @@ def test_the_pool_averages_over_windows_that_do_not_reach_over_the_edge():
     for j in range(4):
       np.testing.assert_allclose(found[:, i, j], x[:, 2 * i : 2 * i + 5, 4 * j : 4 * j + 7].mean((1, 2)), atol=1e-6)
   # a gate of several windows at the paper's own size
-  s = fields.architecture("mobilenetv3_large", segmenter="lr_aspp", output_stride=16).segmenter
+  s = fields.architecture("mobilenetv3_large", head="lr_aspp", output_stride=16).head
   assert segmenter.average_pool(jnp.asarray(images(1, 64, 128, 2)), *s.window((64, 128))).shape == (1, 1, 4, 2)
 
 
 @pytest.mark.parametrize("head", ["lr_aspp", pytest.param("r_aspp", marks=pytest.mark.slow)])
 def test_formulations_agree_and_have_gradients(head):
-  a = fields.architecture("mobilenetv3_small", **SMALL, segmenter=head)
+  a = fields.architecture("mobilenetv3_small", **SMALL, head=head)
   variables = lively(initialize(network(a), 0))
   x, label = images(2, 64, 64, 3), np.random.default_rng(0).integers(7, size=(2, 64, 64))
   formulations = {f: network(a, Compute(formulation=f)) for f in ("auto", "plain")}
@@ -174,18 +174,18 @@ def test_the_pool_is_exact_and_has_a_gradient_where_it_is_no_whole_map(dtype):
 
 
 def test_bfloat16_gives_float32_logits():
-  model, variables = api.create("mobilenetv3_small", **SMALL, segmenter="lr_aspp", dtype="bfloat16")
+  model, variables = mnv3_jax.create_model("mobilenetv3_small", **SMALL, head="lr_aspp", dtype="bfloat16")
   x = images(1, 64, 64, 3)
-  exact = jax.jit(api.create("mobilenetv3_small", **SMALL, segmenter="lr_aspp")[0].apply)(lively(variables), x)
+  exact = jax.jit(mnv3_jax.create_model("mobilenetv3_small", **SMALL, head="lr_aspp")[0].apply)(lively(variables), x)
   found = jax.jit(model.apply)(lively(variables), x)
   assert found.dtype == jnp.float32 and 0 < np.abs(found - exact).max() < 0.1 * np.abs(exact).max()
 
 
 WHOLE = """
 import resource, jax, numpy as np
-from mnv3_jax import api
-net = {"output_stride": 16, "halved_tail": "segmentation", "segmenter": "lr_aspp", "num_classes": 19}
-model, variables = api.create("mobilenetv3_large", resolution=1024, resolution_width=2048, **net)
+import mnv3_jax
+net = {"output_stride": 16, "halved_tail": "segmentation", "head": "lr_aspp", "num_classes": 19}
+model, variables = mnv3_jax.create_model("mobilenetv3_large", resolution=1024, resolution_width=2048, **net)
 x = np.random.default_rng(0).uniform(-1, 1, (1, 1024, 2048, 3)).astype(np.float32)
 labels = jax.jit(lambda v, x: model.apply(v, x).argmax(-1))(variables, x)
 assert labels.shape == (1, 1024, 2048)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnv3_jax.models.curves import curve
+from mnv3_jax.models.activations import curve
 from mnv3_jax.report import paper_plots
-from mnv3_jax.report.paper_plots import Series
 from mnv3_jax.report.plots import MARKERS
+from mnv3_jax.report.series import Series
 
 OURS = Series("V3-Large", (4.0, 6.5, 9.0), (86.0, 88.0, 88.5), ("0.75", "1", "1.25"), (0.2, 0.3, None))
 PAPER = Series("V3-Large", (39.8, 51.2, 77.0), (73.3, 75.2, 76.6), paper=True)
@@ -35,7 +35,7 @@ def test_ours_is_solid_and_filled_the_papers_dashed_and_hollow_in_one_colour(tmp
 
 
 def test_every_point_has_its_label_inside_the_picture(tmp_path):
-  figure = paper_plots.tradeoff([OURS], tmp_path / "a.png", "one", "ms", "top-1, %")
+  figure = paper_plots.tradeoff_panels([("", [OURS], "ms", "top-1, %")], tmp_path / "a.png", "one")
   assert texts(figure) == ["0.75", "1", "1.25"]
   box = figure.get_tightbbox(figure.canvas.get_renderer())
   assert box.x0 >= -0.01 and box.y0 >= -0.01
@@ -46,7 +46,7 @@ def test_every_point_has_its_label_inside_the_picture(tmp_path):
 
 def test_costs_are_on_a_logarithmic_axis_with_numbers_as_people_write_them(tmp_path):
   wide = Series("V3", (12, 40, 217, 356), (50.0, 64.0, 75.2, 76.6), paper=True)
-  axes = paper_plots.tradeoff([wide], tmp_path / "a.png", "one", "MAdds", "top-1, %").axes[0]
+  axes = paper_plots.tradeoff_panels([("", [wide], "MAdds", "top-1, %")], tmp_path / "a.png", "one").axes[0]
   assert axes.get_xscale() == "log"
   shown = [t.get_text() for t in axes.get_xticklabels()]
   assert {"20", "50", "100", "200"} <= set(shown) and not any("10^" in t or "e" in t for t in shown)
@@ -54,13 +54,13 @@ def test_costs_are_on_a_logarithmic_axis_with_numbers_as_people_write_them(tmp_p
 
 def test_points_that_are_not_there_are_not_drawn(tmp_path):
   some = Series("V3", (1.0, None, 3.0), (80.0, 81.0, None), ("a", "b", "c"))
-  figure = paper_plots.tradeoff([some], tmp_path / "a.png", "one", "ms", "top-1, %")
+  figure = paper_plots.tradeoff_panels([("", [some], "ms", "top-1, %")], tmp_path / "a.png", "one")
   assert texts(figure) == ["a"] and len(curves(figure.axes[0])[0].get_xdata()) == 1
-  assert texts(paper_plots.tradeoff([], tmp_path / "a.png", "one", "ms", "top-1, %")) == ["nothing was run yet"]
+  assert texts(paper_plots.tradeoff_panels([("", [], "ms", "top-1, %")], tmp_path / "a.png", "one")) == ["no results"]
 
 
 def test_a_series_with_another_number_of_values_is_refused():
-  with pytest.raises(ValueError, match="has 2 x and 1 y"):
+  with pytest.raises(ValueError, match="2 x and 1 y"):
     Series("V3", (1, 2), (1,))
 
 

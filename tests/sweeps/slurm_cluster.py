@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 
-from mnv3_jax.sweeps.worker import die_with
+from mnv3_jax.sweeps.command_process import die_with
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "srun")
 

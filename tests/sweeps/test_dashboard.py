@@ -1,7 +1,6 @@
-"""What a sweep shows, and how long it believes that it will take."""
+"""The progress display of a sweep and its estimate of the remaining time."""
 
 import contextlib
-import functools
 import io
 import os
 import pty
@@ -12,7 +11,7 @@ import time
 import pytest
 
 from mnv3_jax.sweeps import dashboard
-from mnv3_jax.sweeps.trial import Place, Record, Trial
+from mnv3_jax.sweeps.trial import Trial, TrialFiles, TrialRecord
 
 
 def trials(folder, hours=(None, None, None, None)):
@@ -22,49 +21,49 @@ def trials(folder, hours=(None, None, None, None)):
     for i, h in enumerate(hours)
   ]
   (folder / "0.json").touch()
-  Place(folder / "logs", "net/seed_0").keep(Record("done", seconds=100.0))
+  TrialFiles(folder / "logs", "net/seed_0").write_record(TrialRecord("done", seconds=100.0))
   return made
 
 
 def test_the_time_left_is_what_finished_trials_took(tmp_path, monkeypatch):
   monkeypatch.setattr(dashboard.time, "time", lambda: 1000.0)
-  place = functools.partial(Place, tmp_path / "logs")
-  shown = dashboard.View(trials(tmp_path), place, io.StringIO())
-  assert shown.before == 1 and shown.left() == 300
+  logs = tmp_path / "logs"
+  shown = dashboard.Dashboard(trials(tmp_path), logs, io.StringIO())
+  assert shown.done_before == 1 and shown.remaining_seconds() == 300
   # 30 s of its 100 are over; and it is the only one at once
-  shown.entries["net/seed_1"].state, shown.entries["net/seed_1"].began = "running", 970.0
-  assert shown.left() == 270
+  shown.progress["net/seed_1"].state, shown.progress["net/seed_1"].started = "running", 970.0
+  assert shown.remaining_seconds() == 270
   # of an earlier attempt, too
-  shown.entries["net/seed_2"].state, shown.entries["net/seed_2"].seconds = "running", 60.0
-  shown.entries["net/seed_2"].began = 1000.0
-  assert shown.left() == pytest.approx((70 + 40 + 100) / 2)
+  shown.progress["net/seed_2"].state, shown.progress["net/seed_2"].seconds = "running", 60.0
+  shown.progress["net/seed_2"].started = 1000.0
+  assert shown.remaining_seconds() == pytest.approx((70 + 40 + 100) / 2)
   # one trial cannot be divided
-  shown.entries["net/seed_3"].state = "failed"
-  assert shown.left() == 70
+  shown.progress["net/seed_3"].state = "failed"
+  assert shown.remaining_seconds() == 70
 
 
 def test_estimates_count_until_trials_have_finished_and_their_proportions_then(tmp_path):
-  place = functools.partial(Place, tmp_path / "logs")
+  logs = tmp_path / "logs"
   made = trials(tmp_path, (0.1, 0.1, 0.2, 0.3))
-  assert dashboard.View(made[1:], place, io.StringIO()).left() == pytest.approx(3600 * 0.6)
+  assert dashboard.Dashboard(made[1:], logs, io.StringIO()).remaining_seconds() == pytest.approx(3600 * 0.6)
   # 0.1 hours were 100 s in fact
-  assert dashboard.View(made, place, io.StringIO()).left() == pytest.approx(600)
-  assert dashboard.View(trials(tmp_path)[1:], place, io.StringIO()).left() is None
+  assert dashboard.Dashboard(made, logs, io.StringIO()).remaining_seconds() == pytest.approx(600)
+  assert dashboard.Dashboard(trials(tmp_path)[1:], logs, io.StringIO()).remaining_seconds() is None
 
 
 def test_without_a_terminal_each_change_is_a_line(tmp_path, monkeypatch):
   stream, now = io.StringIO(), [0.0]
   monkeypatch.setattr(dashboard.time, "monotonic", lambda: now[0])
-  place = functools.partial(Place, tmp_path / "logs")
-  with dashboard.View(trials(tmp_path), place, stream) as shown:
-    shown.change("net/seed_1", "begins", state="running", began=time.time())
+  logs = tmp_path / "logs"
+  with dashboard.Dashboard(trials(tmp_path), logs, stream) as shown:
+    shown.update("net/seed_1", "started", state="running", started=time.time())
     for _ in range(100):
       now[0] += 1
-      shown.tick()
-    shown.change("net/seed_1", "failed: no luck", state="failed", sentence="no luck")
-  first, begins, still, failed = stream.getvalue().splitlines()
+      shown.refresh()
+    shown.update("net/seed_1", "failed: no luck", state="failed", message="no luck")
+  first, started, still, failed = stream.getvalue().splitlines()
   assert first == "3 queued, 0 running, 1 done, 0 failed, about 5 min 00 s left"
-  assert begins == "net/seed_1: begins  [2 queued, 1 running, 1 done, 0 failed, about 5 min 00 s left]"
+  assert started == "net/seed_1: started  [2 queued, 1 running, 1 done, 0 failed, about 5 min 00 s left]"
   assert still.startswith("2 queued, 1 running, 1 done") and failed.startswith(
     "net/seed_1: failed: no luck  [2 queued, 0 running"
   )
@@ -76,12 +75,12 @@ def test_on_a_terminal_running_trials_are_seen(tmp_path, monkeypatch):
   monkeypatch.setenv("TERM", "xterm")
   monkeypatch.setenv("COLUMNS", "120")
   ours, theirs = pty.openpty()
-  place = functools.partial(Place, tmp_path / "logs")
+  logs = tmp_path / "logs"
   with os.fdopen(theirs, "w") as stream:
-    with dashboard.View(trials(tmp_path), place, stream) as shown:
-      shown.change("net/seed_1", "begins", state="running", began=time.time() - 65)
-      shown.change("net/seed_2", "again: killed by SIGKILL", failures=1)
-      shown.change("net/seed_2", "begins", state="running", began=time.time())
+    with dashboard.Dashboard(trials(tmp_path), logs, stream) as shown:
+      shown.update("net/seed_1", "started", state="running", started=time.time() - 65)
+      shown.update("net/seed_2", "retry: killed by SIGKILL", failures=1)
+      shown.update("net/seed_2", "started", state="running", started=time.time())
     stream.flush()
   text = b""
   # reading what is left of a closed terminal ends with an error
@@ -91,5 +90,5 @@ def test_on_a_terminal_running_trials_are_seen(tmp_path, monkeypatch):
   os.close(ours)
   plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.decode())
   assert "1 queued  2 running  1 done  0 failed" in plain and "left" in plain
-  assert re.search(r"net/seed_1 +1 min 0[5-9] s", plain) and "net/seed_2: again: killed by SIGKILL" in plain
+  assert re.search(r"net/seed_1 +1 min 0[5-9] s", plain) and "net/seed_2: retry: killed by SIGKILL" in plain
   assert re.search(r"net/seed_2 +0 s +1 failed attempt", plain)

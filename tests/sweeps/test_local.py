@@ -1,6 +1,7 @@
 """The local engine, with real processes: killed, stopped, started again."""
 
 import io
+import json
 import os
 import re
 import signal
@@ -12,8 +13,8 @@ from conftest import ROOT, SHORT, SMALL
 from tiny import alive, begun, ended, nothing_left, sweep, trial, until  # noqa: F401
 
 from mnv3_jax.errors import UsageError
-from mnv3_jax.sweeps import devices, launch
-from mnv3_jax.sweeps.trial import Place, Trial
+from mnv3_jax.sweeps import launch, local
+from mnv3_jax.sweeps.trial import Trial, TrialFiles
 
 SLEEPS = "time.sleep(60)"
 
@@ -21,7 +22,12 @@ SLEEPS = "time.sleep(60)"
 def run(trials, logs, **options):
   """(outcomes, what was shown) of a sweep in this process."""
   stream = io.StringIO()
-  return launch.run("local", trials, logs=logs, stream=stream, **options), stream.getvalue()
+  return launch.run_trials("local", trials, logs=logs, stream=stream, **options), stream.getvalue()
+
+
+def slow(*values):
+  """Parameters of the long tests."""
+  return [pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 def test_what_is_not_done_is_run_and_what_is_done_is_not(tmp_path):
@@ -41,7 +47,7 @@ def test_a_killed_trial_is_started_again(tmp_path):
   asks = trial(tmp_path, "asks", "if begun < 2: sys.exit(42)")
   outcomes, shown = run([killed, asks], tmp_path / "logs")
   assert outcomes == {"killed": "done", "asks": "done"} and (len(begun(killed)), len(begun(asks))) == (3, 2)
-  assert "killed: again: killed by SIGKILL" in shown and "3 attempts failed" in shown
+  assert "killed: retry: killed by SIGKILL" in shown and "3 attempts failed" in shown
 
 
 def test_retries_end_and_the_last_line_is_shown(tmp_path):
@@ -49,7 +55,6 @@ def test_retries_end_and_the_last_line_is_shown(tmp_path):
   outcomes, shown = run([always], tmp_path / "logs", retries=2)
   assert outcomes == {"always": "failed"} and len(begun(always)) == 3
   assert "given up after 3 attempts: killed by SIGSEGV; its last line: no luck" in shown
-  assert launch.status(outcomes) == 1
 
 
 def test_a_status_that_says_so_is_not_tried_again(tmp_path):
@@ -69,7 +74,7 @@ def test_a_status_that_says_so_is_not_tried_again(tmp_path):
   summary = shown[shown.index("5 failed:") :]
   assert f"  status_1: {sentences[1]}\n    {tmp_path}/logs/status_1.log" in summary
   assert "  status_2: no config x.py; the nearest is y.py\n" in summary and "  status_3: status 3\n" in summary
-  assert "nothing' is not there" in summary and "  nowhere: /no/such/program: no such file or directory" in summary
+  assert "nothing' does not exist" in summary and "  nowhere: /no/such/program: no such file or directory" in summary
 
 
 def test_output_is_in_the_log(tmp_path):
@@ -93,7 +98,7 @@ def test_commands_go_one_after_the_other_and_go_on_where_one_failed(tmp_path):
 GRANDCHILD = "child = subprocess.Popen(['sleep', '900']); (here / 'child').write_text(str(child.pid)); "
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, *slow(signal.SIGTERM, signal.SIGINT)])
 def test_a_killed_sweep_leaves_nothing_behind_and_goes_on(number, tmp_path):
   marks = tmp_path / "go"
   first = trial(tmp_path, "first")
@@ -117,18 +122,80 @@ def test_a_killed_sweep_leaves_nothing_behind_and_goes_on(number, tmp_path):
   assert set(outcomes.values()) == {"done"} and [len(begun(t)) for t in [first, *rest]] == [1, 2, 2, 1]
 
 
-@pytest.mark.parametrize("half", [0, 1])
-def test_a_killed_attempt_takes_its_command_along_and_is_repeated(half, tmp_path):
+def running(tmp_path):
+  """(sweep, trial, sweep's children and theirs, [command, child of the command]); the second attempt ends at once."""
   marks = tmp_path / "go"
   one = trial(tmp_path, "one", GRANDCHILD + f"\nif not os.path.exists({str(marks)!r}): time.sleep(60)\nchild.kill()")
   process = sweep("local", [one], tmp_path / "logs")
   until(lambda: (one.directory / "child").is_file() and (one.directory / "child").read_text())
-  (pid,), child = begun(one), int((one.directory / "child").read_text())
   marks.touch()
-  psutil.Process(pid).parents()[half].kill()
+  tree = psutil.Process(process.pid).children(recursive=True)
+  return process, one, tree, [begun(one)[0], int((one.directory / "child").read_text())]
+
+
+def parts(process, tree, command):
+  """(worker, guard) of the one running command."""
+  (worker,) = [p for p in tree if p.ppid() == process.pid]
+  (guard,) = [p for p in tree if p.ppid() == worker.pid and p.pid != command]
+  return worker, guard
+
+
+def test_a_trial_is_two_processes_deep(tmp_path):
+  """The sweep has a worker, the worker has the command; the guard of the command is its sibling and leads its group."""
+  process, one, tree, (command, child) = running(tmp_path)
+  worker, guard = parts(process, tree, command)
+  assert [p.pid for p in psutil.Process(command).parents()[:2]] == [worker.pid, process.pid]
+  assert {p.pid for p in tree} == {worker.pid, guard.pid, command, child}
+  assert os.getpgid(command) == os.getpgid(child) == guard.pid != os.getpgid(worker.pid)
+  # so that a killed worker's trial is locked until nothing of its command is left
+  assert str(TrialFiles(tmp_path / "logs", one.name).lock_file) in [file.path for file in guard.open_files()]
+
+
+@pytest.mark.parametrize("killed", ["worker", *slow("worker's group", "guard and worker", "command", "command's group")])
+def test_a_killed_process_of_a_trial_leaves_nothing_behind_and_the_trial_is_done(killed, tmp_path):
+  process, one, tree, pids = running(tmp_path)
+  worker, guard = parts(process, tree, pids[0])
+  if killed == "worker":
+    worker.kill()
+  elif killed == "worker's group":
+    os.killpg(os.getpgid(worker.pid), signal.SIGKILL)
+  elif killed == "guard and worker":
+    # without its guard, the command is left to the sweep and, on Linux, the kernel
+    guard.kill()
+    worker.kill()
+  elif killed == "command":
+    os.kill(pids[0], signal.SIGKILL)
+  else:
+    os.killpg(guard.pid, signal.SIGKILL)
   status, out, err = ended(process)
-  assert (status, err) == (0, "") and "its attempt was killed by SIGKILL" in out
-  assert not alive(pid) and not alive(child) and len(begun(one)) == 2, out
+  assert (status, err) == (0, "") and "killed by SIGKILL" in out and len(begun(one)) == 2, out + err
+  assert not any(map(alive, [worker.pid, guard.pid, *pids])), out
+
+
+@pytest.mark.parametrize("killed", ["sweep and worker", *slow("sweep's group and worker's group")])
+def test_a_trial_whose_sweep_and_worker_are_killed_ends_with_all_its_processes(killed, tmp_path):
+  process, one, tree, pids = running(tmp_path)
+  worker, guard = parts(process, tree, pids[0])
+  process.send_signal(signal.SIGSTOP)
+  if killed == "sweep and worker":
+    worker.kill()
+  else:
+    os.killpg(os.getpgid(worker.pid), signal.SIGKILL)
+  process.kill()
+  ended(process)
+  until(lambda: not any(map(alive, [worker.pid, guard.pid, *pids])))
+  assert not TrialFiles(tmp_path / "logs", "one").locked()
+  assert run([one], tmp_path / "logs")[0] == {"one": "done"} and len(begun(one)) == 2
+
+
+def test_a_record_of_the_first_edition_is_read(tmp_path):
+  files = TrialFiles(tmp_path, "one")
+  old = {"state": "again", "sentence": "killed", "seconds": 3.5, "failures": 2, "began": 7.0, "host": "h", "group": None}
+  files.record_file.write_text(json.dumps(old))
+  record = files.read_record()
+  assert (record.message, record.started, record.failures) == ("killed", 7.0, 2)
+  files.write_record(record)
+  assert json.loads(files.record_file.read_text()) == old
 
 
 def test_a_trial_that_does_not_stop_is_ended(tmp_path):
@@ -200,27 +267,27 @@ def test_each_job_has_gpus_of_its_own(tmp_path, monkeypatch):
   trials = [trial(tmp_path, f"t{i}", code) for i in range(2)]
   run(trials, tmp_path / "logs", jobs=2)
   assert sorted((t.directory / "gpus").read_text() for t in trials) == ["2,3", "GPU-5,7"]
-  assert [environment for _, environment in devices.shares(None)] == [
+  assert [devices.environment for devices in local.divide_devices(None)] == [
     {"CUDA_VISIBLE_DEVICES": name} for name in ("2", "3", "GPU-5", "7")
   ]
-  with pytest.raises(UsageError, match=r"5 jobs at once with 1 GPU each need 5 GPUs, here are 4; use --jobs=4"):
+  with pytest.raises(UsageError, match=r"invalid jobs=5 with 1 GPU each; expected at most 4 GPUs in all, use jobs=4"):
     run(trials, tmp_path / "logs", jobs=5)
   monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-  assert [environment for _, environment in devices.shares(5)] == [{}] * 5
+  assert [devices.environment for devices in local.divide_devices(5)] == [{}] * 5
 
 
 def test_what_cannot_be_is_said_before_anything_begins(tmp_path):
   one = trial(tmp_path, "one")
   for trials, options, sentence in [
-    ([one, one], {}, "two trials are called 'one'"),
-    ([trial(tmp_path, "../one")], {}, "cannot be called '../one'"),
-    ([one], {"hosts": 2}, "hosts = 2 is not possible with the local engine"),
-    ([one], {"sbatch": "--time=1"}, "--sbatch has options for the engine slurm"),
+    ([one, one], {}, "two trials have this one"),
+    ([trial(tmp_path, "../one")], {}, "invalid trial name='../one'"),
+    ([one], {"hosts": 2}, "invalid hosts=2; the local engine has one"),
+    ([one], {"sbatch": "--time=1"}, "invalid sbatch='--time=1'; it has options of engine='slurm'"),
   ]:
     with pytest.raises(UsageError, match=re.escape(sentence)):
-      launch.run("local", trials, logs=tmp_path / "logs", **options)
-  with pytest.raises(UsageError, match=r"no engine 'locl'; .*'local'"):
-    launch.run("locl", [one], logs=tmp_path / "logs")
+      launch.run_trials("local", trials, logs=tmp_path / "logs", **options)
+  with pytest.raises(UsageError, match=r"invalid engine='locl'; .*'local'"):
+    launch.run_trials("locl", [one], logs=tmp_path / "logs")
   assert not begun(one) and not (tmp_path / "logs").exists()
 
 
@@ -240,7 +307,7 @@ def test_real_runs_survive_a_killed_sweep(tmp_path):
   until(lambda: any(p.name.isdigit() for p in (tmp_path / "seed_0" / "checkpoints").glob("*")))
   process.kill()
   ended(process)
-  until(lambda: not any(Place(tmp_path / "logs", t.name).busy() for t in trials))
+  until(lambda: not any(TrialFiles(tmp_path / "logs", t.name).locked() for t in trials))
   outcomes, shown = run(trials, tmp_path / "logs", jobs=2)
   assert set(outcomes.values()) == {"done"}, shown
-  assert "goes on after step" in (tmp_path / "logs" / "seed_0.log").read_text()
+  assert "resuming after step" in (tmp_path / "logs" / "seed_0.log").read_text()

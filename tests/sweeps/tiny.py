@@ -11,7 +11,7 @@ import psutil
 import pytest
 from conftest import ROOT
 
-from mnv3_jax.sweeps.trial import Place, Trial
+from mnv3_jax.sweeps.trial import Trial, TrialFiles
 
 # seconds after which something does not happen any more, on a machine that is busy with other things
 PATIENCE = 300
@@ -43,11 +43,12 @@ SWEEP = """
 import json, pathlib, sys
 from mnv3_jax.__main__ import end
 from mnv3_jax.sweeps import launch
-from mnv3_jax.sweeps.trial import read
+from mnv3_jax.sweeps.trial import read_trial
 
 def work():
   engine, logs, options, *files = sys.argv[1:]
-  return launch.status(launch.run(engine, [read(file)[0] for file in files], logs=logs, **json.loads(options)))
+  states = launch.run_trials(engine, [read_trial(file)[0] for file in files], logs=logs, **json.loads(options))
+  return int("failed" in states.values())
 
 end(work)
 """
@@ -56,7 +57,7 @@ end(work)
 def sweep(engine, trials, logs, variables=None, **options):
   """A sweep in a process of its own, with these environment variables; its standard output and error are pipes."""
   given = pathlib.Path(logs).parent / "given"
-  files = [str(Place(given, t.name).write(t)) for t in trials]
+  files = [str(TrialFiles(given, t.name).write_trial(t)) for t in trials]
   environment = {**os.environ, "PYTHONPATH": str(ROOT), **(variables or {})}
   process = subprocess.Popen(
     [sys.executable, "-W", "error", "-c", SWEEP, engine, str(logs), json.dumps(options), *files],
@@ -89,7 +90,7 @@ def ended(process, seconds=PATIENCE):
 
 
 def alive(pid):
-  """Whether a process runs (one that is dead and not waited for does not)."""
+  """Returns True if a process runs (one that is dead and not waited for does not)."""
   try:
     return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
   except psutil.NoSuchProcess:

@@ -6,10 +6,10 @@ import pytest
 from conftest import ended
 from stand_in import RECORDED, Adb, program
 
-from mnv3_jax.latency.android import read
-from mnv3_jax.tables import measure, results, table as tables
-from mnv3_jax.tables.columns import FIGURES
-from mnv3_jax.tables.scales import of
+from mnv3_jax.latency.android import parse_output
+from mnv3_jax.tables import measure, registry, results
+from mnv3_jax.tables.columns import METRICS
+from mnv3_jax.tables.scales import get_scale
 
 TABLE = """from mnv3_jax.tables.table import Row, Table
 TABLE = Table(
@@ -29,15 +29,15 @@ def own(folder, figure="top1", **fields):
 
 
 def test_tables_7_and_8_share_the_files_of_what_they_share(tmp_path):
-  found = measure.files([tables.load("table7"), tables.load("table8")], tmp_path)
+  found = measure.latency_files([registry.load_table("table7"), registry.load_table("table8")], tmp_path)
   # eleven networks, and two more of output stride 32
   assert len(found) == 26 and {file.name for file in found} == {"none.tflite", "none_half.tflite"}
   row, latency = found[tmp_path / "latency" / "mobilenetv3_large-rf2-lr_aspp-128" / "none_half.tflite"]
-  assert latency.half and row.halved().resolution == (512, 1024)
+  assert latency.half and row.half_size().resolution == (512, 1024)
 
 
 def test_h_swish_in_parts_is_a_file_of_its_own(tmp_path):
-  found = measure.files([tables.load("table5")], tmp_path)
+  found = measure.latency_files([registry.load_table("table5")], tmp_path)
   assert sorted((file.name, latency.fused) for file, (_, latency) in found.items()) == [
     *4 * [("none.tflite", True)],
     *4 * [("none_parts.tflite", False)],
@@ -45,12 +45,12 @@ def test_h_swish_in_parts_is_a_file_of_its_own(tmp_path):
 
 
 def test_large_files_are_timed_a_few_times():
-  rows = tables.load("table7").rows
-  plans = [(measure._plan(row.architecture()), measure._plan(row.halved())) for row in rows]
+  rows = registry.load_table("table7").rows
+  plans = [(measure.timing_settings(row.architecture()), measure.timing_settings(row.half_size())) for row in rows]
   # half of V3-Small and of the two narrow V2 are small
   assert [full for full, _ in plans] == 11 * [measure.SLOW]
   assert [half for _, half in plans] == [*8 * [measure.SLOW], *3 * [measure.QUICK]]
-  assert measure._plan(tables.load("table3").rows[0].architecture()) == measure.QUICK
+  assert measure.timing_settings(registry.load_table("table3").rows[0].architecture()) == measure.QUICK
 
 
 def timed(table, runs, *words):
@@ -80,7 +80,7 @@ def test_a_table_is_measured_on_a_phone(tmp_path, monkeypatch):
   monkeypatch.setenv("PATH", adb.environment["PATH"])
   table, runs = own(tmp_path, resolution=64), tmp_path / "runs"
   out, err = timed(table, runs, "--benchmark_model", tool, "--cores", "80", "--adb")
-  median = read((RECORDED / "tflite_benchmark_model_percentiles.txt").read_text(), 1).median_ms
+  median = parse_output((RECORDED / "tflite_benchmark_model_percentiles.txt").read_text(), 1).median_ms
   (latency,) = kept(runs)["latencies"]
   assert (latency["kind"], latency["cores"], latency["median_ms"]) == ("android", "80", pytest.approx(median))
   assert "2 files timed on Google Pixel 6 (oriole, Tensor), Android 14" in err and "ms: Google Pixel 6" in out
@@ -91,11 +91,11 @@ def test_a_table_is_measured_on_a_phone(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_segmenter_is_measured(tmp_path):
-  fields = {"segmenter": "lr_aspp", "output_stride": 16, "resolution": 64, "resolution_width": 128, "num_classes": 19}
+  fields = {"head": "lr_aspp", "output_stride": 16, "resolution": 64, "resolution_width": 128, "num_classes": 19}
   table, runs = own(tmp_path, "miou", **fields), tmp_path / "runs"
   out, err = timed(table, runs)
   assert "2 files timed" in err and "64x128 px" in out
   assert [kept(runs, half)["resolution"] for half in (False, True)] == [[64, 128], [32, 64]]
-  loaded = tables.load(table)
-  (found,) = results.collect(loaded, runs, of("mini", FIGURES["miou"]))
+  loaded = registry.load_table(table)
+  (found,) = results.collect(loaded, runs, get_scale("mini", METRICS["miou"]))
   assert found.ms > 0 and found.ms_half > 0

@@ -11,20 +11,20 @@ from mnv3_jax.architectures import cost
 from mnv3_jax.config import read_config
 from mnv3_jax.errors import UsageError
 from mnv3_jax.export import record
-from mnv3_jax.tables import columns, compare, grid as grids, render, results, scales, speed, table as tables
+from mnv3_jax.tables import cells, columns, registry, render, results, scales, table as tables, trials
 
-TOP1, MIOU = columns.FIGURES["top1"], columns.FIGURES["miou"]
+TOP1, MIOU = columns.METRICS["top1"], columns.METRICS["miou"]
 MINI, IMAGENET, SCENES, CITYSCAPES = (
-  *(scales.of(name, TOP1) for name in ("mini", "imagenet")),
-  *(scales.of(name, MIOU) for name in ("mini", "cityscapes")),
+  *(scales.get_scale(name, TOP1) for name in ("mini", "imagenet")),
+  *(scales.get_scale(name, MIOU) for name in ("mini", "cityscapes")),
 )
-TABLE, SEGMENTED = tables.load("table5"), tables.load("table7")
+TABLE, SEGMENTED = registry.load_table("table5"), registry.load_table("table7")
 
 
 def finished(runs, row, seed, top1, scale=MINI, classes=10, **changes):
   """A run directory as training leaves it, but for what tables do not read."""
   a = scale.architecture(row, num_classes=classes)
-  where = scales.directory(runs, scale, row, seed)
+  where = trials.run_directory(runs, scale, row, seed)
   where.mkdir(parents=True)
   test = {"raw": {"top1": 0.1, "top5": 0.2}, "ema": {"top1": top1, "top5": 0.99}}
   result = {"model": a.name, "params": cost.params(a), "madds": cost.madds(a), "epochs": 12.0, "seconds": 360.0, "seed": seed}
@@ -35,7 +35,7 @@ def finished(runs, row, seed, top1, scale=MINI, classes=10, **changes):
 def segmented(runs, row, seed, miou, scale=SCENES, **changes):
   """The same of a segmenter's run."""
   test = {"raw": {"miou": 0.1, "pixel_accuracy": 0.5}, "ema": {"miou": miou, "pixel_accuracy": 0.9, "iou/Bag": 0.3}}
-  return finished(runs, row, seed, 0, scale, scale.classes, metrics={"test": test}, **changes)
+  return finished(runs, row, seed, 0, scale, scale.num_classes, metrics={"test": test}, **changes)
 
 
 def timed(runs, row, ms, device="a machine", column="ms"):
@@ -46,19 +46,19 @@ def timed(runs, row, ms, device="a machine", column="ms"):
 
 def shown(runs, table=TABLE, scale=MINI, **more):
   found = results.collect(table, runs, scale, **more)
-  return found, grids.grid(table, found, scale, runs)
+  return found, cells.lay_out(table, found, scale, runs)
 
 
 def cell(grid, row, head):
-  return next(line for line in grid.rows if line[0].text == row)[grid.head.index(head)]
+  return next(line for line in grid.rows if line[0].text == row)[grid.header.index(head)]
 
 
 def test_mean_and_spread_over_seeds_of_averaged_weights(tmp_path):
   for seed, top1 in enumerate((0.88, 0.89, 0.87)):
     finished(tmp_path, TABLE.row("V3-Large 1.0"), seed, top1)
   found, grid = shown(tmp_path)
-  assert found[0].reached == pytest.approx((88, 89, 87)) and found[0].missing == ()
-  assert found[0].spread == pytest.approx(statistics.stdev([88, 89, 87]))
+  assert found[0].values == pytest.approx((88, 89, 87)) and found[0].missing == ()
+  assert found[0].std == pytest.approx(statistics.stdev([88, 89, 87]))
   assert cell(grid, "V3-Large 1.0", "top-1, % (mini)").text == "88.00 ± 1.00"
   assert cell(grid, "V3-Large 1.0", "paper, ImageNet").text == "75.2"
   assert cell(grid, "ReLU", "paper, ImageNet").text == "74.5 (-0.7)"
@@ -90,14 +90,14 @@ def test_what_was_not_run_says_so_with_its_command(tmp_path):
 
 def test_imagenet_needs_its_photos(tmp_path):
   found = results.collect(TABLE, tmp_path, IMAGENET)
-  without = grids.grid(TABLE, found, IMAGENET, tmp_path)
-  given = grids.grid(TABLE, found, IMAGENET, tmp_path, ("--config.data.dir=/data",))
+  without = cells.lay_out(TABLE, found, IMAGENET, tmp_path)
+  given = cells.lay_out(TABLE, found, IMAGENET, tmp_path, ("--config.data.dir=/data",))
   assert "--config.data.dir=IMAGENET" in without.rows[0][3].command
   assert "IMAGENET" not in given.rows[0][3].command and "--config.data.dir=/data" in given.rows[0][3].command
 
 
 def test_every_row_has_exact_sizes_without_any_run(tmp_path):
-  _, grid = shown(tmp_path / "nowhere", tables.load("table3"), IMAGENET)
+  _, grid = shown(tmp_path / "nowhere", registry.load_table("table3"), IMAGENET)
   assert cell(grid, "V3-Large 1.0", "parameters").text == "5,483,032"
   assert (
     cell(grid, "ProxylessNAS", "parameters").text == "paper only"
@@ -128,7 +128,7 @@ def test_every_row_has_exact_sizes_without_any_run(tmp_path):
   ],
 )
 def test_marks(column, ours, printed, marked):
-  assert bool(compare.differs(column, ours, printed)) == marked
+  assert bool(columns.difference(column, ours, printed)) == marked
 
 
 def test_a_mini_accuracy_is_not_compared_with_imagenets(tmp_path):
@@ -159,7 +159,7 @@ def test_a_runs_config_says_what_it_is_of(tmp_path, changes, sentence):
   where = finished(tmp_path, TABLE.row("ReLU"), 0, 0.87)
   config = read_config("configs/fashion_mnist.py:mobilenetv3_large", ["--config.model.h_swish_from=0"]).to_dict()
   (where / "config.json").write_text(json.dumps(config))
-  assert shown(tmp_path)[0][1].reached == pytest.approx((87,))
+  assert shown(tmp_path)[0][1].values == pytest.approx((87,))
   for section, fields in changes.items():
     config[section] |= fields
   (where / "config.json").write_text(json.dumps(config))
@@ -204,7 +204,7 @@ def test_a_damaged_result_is_named(tmp_path, content):
 
 
 def test_an_8_bit_row_has_the_accuracy_of_its_file(tmp_path):
-  table = tables.load("table4")
+  table = registry.load_table("table4")
   row = table.rows[0]
   where = finished(tmp_path, row, 0, 0.88)
   _, grid = shown(tmp_path, table, seeds=1)
@@ -265,14 +265,14 @@ def test_csv_has_timms_columns(tmp_path):
 
 def test_hours_are_of_the_same_row_or_by_multiply_adds(tmp_path):
   finished(tmp_path, TABLE.row("ReLU"), 0, 0.87, seconds=720.0)
-  known = speed.recorded(tmp_path, MINI)
+  known = trials.finished_durations(tmp_path, MINI)
   a = MINI.architecture(TABLE.row("ReLU"), num_classes=10)
-  assert speed.hours(known, a, TABLE.row("ReLU").key, 12) == pytest.approx(0.2)
-  assert speed.hours(known, a, TABLE.row("ReLU").key, 24) == pytest.approx(0.4)
+  assert trials.expected_hours(known, a, TABLE.row("ReLU").key, 12) == pytest.approx(0.2)
+  assert trials.expected_hours(known, a, TABLE.row("ReLU").key, 24) == pytest.approx(0.4)
   small = MINI.architecture(tables.Row(name="", model="mobilenetv3_small"), num_classes=10)
   ratio = cost.madds(small) / cost.madds(a)
-  assert speed.hours(known, small, "mobilenetv3_small", 12) == pytest.approx(0.2 * ratio)
-  assert speed.hours({}, a, "", 12) is None and speed.hours(known, a, "", 0) is None
+  assert trials.expected_hours(known, small, "mobilenetv3_small", 12) == pytest.approx(0.2 * ratio)
+  assert trials.expected_hours({}, a, "", 12) is None and trials.expected_hours(known, a, "", 0) is None
 
 
 def test_a_segmentation_row_has_miou_beside_the_papers(tmp_path):
@@ -280,7 +280,7 @@ def test_a_segmentation_row_has_miou_beside_the_papers(tmp_path):
   for seed, miou in enumerate((0.61, 0.63)):
     segmented(tmp_path, row, seed, miou)
   found, grid = shown(tmp_path, SEGMENTED, SCENES)
-  assert found[7].reached == pytest.approx((61, 63)) and found[7].besides == {"pixel_accuracy": pytest.approx((90, 90))}
+  assert found[7].values == pytest.approx((61, 63)) and found[7].others == {"pixel_accuracy": pytest.approx((90, 90))}
   assert cell(grid, row.name, "mIoU, % (mini)").text == "62.00 ± 1.41"
   assert cell(grid, row.name, "mIoU, % (mini)").mark == "" and cell(grid, row.name, "paper, Cityscapes val").text == "72.36"
   assert cell(grid, row.name, "paper, B").text == "9.74" and cell(grid, row.name, "MAdds").text == "9,367,758,976"
@@ -295,11 +295,11 @@ def test_miou_is_marked_on_cityscapes_alone(tmp_path):
   segmented(tmp_path, row, 0, 0.70, CITYSCAPES)
   _, grid = shown(tmp_path, SEGMENTED, CITYSCAPES)
   assert cell(grid, row.name, "mIoU, % (cityscapes)").mark == "mIoU is -2.36 points from the paper's 72.36"
-  assert any("mIoU within 1 point, at the scale of Cityscapes alone" in note for note in grid.notes)
+  assert any("mIoU within 1 point, on Cityscapes only" in note for note in grid.notes)
 
 
 def test_table_8_shares_the_runs_of_table_7_and_has_the_papers_test_set_beside(tmp_path):
-  table8 = tables.load("table8")
+  table8 = registry.load_table("table8")
   segmented(tmp_path, SEGMENTED.row("8: V3 RF2, LR-ASPP 128"), 0, 0.60, CITYSCAPES)
   _, grid = shown(tmp_path, table8, CITYSCAPES)
   ours = cell(grid, "V3, output stride 16", "mIoU, % (cityscapes)")
@@ -342,15 +342,15 @@ def test_csv_of_segmentation_has_columns_of_its_own(tmp_path):
 def test_a_classifiers_run_is_no_segmenters(tmp_path):
   row = SEGMENTED.row("8: V3 RF2, LR-ASPP 128")
   finished(tmp_path, row, 0, 0.9, SCENES, 11)
-  with pytest.raises(UsageError, match=r"result\.json' is damaged: it has no figures of a test"):
+  with pytest.raises(UsageError, match=r"result\.json' is damaged: it has no test metrics"):
     shown(tmp_path, SEGMENTED, SCENES)
 
 
 def test_a_run_of_another_output_stride_is_refused(tmp_path):
   """The counts of parameters are the same: the config says which network it is."""
-  table8 = tables.load("table8")
+  table8 = registry.load_table("table8")
   where = segmented(tmp_path, table8.row("V3, output stride 16"), 0, 0.6)
-  (words, _), *_ = scales.commands(tmp_path, SCENES, [table8.row("V3, output stride 32")], 0)
+  (words, _), *_ = trials.run_commands(tmp_path, SCENES, [table8.row("V3, output stride 32")], 0)
   config = read_config(words[3], [word for word in words if word.startswith("--config.")])
   (where / "config.json").write_text(json.dumps(config.to_dict()))
   with pytest.raises(UsageError, match="of another network than 'V3, output stride 16'"):
@@ -359,4 +359,6 @@ def test_a_run_of_another_output_stride_is_refused(tmp_path):
 
 def test_hours_of_scenes_are_not_of_photos(tmp_path):
   finished(tmp_path, TABLE.row("ReLU"), 0, 0.87)
-  assert speed.recorded(tmp_path, MINI) and "mobilenetv3_large-h_swish_from=0" not in speed.recorded(tmp_path, SCENES)
+  assert trials.finished_durations(tmp_path, MINI) and "mobilenetv3_large-h_swish_from=0" not in trials.finished_durations(
+    tmp_path, SCENES
+  )

@@ -9,15 +9,15 @@ import sys
 import pytest
 from conftest import ROOT
 
-from mnv3_jax.architectures import cost, development, fields, printed, sizes
+from mnv3_jax.architectures import cost, fields, printed, sizes, zoo
 from mnv3_jax.config import read_config
 from mnv3_jax.errors import UsageError
-from mnv3_jax.tables import columns, results, scales, table as tables
+from mnv3_jax.tables import columns, registry, results, scales, table as tables, trials
 
-TABLES = {name: tables.load(name) for name in tables.known()}
+TABLES = {name: registry.load_table(name) for name in registry.table_files()}
 ROWS = [(name, row) for name, table in TABLES.items() for row in table.published]
-TOP1, MIOU = columns.FIGURES["top1"], columns.FIGURES["miou"]
-MINI, IMAGENET, SCENES = scales.of("mini", TOP1), scales.of("imagenet", TOP1), scales.of("mini", MIOU)
+TOP1, MIOU = columns.METRICS["top1"], columns.METRICS["miou"]
+MINI, IMAGENET, SCENES = scales.get_scale("mini", TOP1), scales.get_scale("imagenet", TOP1), scales.get_scale("mini", MIOU)
 PRINTED = json.loads((ROOT / "tests" / "paper_tables.json").read_text())
 
 
@@ -64,7 +64,7 @@ def test_table_9_has_the_sizes_that_the_release_is_known_by():
 
 
 def test_figure_9_is_the_chain_of_development():
-  chain = [network for _, network in development.steps()]
+  chain = [network for _, network in zoo.mobilenetv3_development()]
   rows = [row.architecture() for row in TABLES["figure9"].rows]
   assert len(chain) == len(rows)
   for ours, step in zip(rows, chain, strict=True):
@@ -90,7 +90,7 @@ def test_table_7_has_what_is_printed():
       a.name == {"V2": "mobilenetv2", "V3": "mobilenetv3_large", "V3-Small": "mobilenetv3_small"}[paper["backbone"].split()[0]]
     )
     assert a.width == float((*paper["backbone"].split(), "1")[1]) and ("RF2" in row.name) == paper["RF2"]
-    assert a.segmenter.head == {"R-ASPP": "r_aspp", "LR-ASPP": "lr_aspp"}[paper["SH"]] and a.segmenter.filters == paper["F"]
+    assert a.head.name == {"R-ASPP": "r_aspp", "LR-ASPP": "lr_aspp"}[paper["SH"]] and a.head.filters == paper["F"]
     assert (a.resolution, a.num_classes) == ((1024, 2048), 19)
     names = {"miou": "mIoU", "params_M": "params_M", "madds_B": "madds_B", "P3_s": "cpu_f_s", "P3_half_ms": "cpu_h_ms"}
     assert {ours: float(text) for ours, text in row.paper.items()} == {ours: paper[theirs] for ours, theirs in names.items()}
@@ -109,7 +109,7 @@ def test_table_8_has_what_is_printed():
     expected = {ours: paper[theirs] for ours, theirs in names.items() if paper[theirs] is not None}
     assert {ours: float(text) for ours, text in row.paper.items()} == expected
   assert [row.name for row in TABLES["table8"].rows if not row.model] == ["ESPNetv2", "CCC2", "ESPNetv1"]
-  heads = [row.architecture().segmenter for row in TABLES["table8"].published]
+  heads = [row.architecture().head for row in TABLES["table8"].published]
   assert [(s.pool, s.gate) for s in heads] == 2 * [("paper", "sigmoid"), ("release", "hard_sigmoid")]
 
 
@@ -154,22 +154,23 @@ def test_figures_are_those_of_the_tasks():
   from mnv3_jax.tasks.segmentation import Segmentation
 
   for task in (Classification, Segmentation):
-    figure = columns.FIGURES[task.best]
-    assert (figure.key, figure.called, figure.begins.lower()) == (task.best, task.called, task.called.lower())
+    column = columns.METRICS[task.main_metric]
+    names = task.main_metric, task.metric_label, task.metric_label.lower()
+    assert (column.metric, column.label, column.title.lower()) == names
 
 
 def test_what_tables_are_about():
-  assert {name for name, table in TABLES.items() if table.figure is MIOU} == {"table7", "table8"}
+  assert {name for name, table in TABLES.items() if table.metric is MIOU} == {"table7", "table8"}
   for table in TABLES.values():
-    assert {bool(row.architecture().segmenter) for row in table.published} <= {table.figure is MIOU}
+    assert {row.architecture().head.task == "segmentation" for row in table.published} <= {table.metric is MIOU}
 
 
 def test_scales_of_tables_about_other_figures():
-  assert scales.of(None, TOP1).name == "imagenet" and scales.of(None, MIOU).name == "cityscapes"
-  assert scales.of("mini", TOP1).config != scales.of("mini", MIOU).config
+  assert scales.get_scale(None, TOP1).name == "imagenet" and scales.get_scale(None, MIOU).name == "cityscapes"
+  assert scales.get_scale("mini", TOP1).config != scales.get_scale("mini", MIOU).config
   assert len({scale.folder for scale in scales.SCALES}) == len(scales.SCALES)
-  with pytest.raises(UsageError, match="no scale 'imagenet' for tables about mIoU; cityscapes or mini"):
-    scales.of("imagenet", MIOU)
+  with pytest.raises(UsageError, match="invalid scale='imagenet' for tables about mIoU; expected cityscapes or mini"):
+    scales.get_scale("imagenet", MIOU)
 
 
 def test_squeeze_excite_changes_parameters_or_the_gate():
@@ -183,10 +184,10 @@ def test_squeeze_excite_changes_parameters_or_the_gate():
 @pytest.mark.parametrize("scale", scales.SCALES, ids=lambda scale: scale.folder)
 def test_commands_are_of_the_rows_network(scale, tmp_path):
   """Read as train reads it, each command's config has the network of its row, for every row of every table of the scale."""
-  rows = {row.key: row for name, row in ROWS if TABLES[name].figure.key == scale.figure}
+  rows = {row.key: row for name, row in ROWS if TABLES[name].metric.metric == scale.metric}
   assert len(rows) >= 13
   for row in rows.values():
-    (words, result), *_ = scales.commands(tmp_path, scale, [row], 7)
+    (words, result), *_ = trials.run_commands(tmp_path, scale, [row], 7)
     assert words[:3] == ("mnv3", "train", "--config")
     overrides = [word for word in words if word.startswith("--config.")]
     config = read_config(words[3], overrides)
@@ -199,8 +200,8 @@ def test_commands_are_of_the_rows_network(scale, tmp_path):
 def test_the_mini_scale_of_segmentation_has_the_rows_head_on_small_scenes():
   found = {row.name: SCENES.architecture(row) for name in ("table7", "table8") for row in TABLES[name].published}
   assert {(a.resolution, a.num_classes) for a in found.values()} == {((80, 112), 11)}
-  assert {a.segmenter.filters for a in found.values()} == {128, 256}
-  last = {name: a.segmenter.pooled((5, 7)) for name, a in found.items() if a.segmenter.pool == "paper"}
+  assert {a.head.filters for a in found.values()} == {128, 256}
+  last = {name: a.head.pooled((5, 7)) for name, a in found.items() if a.head.pool == "paper"}
   # no kernel fits into the map
   assert set(last.values()) == {1}
 
@@ -208,7 +209,7 @@ def test_the_mini_scale_of_segmentation_has_the_rows_head_on_small_scenes():
 def test_a_segmentation_row_of_another_size_is_scaled_too():
   half = dataclasses.replace(TABLES["table7"].rows[7], run="half", fields={**TABLES["table7"].rows[7].fields, **HALF})
   assert SCENES.architecture(half).resolution == (40, 56)
-  (words, _), *_ = scales.commands("runs", SCENES, [half], 0)
+  (words, _), *_ = trials.run_commands("runs", SCENES, [half], 0)
   assert {"--config.model.resolution=40", "--config.model.resolution_width=56"} <= set(words)
 
 
@@ -216,7 +217,7 @@ HALF = {"resolution": 512, "resolution_width": 1024}
 
 
 def test_an_8_bit_row_is_trained_and_then_exported(tmp_path):
-  (train, result), (export, record) = scales.commands(tmp_path, MINI, [TABLES["table4"].rows[0]], 0)
+  (train, result), (export, record) = trials.run_commands(tmp_path, MINI, [TABLES["table4"].rows[0]], 0)
   assert train[1] == "train" and export[1:3] == ("export", "--workdir") and "int8" in export
   assert record == result.parent / "export" / "int8.tflite.json"
 
@@ -233,7 +234,7 @@ def test_a_table_of_ones_own(tmp_path):
     "from mnv3_jax.tables.table import Row, Table\n"
     "TABLE = Table(title='Mine', source='me', rows=(Row(name='thin', model='mobilenetv3_small', fields={'width': 0.5}),))\n"
   )
-  (row,) = tables.load(str(file)).rows
+  (row,) = registry.load_table(str(file)).rows
   assert row.key == "mobilenetv3_small-width=0.5" and cost.params(row.architecture()) == 1_592_704
 
 
@@ -243,25 +244,31 @@ HEAD = "from mnv3_jax.tables.table import Row, Table\n"
 @pytest.mark.parametrize(
   "content, sentence",
   [
-    ("TABLE = 3\n", "has no Table called TABLE"),
+    ("TABLE = 3\n", "does not define TABLE"),
     ("import nothing_of_this_name\n", "ModuleNotFoundError"),
     ("import sys\nTABLE = sys.exit(0)\n", "SystemExit"),
-    (f"{HEAD}TABLE = Table(title='T', source='', rows=(Row(name='a')))\n", "takes a tuple of Rows"),
-    (f"{HEAD}TABLE = Table(title='T', source='', rows=(Row(name='a'), Row(name='a')))\n", "two rows are called 'a'"),
-    (f"{HEAD}TABLE = Table(title='T', source='', reference='b', rows=(Row(name='a'),))\n", "no row 'b' with a network"),
-    (f"{HEAD}TABLE = Table(title='T', source='', columns=('top5',))\n", "no column 'top5'"),
-    (f"{HEAD}TABLE = Table(title='T', source='', columns=('top1', 'miou'))\n", "has top1 and miou of what runs reach"),
+    (f"{HEAD}TABLE = Table(title='T', source='', rows=(Row(name='a')))\n", "expected a tuple of Row"),
+    (f"{HEAD}TABLE = Table(title='T', source='', rows=(Row(name='a'), Row(name='a')))\n", "two rows are named 'a'"),
+    (
+      f"{HEAD}TABLE = Table(title='T', source='', reference='b', rows=(Row(name='a'),))\n",
+      "invalid reference='b'; expected a row with a network",
+    ),
+    (f"{HEAD}TABLE = Table(title='T', source='', columns=('top5',))\n", "invalid column 'top5'"),
+    (
+      f"{HEAD}TABLE = Table(title='T', source='', columns=('top1', 'miou'))\n",
+      "columns have top1 and miou; expected exactly one",
+    ),
     (
       f"{HEAD}TABLE = Table(title='T', source='', columns=('ms',))\n",
-      "has none of what runs reach; it takes one of top1, miou",
+      "columns have no metric; expected exactly one of top1, miou",
     ),
-    (f"{HEAD}Row(name='a', paper={{'top1': 75.2}})\n", "top1 = 75.2 is not possible; it takes a number as text"),
-    (f"{HEAD}Row(name='a', paper={{'top2': '75.2'}})\n", "have no 'top2'"),
-    (f"{HEAD}Row(name='a', kind='int4')\n", "kind = 'int4' is not possible"),
-    (f"{HEAD}Row(name='a', run='../x')\n", "it is the name of a folder"),
+    (f"{HEAD}Row(name='a', paper={{'top1': 75.2}})\n", "invalid top1=75.2 in paper; expected a number as text"),
+    (f"{HEAD}Row(name='a', paper={{'top2': '75.2'}})\n", "invalid key 'top2' in paper"),
+    (f"{HEAD}Row(name='a', quantization='int4')\n", "invalid quantization='int4'"),
+    (f"{HEAD}Row(name='a', run='../x')\n", "expected the name of a directory"),
     (
       "from mnv3_jax.tables.table import Row\nRow(name='a', model='mobilnet').architecture()\n",
-      "no model is called 'mobilnet'",
+      "unknown model 'mobilnet'",
     ),
   ],
 )
@@ -269,25 +276,25 @@ def test_a_table_that_is_none(tmp_path, content, sentence):
   file = tmp_path / "mine.py"
   file.write_text(content)
   with pytest.raises(ValueError, match=sentence):
-    tables.load(str(file))
+    registry.load_table(str(file))
 
 
 def test_a_folder_of_experiments_of_ones_own_hides_none_of_ours(tmp_path, monkeypatch):
   (tmp_path / "experiments").mkdir()
   (tmp_path / "experiments" / "mine.py").write_text("TABLE = 3\n")
   monkeypatch.chdir(tmp_path)
-  assert set(tables.known()) == {*TABLES, "mine"}
+  assert set(registry.table_files()) == {*TABLES, "mine"}
 
 
-def test_kinds_are_those_of_export():
+def test_quantizations_are_those_of_export():
   from mnv3_jax.export import quantize
 
-  assert tuple(quantize.KINDS) == tables.KINDS
+  assert tuple(quantize.QUANTIZATIONS) == tables.QUANTIZATIONS
 
 
 def test_an_unknown_table_names_the_nearest():
   with pytest.raises(UsageError, match="'table5'"):
-    tables.load("tabel5")
+    registry.load_table("tabel5")
 
 
 # what a table varies, and a value of it that the network does not have
@@ -298,7 +305,7 @@ def test_fields_that_tables_vary():
   assert VARIED == {
     *("width", "resolution", "h_swish_from", "last_stage", "stem_filters", "expansions"),
     *("se_ratio", "se_of", "se_gate", "se_divisor"),
-    *("output_stride", "halved_tail", "segmenter", "segmenter_filters", "segmenter_pool", "segmenter_gate"),
+    *("output_stride", "halved_tail", "head", "head_filters", "head_pool", "head_gate"),
     *("resolution_width", "num_classes"),
   }
 
@@ -318,25 +325,25 @@ def test_a_field_that_a_table_varies_changes_the_network_that_is_trained(field, 
 
   def commands(scale, row):
     """(config file, words of the row's command, the same without the field's)."""
-    (words, _), *_ = scales.commands(tmp_path, scale, [row], 0)
+    (words, _), *_ = trials.run_commands(tmp_path, scale, [row], 0)
     overrides = [word for word in words if word.startswith("--config.")]
     return words[3], overrides, [word for word in overrides if not word.startswith(f"--config.model.{field}=")]
 
   def network(file, words):
     return fields.architecture(**read_config(file, words).model)
 
-  there = (commands(scales.of("mini", TABLES[name].figure), row) for name, row in ROWS if field in row.fields)
+  there = (commands(scales.get_scale("mini", TABLES[name].metric), row) for name, row in ROWS if field in row.fields)
   # a scale's config has what some rows have
   file, overrides, without = next(found for found in there if network(found[0], found[1]) != network(found[0], found[2]))
   assert len(without) == len(overrides) - 1
-  jobs = [job.of(read_config(file, given)) for given in (overrides, without)]
+  jobs = [job.from_config(read_config(file, given)) for given in (overrides, without)]
   found = [(initialize(j.model, 0), (32, *sizes.sides(j.architecture.resolution), 3)) for j in jobs]
   shapes = [(jax.tree.map(np.shape, variables), shape) for variables, shape in found]
   if shapes[0] != shapes[1]:
     return
 
   # the same parameters: then what is computed with them is something else, of scenes as small as these at the paper's size
-  shape = (1, 1024, 2048, 3) if jobs[0].architecture.segmenter else shapes[0][1]
+  shape = (1, 1024, 2048, 3) if jobs[0].architecture.head.task == "segmentation" else shapes[0][1]
   programs = [
     str(jax.make_jaxpr(functools.partial(j.model.apply, train=False))(variables, jax.ShapeDtypeStruct(shape, np.float32)))
     for j, (variables, _) in zip(jobs, found, strict=True)
@@ -372,4 +379,4 @@ def test_every_row_about_segmentation_was_run_at_mini_and_timed():
   for name in ("table7", "table8"):
     for found in results.collect(TABLES[name], ROOT / "experiments" / "results", SCENES):
       if found.row.model:
-        assert len(found.reached) == 2 and not found.missing and found.ms > 2 * found.ms_half > 0, found.row.name
+        assert len(found.values) == 2 and not found.missing and found.ms > 2 * found.ms_half > 0, found.row.name

@@ -1,4 +1,4 @@
-"""Loss and metrics."""
+"""Classification: loss and metrics."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,11 +29,11 @@ def test_sums_are_exact_over_any_batches():
     filled = np.where(mask[:, None] > 0, logits[rows % 37], np.nan)
     for k, v in task.sums(jnp.asarray(filled), batch).items():
       total[k] = total.get(k, 0.0) + float(v)
-  figures = task.figures(total)
+  metrics = task.metrics(total)
   order = np.argsort(-logits, 1)
-  assert figures["count"] == 37
-  assert figures["top1"] == pytest.approx((order[:, 0] == label).mean())
-  assert figures["top5"] == pytest.approx((order[:, :5] == label[:, None]).any(1).mean())
+  assert metrics["count"] == 37
+  assert metrics["top1"] == pytest.approx((order[:, 0] == label).mean())
+  assert metrics["top5"] == pytest.approx((order[:, :5] == label[:, None]).any(1).mean())
 
 
 def test_a_constant_network_is_right_by_chance_only():

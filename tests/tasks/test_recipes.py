@@ -41,10 +41,10 @@ def test_a_step_has_gradients_and_an_evaluation_logits(recipe, stride):
   net = fields.architecture(**config.model)
   net = net if config.model.num_classes else net.replace(num_classes=19)
   model = network(net, job.compute(config, net))
-  task = Segmentation(tuple(map(str, range(19)))) if net.segmenter else Classification()
+  task = Segmentation(tuple(map(str, range(19)))) if net.head.task == "segmentation" else Classification()
 
   def batch(size, *n):
-    label = sizes.sides(size) if net.segmenter else ()
+    label = sizes.sides(size) if net.head.task == "segmentation" else ()
     return {
       "image": jax.ShapeDtypeStruct((*n, *sizes.sides(size), 3), jnp.float32),
       "label": jax.ShapeDtypeStruct((*n, *label), jnp.int32),
@@ -56,7 +56,7 @@ def test_a_step_has_gradients_and_an_evaluation_logits(recipe, stride):
     return task.loss(logits, batch)
 
   variables, data = shapes(model), config.data
-  trained = sizes.of(data.train_size, data.train_width or data.train_size) if data.train_size else net.resolution
+  trained = sizes.from_sides(data.train_size, data.train_width or data.train_size) if data.train_size else net.resolution
   # one device, of which batch norm may have to be told, with as many images as it wants together
   n = max(config.model.bn_group or 0, 2)
   gradient_of = jax.jit(jax.vmap(jax.grad(loss), in_axes=(None, None, 0), axis_name=AXIS))

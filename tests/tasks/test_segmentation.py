@@ -1,4 +1,4 @@
-"""Segmentation: the loss over pixels that count, and one exact confusion matrix of all pixels."""
+"""Segmentation: loss over counted pixels, and one exact confusion matrix of all pixels."""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from mnv3_jax.models.resize import bilinear
+from mnv3_jax.tasks.base import add_sums
 from mnv3_jax.tasks.segmentation import IGNORED, Segmentation
-from mnv3_jax.training import sums as totals
 
 CLASSES = ("background", "road", "sky", "car")
 TASK = Segmentation(CLASSES)
@@ -42,7 +42,7 @@ def test_the_loss_is_the_mean_over_pixels_that_count():
 
 
 def reference(pairs):
-  """IoU by class from lists of pixels, without a matrix."""
+  """Computes IoU by class from lists of pixels, without a matrix."""
   found = {}
   for i, name in enumerate(CLASSES):
     both = sum(int(((t == i) & (p == i))[t != IGNORED].sum()) for t, p in pairs)
@@ -55,42 +55,40 @@ def reference(pairs):
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 10**6), cuts=st.lists(st.integers(1, 4), min_size=1, max_size=4), ignored=st.floats(0, 1))
 def test_the_figures_do_not_depend_on_the_batches(seed, cuts, ignored):
-  """Batches of any size, the last of each filled up with anything: as if all pixels of all images were counted at once."""
+  """Batches of any size, the last one padded with arbitrary values, count as all pixels of all images at once."""
   rng, pairs, total = np.random.default_rng(seed), [], {}
   for real in cuts:
     batch = batch_of(rng, n=5, ignored=ignored, mask=[1] * real + [0] * (5 - real))
     logits = logits_of(rng, n=5)
     logits[real:] = np.nan
-    totals.add(total, jax.device_get(TASK.sums(logits, batch)))
+    add_sums(total, jax.device_get(TASK.sums(logits, batch)))
     pairs += [(batch["label"][i], logits[i].argmax(-1)) for i in range(real)]
-  figures = TASK.figures(total)
+  metrics = TASK.metrics(total)
   expected = reference(pairs)
-  assert {k.removeprefix("iou/"): v for k, v in figures.items() if k.startswith("iou/")} == pytest.approx(expected)
-  assert figures["count"] == sum(cuts)
-  assert figures["miou"] == pytest.approx(np.mean(list(expected.values())) if expected else 0)
+  assert {k.removeprefix("iou/"): v for k, v in metrics.items() if k.startswith("iou/")} == pytest.approx(expected)
+  assert metrics["count"] == sum(cuts)
+  assert metrics["miou"] == pytest.approx(np.mean(list(expected.values())) if expected else 0)
   counted = sum(int((t != IGNORED).sum()) for t, _ in pairs)
   right = sum(int(((t == p) & (t != IGNORED)).sum()) for t, p in pairs)
-  assert figures["pixel_accuracy"] == pytest.approx(right / max(counted, 1))
+  assert metrics["pixel_accuracy"] == pytest.approx(right / max(counted, 1))
 
 
 def test_more_pixels_than_float32_can_count():
   total = {}
   for _ in range(9):
-    totals.add(
-      total, {"confusion": np.array([[2**31 - 1, 1], [0, 3]], np.int32), "loss": np.float32(1), "count": np.float32(1)}
-    )
+    add_sums(total, {"confusion": np.array([[2**31 - 1, 1], [0, 3]], np.int32), "loss": np.float32(1), "count": np.float32(1)})
   assert total["confusion"] == [[9 * (2**31 - 1), 9], [0, 27]]
-  assert Segmentation(("a", "b")).figures(total)["pixel_accuracy"] == (9 * (2**31 - 1) + 27) / (9 * 2**31 + 27)
+  assert Segmentation(("a", "b")).metrics(total)["pixel_accuracy"] == (9 * (2**31 - 1) + 27) / (9 * 2**31 + 27)
 
 
 def test_iou_by_name():
   total = {"loss": 8.0, "count": 2.0, "confusion": [[6, 2, 0, 0], [0, 4, 0, 0], [0, 0, 0, 0], [1, 0, 0, 3]]}
-  figures = TASK.figures(total)
+  metrics = TASK.metrics(total)
   # a class that is nowhere does not count
   expected = {"iou/background": 6 / 9, "iou/road": 4 / 6, "iou/car": 3 / 4}
-  assert {k: v for k, v in figures.items() if k.startswith("iou/")} == pytest.approx(expected)
-  assert figures["miou"] == pytest.approx(sum(expected.values()) / 3) and figures["loss"] == 0.5
-  assert TASK.lines(figures) == [
+  assert {k: v for k, v in metrics.items() if k.startswith("iou/")} == pytest.approx(expected)
+  assert metrics["miou"] == pytest.approx(sum(expected.values()) / 3) and metrics["loss"] == 0.5
+  assert TASK.lines(metrics) == [
     "mIoU 0.6944  pixel accuracy 0.8125  loss 0.5000",
     "  background  0.6667",
     "  road        0.6667",
@@ -109,16 +107,16 @@ def test_several_views_are_averaged():
     return x @ w + np.multiply.outer(across, [1, 0, 0, -1]).astype(np.float32)
 
   x = rng.normal(size=(2, 12, 16, 3)).astype(np.float32)
-  assert (TASK.predict(forward, x) == forward(x)).all()
+  assert (TASK.infer(forward, x) == forward(x)).all()
   p = jax.nn.softmax(forward(x))
   mirrored = jax.nn.softmax(forward(x[:, :, ::-1]))[:, :, ::-1]
-  found = Segmentation(CLASSES, flip=True).predict(forward, x)
+  found = Segmentation(CLASSES, flip=True).infer(forward, x)
   np.testing.assert_allclose(jnp.exp(found), (p + mirrored) / 2, atol=1e-6)
   # a mirrored image has mirrored classes
-  np.testing.assert_allclose(Segmentation(CLASSES, flip=True).predict(forward, x[:, :, ::-1])[:, :, ::-1], found, atol=1e-5)
+  np.testing.assert_allclose(Segmentation(CLASSES, flip=True).infer(forward, x[:, :, ::-1])[:, :, ::-1], found, atol=1e-5)
   half = jax.nn.softmax(forward(jax.image.resize(x, (2, 6, 8, 3), "bilinear")))
-  found = Segmentation(CLASSES, scales=(0.5, 1.0)).predict(forward, x)
+  found = Segmentation(CLASSES, scales=(0.5, 1.0)).infer(forward, x)
   np.testing.assert_allclose(jnp.exp(found), (p + bilinear(half, (12, 16))) / 2, atol=1e-6)
   np.testing.assert_allclose(
-    jnp.exp(Segmentation(CLASSES, flip=True, scales=(0.5, 1.5)).predict(forward, x)).sum(-1), 1, atol=1e-5
+    jnp.exp(Segmentation(CLASSES, flip=True, scales=(0.5, 1.5)).infer(forward, x)).sum(-1), 1, atol=1e-5
   )

@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from mnv3_jax.training.checkpoints import Checkpoints, Damaged
+from mnv3_jax.training.checkpoints import Checkpoints, DamagedCheckpoint
 
 
 def flip_a_bit(file):
@@ -21,7 +21,7 @@ def flip_a_bit(file):
 
 
 def main(checkpoint, scratch):
-  """The command line."""
+  """Counts the flips that reading notices."""
   checkpoint, step = pathlib.Path(checkpoint), int(pathlib.Path(checkpoint).name)
   whole = Checkpoints(checkpoint.parent, write=False)
   like = {k: np.asarray(v) for k, v in whole.manager.restore(step).state.items()}
@@ -34,7 +34,7 @@ def main(checkpoint, scratch):
     flip_a_bit(copy / file.relative_to(checkpoint))
     try:
       found, _ = Checkpoints(copy.parent, write=False).read(step, like)
-    except Damaged:
+    except DamagedCheckpoint:
       noticed += 1
     else:
       # a byte that nothing reads: the numbers must be right to the bit

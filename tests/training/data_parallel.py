@@ -1,4 +1,4 @@
-"""Runs a few steps of the tiny network on the devices that there are and saves the parameters.
+"""Runs a few steps of the tiny network on all devices and saves the parameters.
 
 `data_parallel.py OUT MODE GROUP [COORDINATOR COUNT INDEX]`: MODE is shard_map or pmap, GROUP the images that share batch-norm
 statistics; the rest starts one of several processes. MODE with "+segmenter" trains a segmenter on scenes.
@@ -20,7 +20,6 @@ from conftest import tiny_architecture
 
 from mnv3_jax.architectures import edits
 from mnv3_jax.config import base
-from mnv3_jax.data.factory import open_dataset
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
@@ -35,7 +34,7 @@ from mnv3_jax.training.step import train_step
 
 
 def main(out, mode, group):
-  """Six steps and one evaluation."""
+  """Runs six steps and one evaluation."""
   mode, _, segmenter = mode.partition("+")
   config = base()
   config.data.update({"train_split": "train[:200]", "eval_split": "test[:50]"})
@@ -45,12 +44,13 @@ def main(out, mode, group):
   a = tiny_architecture()
   a = a.replace(head=dataclasses.replace(a.head, dropout=0.0))
   if segmenter:
-    a = edits.with_segmenter(a.replace(resolution=32, num_classes=11), "r_aspp", filters=8)
-    a = a.replace(segmenter=dataclasses.replace(a.segmenter, dropout=0.0))
+    a = edits.with_head(a.replace(resolution=32, num_classes=11), "r_aspp", filters=8)
+    a = a.replace(head=dataclasses.replace(a.head, dropout=0.0))
     config.optim.lr = 0.01
     config.data.update({"dataset": "scenes", "augment": "none", "train_split": "train", "eval_split": "test[:50]"})
-  dataset = open_dataset(config, a.resolution, dense=bool(segmenter), host=jax.process_index(), hosts=jax.process_count())
-  task = Segmentation(dataset.classes) if segmenter else Classification()
+  kind = Segmentation if segmenter else Classification
+  dataset = kind.open_dataset(config, a.resolution, host=jax.process_index(), hosts=jax.process_count())
+  task = kind.from_config(config, a, dataset.classes)
   job = Job(a, network(a, Compute(bn_group=group)), task, dataset)
   devices = parallel.MODES[mode]()
   rule = optimizer(config.optim, schedule(config.optim, batch_size=32, steps_per_epoch=6, total_steps=6))

@@ -1,4 +1,4 @@
-"""The same step on one device, on eight, by shard_map and by pmap, and on two processes: the same parameters."""
+"""Data parallelism: equal parameters on one device, on eight (shard_map and pmap), and on two processes."""
 
 import os
 import socket
@@ -38,7 +38,7 @@ def saved(out):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-  """One device with batch norm in groups of four images, as eight devices of four images have it; eight devices twice.
+  """Runs one device with batch norm in groups of four images, as on eight devices with four images each; eight devices twice.
 
   And with batch norm over all images: one device, and eight that share their statistics.
   """
@@ -77,7 +77,7 @@ def test_shard_map_and_pmap_agree(runs):
 
 
 def test_a_segmenter_counts_the_same_pixels_anywhere(tmp_path):
-  """Eight devices, and two processes of four, are one device with groups: the parameters, and mIoU over all test scenes."""
+  """Parameters, and mIoU over all test scenes, equal those of one device with groups: eight devices, two processes of four."""
   mode, free = "shard_map+segmenter", socket.socket()
   with free:
     free.bind(("localhost", 0))

@@ -1,4 +1,4 @@
-"""A file system that really fills up: a small tmpfs in a mount namespace of its own (unshare of util-linux)."""
+"""Full disk: a small tmpfs in a mount namespace of its own (unshare of util-linux)."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The step stays what it is, without a clock: what is compiled, which operations it has, and how many bytes it touches."""
+"""Guards of the training step without timing: number of compilations, operations, bytes accessed."""
 
 import json
 import re
@@ -26,24 +26,24 @@ REGENERATE = "PYTHONPATH=tests:tests/training python tests/training/test_guards.
 
 @pytest.fixture
 def compiled():
-  """The moments at which something was compiled, or found in the cache of what was."""
+  """Times of compilations, or of hits in the compilation cache."""
   moments = []
 
-  def heard(event, seconds, **_):
+  def listener(event, seconds, **_):
     if event == "/jax/core/compile/backend_compile_duration":
       moments.append(time.monotonic())
 
-  jax.monitoring.register_event_duration_secs_listener(heard)
+  jax.monitoring.register_event_duration_secs_listener(listener)
   yield moments
-  jax.monitoring.unregister_event_duration_listener(heard)
+  jax.monitoring.unregister_event_duration_listener(listener)
 
 
 def test_nothing_is_compiled_once_every_kind_of_step_was_made(compiled, tmp_path):
-  """Two epochs and a half of 100 photos by 16, tested on 50 by 16: the last batches are not whole."""
+  """Trains on 100 images and evaluates on 50, in batches of 16: the last batches are not whole."""
   reached = {}
 
   class Watched:
-    """A data set that notes when each step begins."""
+    """Data set that notes when each step begins."""
 
     def __init__(self, real):
       self.real = real
@@ -66,7 +66,7 @@ def test_nothing_is_compiled_once_every_kind_of_step_was_made(compiled, tmp_path
 
 
 def lowered():
-  """The step of MobileNetV3-Small at 32 px, two images, as it is handed to XLA, and its architecture."""
+  """Returns the lowered step of MobileNetV3-Small at 32 px with two images, and its architecture."""
   net = architecture("mobilenetv3_small", resolution=32)
   model, devices = Classifier(net), parallel.ShardMap()
   rule = optimizer(base().optim, lambda step: 1e-3)
@@ -78,9 +78,9 @@ def lowered():
 
 
 def products(net):
-  """Matrix products of a network's layers: expansions, squeeze-excites, projections, the head."""
+  """Counts the matrix products of a network's layers: expansions, squeeze-excites, projections, the head."""
   blocks = [(b.expand != channels) + 2 * (b.se is not None) + 1 for _, channels, b in net.rows()]
-  return sum(blocks) + (net.head.features is not None) + (net.head.hidden is not None) + 1
+  return sum(blocks) + (net.features is not None) + (net.head.hidden is not None) + 1
 
 
 def test_the_step_has_the_operations_of_the_network_and_no_more():
@@ -96,7 +96,7 @@ def test_the_step_has_the_operations_of_the_network_and_no_more():
 
 
 def bytes_accessed():
-  """What XLA counts in the compiled step."""
+  """Returns the bytes accessed by the compiled step, as XLA counts them."""
   return lowered()[0].compile().cost_analysis()["bytes accessed"]
 
 

@@ -1,4 +1,4 @@
-"""Several processes that train together, each of them real: killed, stopped, started again."""
+"""Training by several real processes: killed, stopped, started again."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from conftest import ROOT
 from tiny_run import last_state
 
 from mnv3_jax.errors import UsageError
-from mnv3_jax.training import hosts
+from mnv3_jax.training import hosts, peers
 
 ENVIRONMENT = {
   **os.environ,
@@ -24,7 +24,7 @@ ENVIRONMENT = {
 
 
 def start(workdir, *words, kill=None, own=((), ())):
-  """Two processes of two devices, with words of their own; one of them may be told to kill itself at step 7."""
+  """Starts two processes of two devices, with arguments of their own; process `kill` kills itself at step 7."""
   with socket.socket() as free:
     free.bind(("localhost", 0))
     address = f"localhost:{free.getsockname()[1]}"
@@ -48,7 +48,7 @@ def ended(processes, timeout=150):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-  """The last state of two processes that nothing happened to."""
+  """Last state of two uninterrupted processes."""
   workdir = tmp_path_factory.mktemp("hosts") / "run"
   assert ended(start(workdir)) == [0, 0], said(workdir, 0) + said(workdir, 1)
   # one of them speaks
@@ -62,9 +62,9 @@ def test_when_one_is_killed_the_other_stops_and_both_go_on_later(lost, undisturb
   workdir = tmp_path / "run"
   statuses = ended(start(workdir, kill=lost), timeout=90)
   assert statuses[lost] == -signal.SIGKILL and statuses[1 - lost] == 42
-  assert "another process of this training is gone; the same command, started again everywhere" in said(workdir, 1 - lost)
+  assert "another process of this training is gone; the same command on every host" in said(workdir, 1 - lost)
   assert ended(start(workdir)) == [0, 0]
-  assert "goes on after step" in said(workdir, 0)
+  assert "resuming after step" in said(workdir, 0)
   (step, found), (last, expected) = last_state(workdir), undisturbed
   assert step == last and found.keys() == expected.keys()
   assert [k for k in expected if found[k].tobytes() != expected[k].tobytes()] == []
@@ -98,7 +98,7 @@ def test_what_stops_the_leading_process_stops_all_with_its_sentence(tmp_path):
 
 @pytest.mark.slow
 def test_what_stops_one_for_good_stops_all_for_good(tmp_path):
-  """No 42 of any of them: whoever starts a run again on 42 would do so for ever."""
+  """None ends with 42, on which a scheduler would start the run again for ever."""
   workdir = tmp_path / "nan"
   assert ended(start(workdir, "--config.optim.lr=1e30")) == [1, 1], said(workdir, 0) + said(workdir, 1)
   both = said(workdir, 0) + said(workdir, 1)
@@ -110,11 +110,11 @@ import sys, time
 import jax
 from mnv3_jax.__main__ import end
 from mnv3_jax.errors import FatalError
-from mnv3_jax.training import hosts
+from mnv3_jax.training import hosts, peers
 
 def work():
   hosts.join(sys.argv[1])
-  with hosts.watched():
+  with peers.watch():
     if jax.process_index() == 2:
       raise FatalError("enough")
     time.sleep(60)
@@ -134,17 +134,17 @@ def test_one_that_does_not_lead_stops_all_for_good():
   ]
   sentences = [process.communicate(timeout=50)[1] for process in started]
   assert [process.returncode for process in started] == [1, 1, 1], sentences
-  assert "enough" in sentences[2] and all("has stopped for good" in sentence for sentence in sentences[:2])
+  assert "enough" in sentences[2] and all("ended with an unrecoverable error" in sentence for sentence in sentences[:2])
 
 
 ABORTED = """
 import ctypes, sys, threading, time
-from mnv3_jax.training import hosts
+from mnv3_jax.training import peers
 if "slow" in sys.argv:
-  hosts.slow_to_abort()
+  peers.delay_abort()
 threading.Thread(target=ctypes.CDLL(None).abort, daemon=True).start()
 time.sleep(1)
-hosts.leave(1, "a reason")
+peers.leave(1, "a reason")
 """
 
 
@@ -161,15 +161,15 @@ def test_where_that_cannot_be_is_named(where):
 
 
 def test_alone_nothing_is_asked_of_others():
-  assert hosts.leads() and hosts.join("off") is None
-  assert hosts.decided(lambda: {"a": 1}) == {"a": 1} and hosts.shared([1]) == [1]
-  with pytest.raises(UsageError, match="no"), hosts.watched():
+  assert hosts.is_leader() and hosts.join("off") is None
+  assert hosts.on_leader(lambda: {"a": 1}) == {"a": 1} and hosts.broadcast([1]) == [1]
+  with pytest.raises(UsageError, match="no"), peers.watch():
     raise UsageError("no")
 
 
 @pytest.mark.slow
 def test_two_processes_of_the_real_command_on_photos_in_files(tmp_path):
-  """mnv3 train --multihost on class folders; one is killed from outside, both are started again: as if nothing had been."""
+  """mnv3 train --multihost on class folders; killed from outside and started again, it equals an uninterrupted run."""
   photographs.class_folders(tmp_path / "photos" / "train", 24)
   photographs.class_folders(tmp_path / "photos" / "test", 6, first=100)
   fields = {
@@ -208,7 +208,7 @@ def test_two_processes_of_the_real_command_on_photos_in_files(tmp_path):
   assert ended(first) == [42, -signal.SIGKILL]
   assert "is gone; the same command" in said(tmp_path / "run", 0)
   assert ended(command(tmp_path / "run"), 300) == [0, 0], said(tmp_path / "run", 0)
-  assert "goes on after step" in said(tmp_path / "run", 0)
+  assert "resuming after step" in said(tmp_path / "run", 0)
   (step, one), (_, other) = last_state(tmp_path / "whole"), last_state(tmp_path / "run")
   assert step == 36 and [k for k in one if one[k].tobytes() != other[k].tobytes()] == []
 
@@ -225,7 +225,7 @@ def test_processes_that_see_other_photos_are_refused(tmp_path):
   words = [f"--config.{name}={value!r}" for name, value in fields.items()]
   assert ended(start(tmp_path / "run", *words, own=own), 60) == [2, 2]
   for i in range(2):
-    assert "the photos of process 1 differ from those of process 0: [2, '19 photos" in said(tmp_path / "run", i)
+    assert "the images of process 1 differ from those of process 0: [2, '19 photos" in said(tmp_path / "run", i)
   # a folder that one of them does not have
   own[1] = (f"--config.data.dir={str(tmp_path / 'nowhere')!r}",)
   assert ended(start(tmp_path / "run", *words, own=own), 60) == [2, 2]

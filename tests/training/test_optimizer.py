@@ -1,4 +1,4 @@
-"""TF1's RMSProp, the schedules, L2."""
+"""RMSProp as TensorFlow 1 computes it, schedules, L2."""
 
 import jax
 import numpy as np
@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from mnv3_jax.config import base
-from mnv3_jax.training.optimizer import decayed, optimizer, schedule
+from mnv3_jax.training.optimizer import decay_mask, optimizer, schedule
 
 
 def optim(**changes):
@@ -16,7 +16,7 @@ def optim(**changes):
 
 
 def tensorflow_rmsprop(w, gradients, lr, decay, momentum, epsilon):
-  """tf.compat.v1.train.RMSPropOptimizer's update (training_ops: ApplyRMSProp), in float64."""
+  """Computes the update of tf.compat.v1.train.RMSPropOptimizer (training_ops: ApplyRMSProp) in float64."""
   ms, mom = np.ones_like(w), np.zeros_like(w)
   for g in gradients:
     ms = decay * ms + (1 - decay) * g * g
@@ -51,7 +51,7 @@ PARAMS = {
 
 def test_l2_is_in_the_gradient_of_kernels_before_rmsprop():
   for depthwise in (False, True):
-    mask = decayed(PARAMS, depthwise)
+    mask = decay_mask(PARAMS, depthwise)
     assert mask["block_01"]["project"]["kernel"] and mask["logits"]["kernel"]
     assert mask["block_01"]["depthwise"]["kernel"] == depthwise
     assert not any([*mask["block_01"]["depthwise"]["bn"].values(), mask["logits"]["bias"]])
@@ -65,7 +65,7 @@ def test_l2_is_in_the_gradient_of_kernels_before_rmsprop():
 
 
 def updated(rule, w, gradients):
-  """The parameters after these gradients, in float64."""
+  """Returns the parameters after these gradients, in float64."""
   params = {"kernel": np.array(w)}
   state = rule.init(params)
   for g in gradients:

@@ -1,4 +1,4 @@
-"""Runs on photos in files: resumed, with broken ones, with others than before; and what a run shows of itself."""
+"""Training on image files: resumed, with unreadable images, with changed images; traces, pictures and messages of a run."""
 
 import gzip
 import json
@@ -22,7 +22,7 @@ from mnv3_jax.training.loop import train
 
 @pytest.fixture
 def photos(tmp_path):
-  """Class folders of 40 and 12 photos."""
+  """Class folders of 40 and 12 images."""
   photographs.class_folders(tmp_path / "photos" / "train", 40)
   photographs.class_folders(tmp_path / "photos" / "test", 12, first=100)
   return tmp_path / "photos"
@@ -48,7 +48,7 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(photos, tmp_path):
   for name, status, more in (("whole", 0, ()), ("run", -signal.SIGKILL, ("--kill", "8")), ("run", 0, ())):
     done = in_a_process(tmp_path / name, *options, *more)
     assert done.returncode == status, done.stderr
-  assert "goes on after step" in done.stdout
+  assert "resuming after step" in done.stdout
   assert_equal_runs(tmp_path / "whole", tmp_path / "run")
 
 
@@ -58,8 +58,8 @@ def test_a_broken_photo_is_left_out_named_and_counted(photos, tmp_path, capsys):
   for file in broken:
     file.write_bytes(file.read_bytes()[:200])
   result = run(tmp_path / "run", photos)
-  said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
-  assert sorted(said) == sorted(f"left out: {sentence}" for sentence in result["broken"]) and len(said) == 2
+  said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped: ")]
+  assert sorted(said) == sorted(f"skipped: {sentence}" for sentence in result["broken"]) and len(said) == 2
   assert all(any(str(file) in line for line in said) for file in broken)
   assert result["metrics"]["test"]["raw"]["count"] == 11
 
@@ -67,7 +67,7 @@ def test_a_broken_photo_is_left_out_named_and_counted(photos, tmp_path, capsys):
 def test_too_many_broken_photos_stop_the_run_with_the_list(photos, tmp_path):
   for i in (0, 3, 6):
     (photos / "train" / "cat" / f"{i:03}.jpg").write_text("no photo")
-  with pytest.raises(FatalError, match=r"3 photos cannot be read, more than config\.data\.broken_limit = 2: .*000\.jpg"):
+  with pytest.raises(FatalError, match=r"3 images cannot be read, more than config\.data\.broken_limit=2: .*000\.jpg"):
     run(tmp_path / "run", photos, **{"data.broken_limit": 2})
   assert not (tmp_path / "run" / "result.json").exists()
 
@@ -138,7 +138,7 @@ def test_a_done_run_needs_no_photos(photos, tmp_path):
 
 @pytest.mark.slow
 def test_killed_in_the_middle_of_saving(tmp_path):
-  """SIGKILL from outside as soon as a checkpoint that is not complete yet stands in the directory, five times."""
+  """SIGKILL from outside as soon as the directory has an incomplete checkpoint, five times."""
   assert in_a_process(tmp_path / "whole").returncode == 0
   command = [sys.executable, str(ROOT / "tests" / "training" / "tiny_run.py"), str(tmp_path / "run")]
   environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
@@ -184,4 +184,4 @@ def test_the_data_verb_draws_and_times(photos, tmp_path):
   done = mnv3("data", "fashion", *config)
   assert done.returncode == 2 and "did you mean 'fashion_mnist'?" in done.stderr
   done = mnv3("data", *config, "--out", "sheet.jpg")
-  assert done.returncode == 2 and "no name of a PNG" in done.stderr
+  assert done.returncode == 2 and "expected the name of a PNG file" in done.stderr

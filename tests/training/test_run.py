@@ -1,4 +1,4 @@
-"""The run directory: finished, resumed, killed, refused."""
+"""Runs: finished, resumed, killed, refused."""
 
 import json
 import os
@@ -30,14 +30,14 @@ def run(workdir, **changes):
 
 
 def in_a_process(*words, script="tiny_run.py"):
-  """A script beside this file in a process of its own, warnings being errors."""
+  """Runs a script beside this file in a process of its own, with warnings as errors."""
   path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
   command = [sys.executable, "-W", "error", str(ROOT / "tests" / "training" / script), *map(str, words)]
   return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120)
 
 
 def without_times(workdir):
-  """Everything else that a run leaves behind: config, metrics, result."""
+  """Returns config, metrics and result of a run without times."""
   directory = RunDirectory(workdir)
   result = directory.result()
   result.pop("seconds")
@@ -55,7 +55,7 @@ def assert_equal_runs(one, other):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-  """A run that nothing happened to."""
+  """Uninterrupted run."""
   workdir = tmp_path_factory.mktemp("undisturbed") / "run"
   assert in_a_process(workdir).returncode == 0
   return workdir
@@ -104,7 +104,7 @@ def test_a_done_run_is_left_alone(undisturbed, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("steps", [(0, 11), (5, 6, 17)])
 def test_killed_runs_end_as_if_nothing_had_happened(undisturbed, tmp_path, steps):
-  """SIGKILL while the batch of a step is handed over: before the first checkpoint, between two, at one."""
+  """SIGKILL while the batch of a step is passed on: before the first checkpoint, between two, at one."""
   for step in steps:
     assert in_a_process(tmp_path / "run", "--kill", str(step)).returncode == -signal.SIGKILL
     assert not (tmp_path / "run" / "result.json").exists()
@@ -114,7 +114,7 @@ def test_killed_runs_end_as_if_nothing_had_happened(undisturbed, tmp_path, steps
 
 @pytest.mark.slow
 def test_killed_at_random_moments(tmp_path):
-  """From outside, whenever it hits: while compiling, saving, evaluating."""
+  """SIGKILL from outside at any time: while compiling, saving, evaluating."""
   words = ("--config.train.epochs=40.0",)
   assert in_a_process(tmp_path / "whole", *words).returncode == 0
   path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
@@ -139,7 +139,7 @@ def test_killed_at_random_moments(tmp_path):
 
 
 def test_the_last_checkpoint_is_on_the_disk_before_the_result(tmp_path, monkeypatch):
-  """A process killed between the two would have left a run that is done and cannot be loaded."""
+  """Otherwise a process killed between the two would leave a finished run that cannot be loaded."""
   there, finish = [], RunDirectory.finish
 
   def finished(self, result):
@@ -185,8 +185,8 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_goes_on_from_the_one_befo
       flip_a_bit(file)
   done = in_a_process(tmp_path / "run")
   assert done.returncode == 0
-  assert "checkpoints/18 is damaged: " in done.stdout and "it is set aside as" in done.stdout
-  assert "goes on after step 15" in done.stdout
+  assert "checkpoints/18 is damaged: " in done.stdout and "moved to" in done.stdout
+  assert "resuming after step 15" in done.stdout
   assert_equal_runs(undisturbed, tmp_path / "run")
   assert (tmp_path / "run" / "damaged" / "18").is_dir()
 
@@ -205,7 +205,7 @@ def test_without_a_good_checkpoint_nothing_is_moved_or_forgotten(undisturbed, tm
 
 def test_a_checkpoint_of_other_arrays_is_not_called_damaged(undisturbed):
   manager = saved.Checkpoints(undisturbed / "checkpoints", write=False)
-  with pytest.raises(saved.Damaged, match="another version wrote it"):
+  with pytest.raises(saved.DamagedCheckpoint, match="another version wrote it"):
     manager.read(18, {"something": np.zeros(3)})
 
 
@@ -235,7 +235,7 @@ def test_every_file_of_a_checkpoint_is_guarded(undisturbed, tmp_path):
 
 
 def test_a_workdir_of_another_run_is_refused(undisturbed, tmp_path):
-  with pytest.raises(UsageError, match=r"config.optim.lr = 0.01, this command has 0.5; choose another --workdir"):
+  with pytest.raises(UsageError, match=r"config.optim.lr=0.01, this config has 0.5; choose another workdir"):
     run(undisturbed, **{"optim.lr": 0.5})
   (tmp_path / "photo.png").write_text("mine")
   with pytest.raises(UsageError, match="not empty and not the directory of a run"):
@@ -264,7 +264,7 @@ def test_metrics_are_cut_back_and_a_half_written_line_is_dropped(tmp_path):
 
 
 def test_one_short_epoch_gives_an_average_that_can_be_used(tmp_path):
-  """TensorFlow's warm-up: with a constant decay of 0.9999 the average would still be the untrained network."""
+  """TensorFlow's warm-up of the decay: with a constant decay of 0.9999 the average would still be untrained."""
   changes = {"train.epochs": 1.0, "data.train_split": "train[:4000]", "data.eval_split": "test[:500]", "data.augment": "none"}
   changes |= {"optim.lr": 5e-4, "optim.epsilon": 1e-6, "optim.ema": 0.9999, "model.bn_momentum": 0.9, "train.log_every": 100}
   result = run(tmp_path / "run", **changes)

@@ -1,4 +1,4 @@
-"""Where a run starts, and rows that learn slowly or not at all."""
+"""Initial variables of a run, and rows with a lower learning rate or none."""
 
 import jax
 import numpy as np
@@ -32,22 +32,22 @@ def config_of(classes=(), **model):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-  """A directory as an import leaves it: V3-Small 0.35 as timm builds it, 10 classes, and its variables."""
+  """Import directory of V3-Small 0.35 as timm builds it, with 10 classes, and its variables."""
   out = tmp_path_factory.mktemp("source") / "imported"
   config = config_of(**TIMM)
   config.data.update(VIEW)
   config.optim.update({"name": "none", "ema": 0.0})
-  variables = initialize(jobs.of(config).model, 5)
+  variables = initialize(jobs.from_config(config).model, 5)
   trained.save(out, config, variables, {"model": "mobilenetv3_small"})
   return out, variables
 
 
 def begun(config, source, workdir):
-  """(config, variables, what was said) of a run that starts from `source`."""
+  """Returns (config, variables, messages) of a run initialized from `source`."""
   config.train.init = str(source)
-  start.inherit(config, workdir)
-  job, said = jobs.of(config), []
-  return config, start.variables(config, job, initialize(job.model, 0), said.append), said
+  start.inherit_settings(config, workdir)
+  job, said = jobs.from_config(config), []
+  return config, start.initial_variables(config, job, initialize(job.model, 0), said.append), said
 
 
 def test_a_new_head_on_the_same_network(source, tmp_path):
@@ -59,16 +59,16 @@ def test_a_new_head_on_the_same_network(source, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, new["batch_stats"], old["batch_stats"])
   jax.tree.map(np.testing.assert_array_equal, new["params"]["hidden"], old["params"]["hidden"])
   assert new["params"]["logits"]["kernel"].shape == (1024, 2)
-  assert said == [f"starts from {out} (raw weights of step 0), a new head of 2 classes"]
+  assert said == [f"initialized from {out} (raw weights of step 0), with a new head of 2 classes"]
 
 
 def test_the_head_goes_along_with_its_classes_only(source, tmp_path):
   out, old = source
   _, same, said = begun(config_of(), out, tmp_path / "run")
   np.testing.assert_array_equal(same["params"]["logits"]["kernel"], old["params"]["logits"]["kernel"])
-  assert "its head too" in said[0]
+  assert "with its head" in said[0]
   # as many classes, but in another order
-  classes = tuple(reversed(jobs.of(config_of()).dataset.classes))
+  classes = tuple(reversed(jobs.from_config(config_of()).dataset.classes))
   _, other, said = begun(config_of(classes), out, tmp_path / "run")
   assert (other["params"]["logits"]["kernel"] != old["params"]["logits"]["kernel"]).any() and "a new head of 10" in said[0]
 
@@ -81,7 +81,7 @@ def test_what_the_config_says_stays(source, tmp_path):
 def test_another_network_is_refused(source, tmp_path):
   config = config_of()
   config.model.name = "mobilenetv3_large"
-  with pytest.raises(UsageError, match=r"holds a mobilenetv3_small; --config.model.name=mobilenetv3_small"):
+  with pytest.raises(UsageError, match=r"name='mobilenetv3_large'; expected 'mobilenetv3_small', the network of init="):
     begun(config, source[0], tmp_path / "run")
   with pytest.raises(UsageError, match=r"tensors differ, first .*\['backbone'\].* here and .* there"):
     begun(config_of(width=0.5), source[0], tmp_path / "run")
@@ -98,14 +98,14 @@ def test_a_run_that_was_begun_does_not_need_the_source_any_more(source, tmp_path
   (tmp_path / "run" / "config.json").write_text(json.dumps(config.to_dict()))
   again = config_of()
   again.train.init = str(tmp_path / "gone")
-  assert start.inherit(again, tmp_path / "run") is None and again.to_dict() == config.to_dict()
+  assert start.inherit_settings(again, tmp_path / "run") is None and again.to_dict() == config.to_dict()
 
 
 def test_save_writes_all_or_nothing(source, tmp_path):
   out, _ = source
   run = trained.load(out)
   before = sorted(p.name for p in out.parent.iterdir())
-  with pytest.raises(UsageError, match="is there already"):
+  with pytest.raises(UsageError, match="exists already"):
     trained.save(out, run.config, run.variables, {})
   broken = dict(run.variables)
   broken["params"] = {**broken["params"], "odd": object()}
@@ -127,14 +127,14 @@ def test_rows_by_name_and_pattern():
     ("stem=-1", "a factor"),
     ("stem=inf", "a factor"),
     ("stem=nan", "a factor"),
-    ("*=0", "nothing would learn"),
+    ("*=0", "freezes every row"),
   ):
     with pytest.raises(ArchitectureError, match=words):
       rows.factors(a, text)
 
 
 def after_steps(text, n=3):
-  """(variables before, after) n steps of the tiny network with learning rates by row."""
+  """Returns (variables before, after) n steps of the tiny network with learning rates by row."""
   a = tiny_architecture()
   factors = rows.factors(a, text)
   model = Classifier(a, Compute(frozen=tuple(row for row, f in factors.items() if f == 0)))

@@ -1,4 +1,4 @@
-"""One step: a golden one, the moving average, and that the network learns."""
+"""Training step: golden values, moving average, gradient accumulation, and that the loss falls."""
 
 import dataclasses
 
@@ -29,7 +29,7 @@ def batch(n=8, resolution=16):
 
 
 def steps(n, ema=0.99, dropout_seed=0, **optim):
-  """(states after each of n steps, sums of each) of the tiny network on one batch."""
+  """Returns (states after each of n steps, sums of each) of the tiny network on one batch."""
   config = base()
   config.optim.update({"lr": 0.1, "batch_reference": 0, "epsilon": 0.01, "warmup": 1.0, **optim})
   model = Classifier(tiny_architecture())
@@ -48,7 +48,7 @@ def steps(n, ema=0.99, dropout_seed=0, **optim):
 
 
 def golden():
-  """The figures of the third step, one a line."""
+  """Returns the values of the third step by name."""
   found, sums = steps(3)
   norms = {
     "/".join(k.key for k in path): np.linalg.norm(leaf)
@@ -88,7 +88,7 @@ def test_dropout_is_a_function_of_the_seed():
 
 @pytest.mark.parametrize("group", [2, 4])
 def test_accumulated_gradients_are_those_of_the_whole_batch(group):
-  """Four parts of two images are the step of eight images whose batch norm has groups of two; of four, two parts."""
+  """Four parts of two images equal a step of eight images with batch-norm groups of two; two parts, groups of four."""
   model = Classifier(
     tiny_architecture(head=dataclasses.replace(tiny_architecture().head, dropout=0.0)), Compute(bn_group=group)
   )
@@ -117,12 +117,12 @@ def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
 
   monkeypatch.setattr(jax, "device_count", lambda: 8)
   parallel.check_batch(64)
-  with pytest.raises(UsageError, match=r"batch_size = 60 does not divide among 8 devices; the nearest that does is 64"):
+  with pytest.raises(UsageError, match=r"batch_size=60 for 8 devices; expected a multiple of 8, such as 64"):
     parallel.check_batch(60)
   parallel.check_batch(96, 4, accumulate=3)
-  with pytest.raises(UsageError, match=r"among 8 devices in 3 parts each; the nearest that does is 72"):
+  with pytest.raises(UsageError, match=r"for 8 devices in 3 parts each; expected a multiple of 24, such as 72"):
     parallel.check_batch(64, accumulate=3)
-  with pytest.raises(UsageError, match=r"bn_group = 5 does not divide the 4 images"):
+  with pytest.raises(UsageError, match=r"bn_group=5; expected a divisor of the 4 images"):
     parallel.check_batch(96, 5, accumulate=3)
 
 

@@ -1,6 +1,6 @@
-"""Trains the tiny network on a few embedded photos: `tiny_run.py WORKDIR [--kill STEP] [--config.SECTION.FIELD=VALUE ...]`.
+"""Trains the tiny network on a few embedded images: `tiny_run.py WORKDIR [--kill STEP] [--config.SECTION.FIELD=VALUE ...]`.
 
---kill STEP: the process kills itself with SIGKILL when it has handed over the batch of that step. --multihost=HOST:PORT,N,I: it
+--kill STEP: the process kills itself with SIGKILL when it has passed on the batch of that step. --multihost=HOST:PORT,N,I: it
 is one of several.
 """
 
@@ -11,23 +11,22 @@ import pathlib
 import signal
 import sys
 
-import jax
 import numpy as np
 from conftest import tiny_architecture
 
 from mnv3_jax.__main__ import end
 from mnv3_jax.config import base
-from mnv3_jax.data.factory import open_dataset
+from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.tasks.classification import Classification
-from mnv3_jax.tasks.job import Job, compute
+from mnv3_jax.tasks.job import Job, compute, open_dataset
 from mnv3_jax.training import hosts
 from mnv3_jax.training.checkpoints import Checkpoints
 from mnv3_jax.training.loop import train
 
 
 def tiny_config(**changes):
-  """Three epochs of 6 steps, evaluated and saved at odd moments."""
+  """Returns a config of three epochs of 6 steps, evaluated and saved at odd times."""
   config = base()
   config.model.resolution = 16
   config.data.update({"train_split": "train[:100]", "eval_split": "test[:50]", "augment": "shift_zoom_flip_erase"})
@@ -40,19 +39,19 @@ def tiny_config(**changes):
 
 
 def tiny_job(config):
-  """The Job of a tiny_config."""
+  """Returns the Job of a tiny_config."""
   changes = {} if config.model.bn_momentum is None else {"bn_momentum": config.model.bn_momentum}
   architecture = tiny_architecture(**changes)
   return Job(
     architecture=architecture,
     model=Classifier(architecture, compute(config, architecture)),
     task=Classification(config.train.label_smoothing),
-    dataset=open_dataset(config, architecture.resolution, host=jax.process_index(), hosts=jax.process_count()),
+    dataset=open_dataset(config, architecture.resolution),
   )
 
 
 def last_state(workdir):
-  """The newest checkpoint of a run: (step, {path: leaf})."""
+  """Returns the newest checkpoint of a run: (step, {path: leaf})."""
   manager = Checkpoints(pathlib.Path(workdir) / "checkpoints", write=False)
   step = manager.steps()[-1]
   return step, {k: np.asarray(v) for k, v in manager.manager.restore(step).state.items()}
@@ -60,7 +59,7 @@ def last_state(workdir):
 
 @dataclasses.dataclass
 class Killer:
-  """A data set that ends the process at a step."""
+  """Data set that kills the process at a step."""
 
   real: object
   step: int
@@ -75,8 +74,11 @@ class Killer:
       yield batch
 
 
+Dataset.register(Killer)
+
+
 def main(workdir, *words):
-  """The command line."""
+  """Runs the command line."""
   changes = dict(w.removeprefix("--config.").split("=") for w in words if w.startswith("--config."))
   for word in words:
     if word.startswith("--multihost="):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from mnv3_jax.architectures import sizes
 from mnv3_jax.data.sources import fashion_mnist
-from mnv3_jax.data.transforms.preprocessing import View
+from mnv3_jax.data.transforms.preprocessing import Preprocessing
 from mnv3_jax.models.initialize import shapes
 from mnv3_jax.models.network import network
 from mnv3_jax.weights import mapping, sources
@@ -41,11 +41,11 @@ CASES = [
 
 # how torchvision's transforms show a photo, for tests/data/test_views.py
 VIEWS = {
-  "torchvision": View(**sources.SOURCES["torchvision"]["mobilenet_v2"].view),
-  "second": View(**sources.SOURCES["torchvision"]["mobilenet_v2.IMAGENET1K_V2"].view),
-  "timm": View(**sources.SOURCES["timm"]["mobilenetv2_100"].view),
-  "ra4": View(**sources.SOURCES["timm"]["mobilenetv3_large_100.ra4_e3600_r224_in1k"].view),
-  "tf": View(**sources.SOURCES["timm"]["tf_mobilenetv3_small_100"].view),
+  "torchvision": Preprocessing(**sources.SOURCES["torchvision"]["mobilenet_v2"].preprocessing),
+  "second": Preprocessing(**sources.SOURCES["torchvision"]["mobilenet_v2.IMAGENET1K_V2"].preprocessing),
+  "timm": Preprocessing(**sources.SOURCES["timm"]["mobilenetv2_100"].preprocessing),
+  "ra4": Preprocessing(**sources.SOURCES["timm"]["mobilenetv3_large_100.ra4_e3600_r224_in1k"].preprocessing),
+  "tf": Preprocessing(**sources.SOURCES["timm"]["tf_mobilenetv3_small_100"].preprocessing),
 }
 
 
@@ -87,24 +87,24 @@ def variables(published):
 def tensors(published):
   """The same as the source names and lays them out: {name: array}."""
   a, ours = variables(published)
-  return mapping.to_theirs(published, a, ours)
+  return mapping.to_source(published, a, ours)
 
 
 def images(published):
   """A random image, a photo of a person and an embedded photo, as the network wants them: (3, h, w, 3) float32."""
   h, w = sizes.sides(published.architecture().resolution)
-  view = View(**published.view)
+  view = Preprocessing(**published.preprocessing)
 
   def shown(photo):
     if h == w:
-      return view.photo(photo, h)
-    return view.normalised(np.asarray(photo.convert("RGB").resize((w, h)), np.float32))
+      return view.central_crop(photo, h)
+    return view.normalize(np.asarray(photo.convert("RGB").resize((w, h)), np.float32))
 
   noise = np.random.default_rng(7).integers(0, 256, (h, w, 3)).astype(np.float32)
   with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
     person = shown(Image.open(file))
   shoe = shown(Image.fromarray(fashion_mnist.load("test[:1]")[0][0]))
-  return np.stack([view.normalised(noise), person, shoe]).astype(np.float32)
+  return np.stack([view.normalize(noise), person, shoe]).astype(np.float32)
 
 
 def grid(maps):

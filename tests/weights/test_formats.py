@@ -131,8 +131,8 @@ def test_other_bytes_are_named(tmp_path):
   [
     ("model.ckpt-90.data-00000-of-00001", "TensorFlow's own format"),
     ("v3.pb", "TensorFlow's own format"),
-    ("model.onnx", "no format that is read here"),
-    ("model", "no format that is read here"),
+    ("model.onnx", "expected one of .safetensors, .npz"),
+    ("model", "expected one of .safetensors, .npz"),
   ],
 )
 def test_formats_that_are_not_read(name, words, tmp_path):

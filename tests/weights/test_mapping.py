@@ -6,7 +6,7 @@ import pytest
 import seeds
 
 from mnv3_jax.architectures import cost
-from mnv3_jax.architectures.spec import Segmenter
+from mnv3_jax.architectures.heads import LRASPPHead
 from mnv3_jax.errors import UsageError
 from mnv3_jax.models.initialize import shapes
 from mnv3_jax.models.network import network
@@ -28,9 +28,9 @@ def small():
 def test_every_network_has_a_place_for_every_layer(source, model):
   published = sources.published(source, model)
   a = published.architecture()
-  places = published.places(a)
-  assert {layer.name for layer in cost.layers(a)} <= set(places)
-  assert set(published.view) == {"mean", "std", "crop", "interpolation"}
+  names = published.names(a)
+  assert {layer.name for layer in cost.layers(a)} <= set(names)
+  assert set(published.preprocessing) == {"mean", "std", "crop", "interpolation"}
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,9 @@ def test_there_and_back(case):
   source, model, fields = case
   published = sources.published(source, model, **fields)
   a, ours = seeds.variables(published)
-  theirs = mapping.to_theirs(published, a, ours)
+  theirs = mapping.to_source(published, a, ours)
   assert len(theirs) == len(jax.tree.leaves(ours))
-  again, back = mapping.to_ours(published, theirs, "seeded")
+  again, back = mapping.from_source(published, theirs, "seeded")
   if published.background:
     assert again.num_classes == a.num_classes - 1
     np.testing.assert_array_equal(back["params"]["logits"]["bias"], ours["params"]["logits"]["bias"][1:])
@@ -82,22 +82,22 @@ def without(tensors, name):
 )
 def test_what_does_not_fit_is_named(small, change, words):
   with pytest.raises(UsageError, match=words):
-    mapping.to_ours(SMALL, change(dict(small)), "weights.npz is not torchvision's mobilenet_v3_small")
+    mapping.from_source(SMALL, change(dict(small)), "weights.npz is not torchvision's mobilenet_v3_small")
 
 
 def test_counters_and_other_numbers_of_classes_are_fine(small):
   tensors = {**small, "features.0.1.num_batches_tracked": np.array(3)}
   tensors["classifier.3.weight"], tensors["classifier.3.bias"] = np.zeros((7, 1024), np.float16), np.zeros(7, np.float16)
-  a, variables = mapping.to_ours(SMALL, tensors, "weights")
+  a, variables = mapping.from_source(SMALL, tensors, "weights")
   assert a.num_classes == 7 and variables["params"]["logits"]["kernel"].dtype == np.float32
 
 
 def test_another_network_is_recognised(small):
-  with pytest.raises(UsageError, match=r"it seems to be --from torchvision --model mobilenet_v3_small"):
+  with pytest.raises(UsageError, match=r"it seems to be source='torchvision', model='mobilenet_v3_small'"):
     sources.variables("torchvision", "mobilenet_v3_large", small, "w.safetensors")
-  with pytest.raises(UsageError, match=r"it seems to be --from torchvision --model mobilenet_v3_small"):
+  with pytest.raises(UsageError, match=r"it seems to be source='torchvision', model='mobilenet_v3_small'"):
     sources.variables("timm", "mobilenetv3_small_100", small, "w.safetensors")
-  with pytest.raises(UsageError, match="no Keras file"):
+  with pytest.raises(UsageError, match="expected a Keras file"):
     sources.variables("keras", "MobileNetV2", small, "w.npz")
 
 
@@ -106,7 +106,7 @@ def test_another_network_is_recognised(small):
   [
     ("tim", "x", "did you mean 'timm'"),
     ("timm", "mobilenetv3_large_10", "did you mean 'mobilenetv3_large_100'"),
-    ("timm", "mobilenet_v2", "--from torchvision has it"),
+    ("timm", "mobilenet_v2", "source='torchvision' has it"),
     ("keras", "MobileNetV3Big", "did you mean 'MobileNetV3"),
   ],
 )
@@ -122,7 +122,7 @@ def test_slim_takes_averages_and_leaves_the_optimizer():
   averages = {f"{k}/ExponentialMovingAverage": v for k, v in tensors.items()}
   slots = {"MobilenetV1/Conv2d_0/weights/RMSProp_1": np.zeros(3), "global_step": np.array(7)}
   _, _, found = sources.variables("slim", "mobilenet_v1_0.25_128", {**raw, **averages, **slots}, "slim.npz")
-  expected = mapping.to_ours(published, tensors, "seeded")[1]
+  expected = mapping.from_source(published, tensors, "seeded")[1]
   jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
@@ -158,7 +158,7 @@ def test_a_legacy_keras_file_is_read_by_its_order():
 )
 def test_the_variables_are_those_of_the_module(source, model):
   published = sources.published(source, model)
-  a, found = mapping.to_ours(published, seeds.tensors(published), "seeded")
+  a, found = mapping.from_source(published, seeds.tensors(published), "seeded")
   expected = shapes(network(a))
   assert jax.tree.map(lambda x: (x.shape, x.dtype), found) == jax.tree.map(lambda x: (x.shape, x.dtype), expected)
 
@@ -174,12 +174,10 @@ def test_torchvisions_segmenter_is_a_network_of_named_variants(lraspp):
   # torchvision's own figures: num_params, and _ops (in thousands of millions) at 520x520
   assert cost.params(a) == 3_221_538 and round(cost.madds(a) / 1e9, 3) == 2.086
   assert cost.params(a) == sum(t.size for name, t in lraspp.items() if "running_" not in name)
-  assert a.segmenter == Segmenter(
-    head="lr_aspp", filters=128, pool="global", gate="sigmoid", gate_bias=False, skip="block", bn_epsilon=1e-5
-  )
+  assert a.head == LRASPPHead(filters=128, pool="global", gate="sigmoid", gate_bias=False, skip="block", bn_epsilon=1e-5)
   assert (a.padding, a.bn_epsilon, a.num_classes, a.resolution) == ("symmetric", 1e-3, 21, 520)
   # the output of the fourth block, the first at stride 8; the last three blocks are dilated, the one that lost its stride too
-  assert a.skip() == ("block_04", 8, 40)
+  assert a.head.skip_map(a) == ("block_04", 8, 40)
   assert [(b.stride, b.dilation) for b in a.blocks[-4:]] == [(1, 1), (1, 2), (1, 2), (1, 2)]
   assert lraspp["classifier.low_classifier.weight"].shape == (21, 40, 1, 1)
   assert lraspp["classifier.cbr.0.weight"].shape == (128, 960, 1, 1) and "classifier.scale.1.bias" not in lraspp
@@ -193,7 +191,7 @@ def test_a_segmenter_has_the_channels_of_the_classifier_at_every_width(width):
     for model in ("lraspp_mobilenet_v3_large", "mobilenet_v3_large")
   )
   assert [(b.expand, b.out) for b in dense.blocks] == [(b.expand, b.out) for b in plain.blocks]
-  assert all(n % 8 == 0 for b in dense.blocks for n in (b.expand, b.out)) and dense.segmenter.filters == 128
+  assert all(n % 8 == 0 for b in dense.blocks for n in (b.expand, b.out)) and dense.head.filters == 128
 
 
 @pytest.mark.parametrize(
@@ -212,7 +210,7 @@ def test_a_segmenter_has_the_channels_of_the_classifier_at_every_width(width):
 )
 def test_what_does_not_fit_a_segmenter_is_named(lraspp, change, words):
   with pytest.raises(UsageError, match=words):
-    mapping.to_ours(LRASPP, change(dict(lraspp)), "weights.npz is not torchvision's lraspp_mobilenet_v3_large")
+    mapping.from_source(LRASPP, change(dict(lraspp)), "weights.npz is not torchvision's lraspp_mobilenet_v3_large")
 
 
 def test_a_segmenter_of_other_classes_is_fine_and_recognised(lraspp):
@@ -221,7 +219,7 @@ def test_a_segmenter_of_other_classes_is_fine_and_recognised(lraspp):
     for leaf in ("weight", "bias"):
       name = f"classifier.{part}_classifier.{leaf}"
       tensors[name] = tensors[name][:7]
-  a, variables = mapping.to_ours(LRASPP, tensors, "weights")
+  a, variables = mapping.from_source(LRASPP, tensors, "weights")
   assert a.num_classes == 7 and variables["params"]["skip_logits"]["kernel"].shape == (1, 1, 40, 7)
-  with pytest.raises(UsageError, match="it seems to be --from torchvision --model lraspp_mobilenet_v3_large"):
+  with pytest.raises(UsageError, match="it seems to be source='torchvision', model='lraspp_mobilenet_v3_large'"):
     sources.variables("torchvision", "mobilenet_v3_large", tensors, "lraspp.pth")

@@ -9,7 +9,7 @@ import seeds
 from conftest import ROOT
 
 from mnv3_jax.architectures import edits
-from mnv3_jax.architectures.spec import Architecture
+from mnv3_jax.architectures.heads import LRASPPHead
 from mnv3_jax.models.network import network
 from mnv3_jax.weights import sources
 
@@ -96,7 +96,7 @@ def test_logits_of_every_pixel_are_those_of_the_source(case):
 
 
 def segmenter_with(**changes):
-  return lambda a: a.replace(segmenter=dataclasses.replace(a.segmenter, **changes))
+  return lambda a: a.replace(head=dataclasses.replace(a.head, **changes))
 
 
 def dilated_as_slim(a):
@@ -147,8 +147,8 @@ def test_a_mistake_in_a_segmenter_is_seen_in_its_logits(mistake, wide):
 @pytest.mark.slow
 @pytest.mark.parametrize("block", ["block_05", "block_06"])
 def test_a_skip_from_another_block_of_as_many_channels_is_seen(block, wide, monkeypatch):
-  assert wide[1].skip() == ("block_04", 8, 40)
-  monkeypatch.setattr(Architecture, "skip", lambda self: (block, 8, 40))
+  assert wide[1].head.skip_map(wide[1]) == ("block_04", 8, 40)
+  monkeypatch.setattr(LRASPPHead, "skip_map", lambda self, architecture: (block, 8, 40))
   assert difference(wide, wide[1]) > 10 * SAME
 
 

@@ -1,52 +1,57 @@
-"""One random batch for ever, in the shapes of another data set."""
+"""One random batch repeated, in the shapes of another data set: measures a model without its pipeline."""
 
 import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
-from mnv3_jax.architectures import sizes
+from mnv3_jax.data.dataset import Dataset
+from mnv3_jax.types import Batch, Size
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Fake:
-  """Another data set's shapes with one random batch for ever: measures the model without its pipeline.
+class FakeDataset:
+  """Random batches in the place of a data set's own.
 
   Attributes:
-    real: the other one.
-    n: training photos that it would have.
-    dense: whether every pixel has a label.
-    train_size: size of the training images; None: the resolution.
+    real: the data set, which answers everything else.
+    num_train_examples: training examples that it would have.
+    train_resolution, eval_resolution: of the images.
+    make_batch: (examples, resolution, random generator) to a batch.
   """
 
-  real: object
-  n: int
-  dense: bool = False
-  train_size: object = None
+  real: Dataset
+  num_train_examples: int
+  train_resolution: Size
+  eval_resolution: Size
+  make_batch: Callable[[int, Size, np.random.Generator], Batch]
 
   fingerprint = "fake"
 
-  def __getattr__(self, name):
+  def __getattr__(self, name: str) -> Any:
     return getattr(self.real, name)
 
   @property
-  def steps_per_epoch(self):
-    """As if there were `n` photos."""
-    return max(self.n // self.real.batch_size, 1)
+  def steps_per_epoch(self) -> int:
+    """Number of whole batches in an epoch."""
+    return max(self.num_train_examples // self.real.batch_size, 1)
 
-  def train_batches(self, start):
-    """The same random batch at every step."""
+  def train_batches(self, start: int) -> Iterator[Batch]:
+    """Yields copies of one random batch for ever."""
     del start
-    batch = self._batch(self.real.batch_size // self.real.hosts, self.train_size or self.real.resolution)
+    batch = self._batch(self.real.batch_size // self.real.hosts, self.train_resolution)
     while True:
       yield dict(batch)
 
-  def eval_batches(self, batch_size):
-    """One random batch."""
+  def eval_batches(self, batch_size: int) -> Iterator[Batch]:
+    """Yields one random batch."""
     share = batch_size // self.real.hosts
-    yield {**self._batch(share, self.real.resolution), "mask": np.ones(share, np.float32)}
+    yield {**self._batch(share, self.eval_resolution), "mask": np.ones(share, np.float32)}
 
-  def _batch(self, n, size):
-    rng, sides = np.random.default_rng(self.real.seed), sizes.sides(size)
-    shape = (n, *sides) if self.dense else (n,)
-    label = rng.integers(max(len(self.real.classes), 1), size=shape).astype(np.int32)
-    return {"image": 2 * rng.random((n, *sides, 3), np.float32) - 1, "label": label}
+  def _batch(self, n: int, resolution: Size) -> Batch:
+    return self.make_batch(n, resolution, np.random.default_rng(self.real.seed))
+
+
+# isinstance() does not find the members that __getattr__ passes on
+Dataset.register(FakeDataset)  # pyright: ignore[reportAttributeAccessIssue]  (of ABCMeta)

@@ -1,102 +1,77 @@
-"""Photos of any size, as files or records: distorted for training, cropped from the middle for evaluation."""
+"""Pipeline of encoded images with labels, in files or records: augmented for training, cropped centrally for evaluation."""
 
 import concurrent.futures
 import dataclasses
 import functools
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import Float32
+from PIL import Image
 
 from mnv3_jax.data.pipelines import tf_stream
-from mnv3_jax.data.pipelines.from_sources import FromSources
-from mnv3_jax.data.transforms import distortions, preprocessing
-from mnv3_jax.data.transforms.decoding import photo
+from mnv3_jax.data.pipelines.base import SourceDataset
+from mnv3_jax.data.sources.base import ImageSource, read_image
+from mnv3_jax.data.transforms import distortions
 from mnv3_jax.errors import UsageError, first_line
+from mnv3_jax.types import Batch
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ImageFiles(FromSources):
-  """Photos that are read when they are needed, from sources of a training and a test split.
-
-  A source has len(), read(i) -> (bytes, label), name(i) and a fingerprint: those of data/sources/. Both are
-  opened at their first use, so that a network can be used where its photos are not.
+class ImageFiles(SourceDataset[ImageSource]):
+  """Data set of images of any size, from an ImageSource per split.
 
   Attributes:
-    classes: names by label.
-    open_train, open_test: functions without arguments that return a source, or raise UsageError.
     resolution: of the batches, in pixels.
     augment: text of a distortions.Distortion, for training.
-    batch_size: photos in a training batch over all hosts.
-    seed: of order and distortion.
-    host, hosts: which contiguous part of each batch this process reads.
-    view: what is done to a test photo, and how the values of every photo are scaled.
   """
 
-  classes: tuple
-  open_train: Callable
-  open_test: Callable
   resolution: int
-  augment: str = "none"
-  batch_size: int = 1
-  seed: int = 0
-  host: int = 0
-  hosts: int = 1
-  view: preprocessing.View = preprocessing.View()
 
   @functools.cached_property
-  def distortion(self):
-    """What may happen to a training photo; raises UsageError for a text that is none."""
+  def distortion(self) -> distortions.Distortion:
+    """Training augmentation; raises UsageError for an invalid text."""
     return distortions.parse(self.augment)
 
   @property
-  def steps_per_epoch(self):
-    """Whole batches in the training photos; the order changes every epoch, so what is left over changes too.
-
-    Raises:
-      UsageError: for anything that makes training on them impossible.
-    """
+  def steps_per_epoch(self) -> int:
+    """See Dataset.steps_per_epoch."""
     _ = self.distortion
     if importlib.util.find_spec("tensorflow") is None:
-      raise UsageError("training on photos in files needs TensorFlow; pip install -r requirements.txt brings it")
+      raise UsageError("training on image files requires TensorFlow; pip install -r requirements.txt installs it")
     return self.order.steps_per_epoch
 
-  def train_batches(self, start):
-    """Batches from step `start` on, for ever; see tf_stream.Stream.batches."""
-    return tf_stream.Stream(self.train, self.order, self.distortion, self.resolution, self.view).batches(start)
+  def train_batches(self, start: int) -> Iterator[Batch]:
+    """See tf_stream.Stream.batches."""
+    return tf_stream.Stream(self.train, self.order, self.distortion, self.resolution, self.preprocessing).batches(start)
 
-  def eval_batches(self, batch_size):
-    """Every test photo once, in batches of `batch_size` / hosts.
-
-    Yields:
-      {"image": (share, r, r, 3) float32, "label": (share,) int32, "mask": (share,) float32, "broken": [why one was left out]}:
-      the mask is 0 for what only fills a batch up, and for photos that cannot be decoded.
-    """
+  def eval_batches(self, batch_size: int) -> Iterator[Batch]:
+    """See Dataset.eval_batches: "image" (b, r, r, 3), "label" (b,), "mask" (b,), "broken"."""
     share = batch_size // self.hosts
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-      for at in range(0, len(self.test), batch_size):
-        mine = range(at + self.host * share, min(at + (self.host + 1) * share, len(self.test)))
-        shown = list(pool.map(self._shown, mine))
+      for numbers in self.eval_shares(batch_size):
+        examples = list(pool.map(self._read, numbers))
         batch = {
           "image": np.zeros((share, self.resolution, self.resolution, 3), np.float32),
           "label": np.zeros(share, np.int32),
           "mask": np.zeros(share, np.float32),
-          "broken": [why for _, _, why in shown if why],
+          "broken": [why for _, _, why in examples if why],
         }
-        for i, (image, label, why) in enumerate(shown):
+        for i, (image, label, why) in enumerate(examples):
           if not why:
             batch["image"][i], batch["label"][i], batch["mask"][i] = image, label, 1
         yield batch
 
-  def _shown(self, i):
-    """(image, label, None) of a test photo, or (None, 0, why it is broken)."""
+  def _read(self, i: int) -> tuple[np.ndarray | None, int, str | None]:
+    """Returns (image, label, None) of an evaluation example, or (None, 0, error message)."""
     try:
-      image, label = photo(self.test, i)
-      return self.prepare(image), label, None
+      image, label = read_image(self.test, i)
+      return self.preprocess(image), label, None
     except UsageError as error:
       return None, 0, first_line(error)
 
-  def prepare(self, image):
-    """A PIL image of any size as the network is shown test photos: (r, r, 3) float32."""
-    return self.view.photo(image, self.resolution)
+  def preprocess(self, image: Image.Image) -> Float32[np.ndarray, "r r 3"]:
+    """See Dataset.preprocess and Preprocessing.central_crop."""
+    return self.preprocessing.central_crop(image, self.resolution)

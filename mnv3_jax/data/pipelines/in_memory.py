@@ -1,105 +1,107 @@
-"""Images in memory as training and evaluation see them."""
+"""Pipeline of grey images in memory."""
 
 import dataclasses
-import functools
 import itertools
+from collections.abc import Iterator
+from typing import TypeAlias
 
 import numpy as np
+from jaxtyping import Float32, Int32, UInt8
 from PIL import Image, ImageOps
 
-from mnv3_jax.data.pipelines.order import Order
-from mnv3_jax.data.transforms import augment, preprocessing
-from mnv3_jax.data.transforms.decoding import eight_bits, upright
+from mnv3_jax.data.pipelines.base import ShardedDataset
+from mnv3_jax.data.sources.splits import evenly_spaced
+from mnv3_jax.data.transforms import augment
+from mnv3_jax.data.transforms.augment import CropParams
+from mnv3_jax.data.transforms.decoding import apply_exif_orientation, to_uint8
+from mnv3_jax.types import Batch
+
+# images and labels of a split; "_": the axes of two splits differ
+Arrays: TypeAlias = tuple[UInt8[np.ndarray, "_n _size _size"], Int32[np.ndarray, " _n"]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class InMemoryImages:
-  """Square grey photos in memory, shown at any resolution as three equal channels.
+class InMemoryImages(ShardedDataset):
+  """Data set of square grey images in memory, resized to any resolution, as three equal channels.
 
   Attributes:
-    train, test: (images (n, size, size) uint8, labels (n,) int32).
+    train, test: images and labels of the splits.
     classes: names by label.
     resolution: of the batches, in pixels.
-    augment: name of the policy for training.
-    batch_size: photos in a training batch over all hosts.
-    seed: of order and augmentation.
-    host, hosts: which contiguous part of each batch this process reads.
-    view: the range of the channels, [-1, 1] unless told.
+    augment: name of the policy for training, in augment.POLICIES.
   """
 
-  train: tuple
-  test: tuple
-  classes: tuple
+  train: Arrays
+  test: Arrays
+  classes: tuple[str, ...]
   resolution: int
   augment: str
-  batch_size: int
-  seed: int
-  host: int = 0
-  hosts: int = 1
-  view: preprocessing.View = preprocessing.View()
 
   @property
-  def fingerprint(self):
-    """What the training photos are; part of the package, they do not change."""
+  def num_train_examples(self) -> int:
+    """See Dataset.num_train_examples."""
+    return len(self.train[0])
+
+  @property
+  def num_eval_examples(self) -> int:
+    """See Dataset.num_eval_examples."""
+    return len(self.test[0])
+
+  @property
+  def fingerprint(self) -> str:
+    """See Dataset.fingerprint; the images are part of the package and do not change."""
+    # "photos": checkpoints keep these words
     return f"{len(self.train[0])} photos; tested on {len(self.test[0])} photos"
 
-  @functools.cached_property
-  def order(self):
-    """Which photos a step sees."""
-    return Order(len(self.train[0]), self.batch_size, self.seed, self.host, self.hosts)
-
-  @property
-  def steps_per_epoch(self):
-    """Whole batches in the training photos; the order changes every epoch, so what is left over changes too."""
-    return self.order.steps_per_epoch
-
-  def only(self, i):
-    """The same with one training photo: batch after batch is another epoch's way to show it."""
-    return dataclasses.replace(
-      self, train=tuple(part[i : i + 1] for part in self.train), batch_size=1, seed=self.seed + i, host=0, hosts=1
-    )
-
-  def train_batches(self, start):
-    """Batches from step `start` on, for ever: {"image": (b, r, r, 3) float32, "label": (b,) int32}, b = batch_size / hosts."""
+  def train_batches(self, start: int) -> Iterator[Batch]:
+    """See Dataset.train_batches: "image" (b, r, r, 3), "label" (b,)."""
     images, labels = self.train
-    rules, planned = augment.policy(self.augment), None
+    policy, size = augment.get_policy(self.augment), images.shape[1]
+    params, sampled = augment.identity(0, size), None
     for step in itertools.count(start):
-      epoch, chosen = self.order.step(step)
-      if epoch != planned:
-        draws, planned = augment.draw(rules, len(images), images.shape[1], self.seed, epoch), epoch
-      yield {"image": self._show(images[chosen], draws[chosen]), "label": labels[chosen]}
+      epoch, indices = self.order.step(step)
+      if epoch != sampled:
+        params, sampled = augment.sample(policy, len(images), size, self.seed, epoch), epoch
+      yield {"image": self._render(images[indices], params[indices]), "label": labels[indices]}
 
-  def eval_batches(self, batch_size):
-    """Every test photo once: batches of `batch_size` / hosts photos with "mask" 1, filled up with "mask" 0."""
+  def eval_batches(self, batch_size: int) -> Iterator[Batch]:
+    """See Dataset.eval_batches: "image" (b, r, r, 3), "label" (b,), "mask" (b,)."""
     images, labels = self.test
     share = batch_size // self.hosts
-    for at in range(0, len(images), batch_size):
-      chosen = np.arange(at + self.host * share, at + (self.host + 1) * share)
-      real = chosen < len(images)
-      chosen = np.where(real, chosen, 0)
-      shown = self._show(images[chosen], augment.whole(share, images.shape[1]))
-      yield {"image": shown, "label": labels[chosen], "mask": real.astype(np.float32)}
+    for numbers in self.eval_shares(batch_size):
+      mask = np.arange(share) < len(numbers)
+      indices = np.where(mask, numbers.start + np.arange(share), 0)
+      rendered = self._render(images[indices], augment.identity(share, images.shape[1]))
+      yield {"image": rendered, "label": labels[indices], "mask": mask.astype(np.float32)}
 
-  def tested_on_training(self, n):
-    """The same with at most `n` training photos, evenly from all of them, in the place of the test photos."""
+  def limit_eval(self, n: int) -> "InMemoryImages":
+    """See Dataset.limit_eval."""
+    return dataclasses.replace(self, test=_limit(self.test, n))
+
+  def eval_on_train(self, n: int) -> "InMemoryImages":
+    """See Dataset.eval_on_train."""
+    return dataclasses.replace(self, test=_limit(self.train, n))
+
+  def single_example(self, i: int) -> "InMemoryImages":
+    """See Dataset.single_example."""
     images, labels = self.train
-    chosen = np.linspace(0, len(images) - 1, min(n, len(images))).round().astype(int)
-    return dataclasses.replace(self, test=(images[chosen], labels[chosen]))
+    one = images[i : i + 1], labels[i : i + 1]
+    return dataclasses.replace(self, train=one, batch_size=1, seed=self.seed + i, host=0, hosts=1)
 
-  def fewer_tests(self, n):
-    """The same with at most `n` test photos, evenly from all of them."""
-    return dataclasses.replace(dataclasses.replace(self, train=self.test).tested_on_training(n), train=self.train)
-
-  def prepare(self, image):
-    """A PIL image of any size, grey or colour, as the test photos are shown: (r, r, 3) float32.
-
-    Its longer side fills the photo; the rest is black, as the embedded photos' background is.
-    """
+  def preprocess(self, image: Image.Image) -> Float32[np.ndarray, "r r 3"]:
+    """See Dataset.preprocess; pads the shorter side with black, the background of the embedded images."""
     size = self.train[0].shape[1]
-    grey = eight_bits(upright(image)).convert("L")
+    grey = to_uint8(apply_exif_orientation(image)).convert("L")
     grey = ImageOps.pad(grey, (size, size), method=Image.Resampling.BILINEAR)
-    return self._show(np.asarray(grey)[None], augment.whole(1, size))[0]
+    return self._render(np.asarray(grey)[None], augment.identity(1, size))[0]
 
-  def _show(self, images, draws):
-    grey = augment.render(images, draws, self.resolution)
-    return self.view.normalised(np.repeat(grey[..., None], 3, axis=3))
+  def _render(self, images: UInt8[np.ndarray, "b size size"], params: CropParams) -> Float32[np.ndarray, "b r r 3"]:
+    grey = augment.render(images, params, self.resolution)
+    return self.preprocessing.normalize(np.repeat(grey[..., None], 3, axis=3))
+
+
+def _limit(split: Arrays, n: int) -> Arrays:
+  """At most `n` examples of a split, evenly spaced."""
+  images, labels = split
+  chosen = evenly_spaced(len(images), n)
+  return images[chosen], labels[chosen]

@@ -1,41 +1,46 @@
-"""Batches made ahead in a thread, so that the device does not wait for them."""
+"""Prefetching of batches in a thread, so that the device does not wait for them."""
 
 import contextlib
 import queue
 import threading
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
-def ahead(batches, depth=2):
-  """A context that iterates `batches` in a thread, at most `depth` ahead; an error in there is raised here.
+def prefetch(batches: Iterable[T], depth: int = 2) -> Iterator[Iterator[T]]:
+  """Context manager that iterates `batches` in a thread, at most `depth` ahead; re-raises errors of the thread.
 
   Leaving the context stops the thread.
   """
-  line, stop = queue.Queue(depth), threading.Event()
+  buffer: queue.Queue[tuple[T] | Exception] = queue.Queue(depth)
+  stop = threading.Event()
 
-  def put(item):
+  def put(item: tuple[T] | Exception) -> None:
     while not stop.is_set():
       with contextlib.suppress(queue.Full):
-        return line.put(item, timeout=0.1)
+        return buffer.put(item, timeout=0.1)
 
-  def work():
+  def work() -> None:
     try:
       for batch in batches:
-        put((batch, None))
+        put((batch,))
         if stop.is_set():
           return
-      put((None, StopIteration()))
-    except Exception as error:  # handed over, not swallowed
-      put((None, error))
+      put(StopIteration())
+    except Exception as error:  # re-raised by take()
+      put(error)
 
-  def take():
+  def take() -> Iterator[T]:
     while True:
-      batch, error = line.get()
-      if isinstance(error, StopIteration):
+      item = buffer.get()
+      if isinstance(item, StopIteration):
         return
-      if error:
-        raise error
-      yield batch
+      if isinstance(item, Exception):
+        raise item
+      yield item[0]
 
   thread = threading.Thread(target=work, daemon=True)
   thread.start()

@@ -1,77 +1,81 @@
-"""Photos with their masks, as files: a source of data sets for segmentation."""
+"""Source of images with masks in files."""
 
 import functools
+import pathlib
 import zlib
+from collections.abc import Sequence
 
 from PIL import Image
 
-from mnv3_jax.data.sources.label_maps import WrongMask
-from mnv3_jax.data.transforms.decoding import colour, decoded
+from mnv3_jax.data.sources.base import Labels
+from mnv3_jax.data.sources.label_maps import LabelMap, MaskError
+from mnv3_jax.data.transforms.decoding import decode_image, to_rgb
 from mnv3_jax.errors import UsageError
+from mnv3_jax.types import PathLike
 
 
-class Pairs:
-  """A source of photos with masks.
-
-  Such a source has len(), read(i), name(i), size(i) and a fingerprint; folder.Part is some of one.
+class ImageMaskPairs:
+  """An ImageMaskSource of pairs of files.
 
   Args:
-    root: the folder of which the fingerprint names the files.
-    files: [(path of a photo, path of its mask, the mask's LabelMap)].
+    root: folder to which the paths of the fingerprint are relative.
+    files: [(path of an image, path of its mask, label map of the mask)].
   """
 
-  def __init__(self, root, files):
+  def __init__(self, root: pathlib.Path, files: Sequence[tuple[pathlib.Path, pathlib.Path, LabelMap]]) -> None:
     self.root, self.files = root, files
 
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self.files)
 
-  def name(self, i):
-    """Of photo `i`, for people."""
+  def name(self, i: int) -> str:
+    """Returns the path of image `i`."""
     return str(self.files[i][0])
 
-  def read(self, i):
-    """(PIL image in RGB, (height, width) uint8 train ids) of photo `i`, as stored: what Exif says of its turning is ignored.
+  def read(self, i: int) -> tuple[Image.Image, Labels]:
+    """See ImageMaskSource.read."""
+    image, mask, label_map = self.files[i]
+    return decode_pair(read_bytes(image), image, read_bytes(mask), mask, label_map)
 
-    Raises:
-      UsageError: naming the file that is damaged or no image.
-      WrongMask: naming the file that is no mask, or one of another size than its photo's.
-    """
-    photo, mask, label_map = self.files[i]
-    return pair(content_of(photo), photo, content_of(mask), mask, label_map)
-
-  def size(self, i):
-    """(height, width) of photo `i` in pixels from the first bytes of its file; None where they do not say."""
+  def size(self, i: int) -> tuple[int, int] | None:
+    """See ImageMaskSource.size; reads the header of the file."""
     try:
       with Image.open(self.files[i][0]) as image:
         return image.height, image.width
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
       return None
 
+  @property
+  def fingerprint(self) -> str:
+    """See Source.fingerprint; changes with the size of a file in bytes, too."""
+    return self._fingerprint
+
   @functools.cached_property
-  def fingerprint(self):
-    """A word that is another one as soon as a photo or mask is added, renamed or gone, or has another size in bytes."""
+  def _fingerprint(self) -> str:
     lines = "".join(
-      f"{path.relative_to(self.root)} {path.stat().st_size}\n" for photo, mask, _ in self.files for path in (photo, mask)
+      f"{path.relative_to(self.root)} {path.stat().st_size}\n" for image, mask, _ in self.files for path in (image, mask)
     )
+    # "photos": checkpoints keep these words
     return f"{len(self)} photos with masks, {zlib.crc32(lines.encode()):08x}"
 
 
-def pair(photo, photo_name, mask, mask_name, label_map):
-  """What Pairs.read gives, from the bytes of two files and their names."""
-  image = colour(decoded(photo, photo_name))
+def decode_pair(
+  image: bytes, image_name: PathLike, mask: bytes, mask_name: PathLike, label_map: LabelMap
+) -> tuple[Image.Image, Labels]:
+  """Decodes an image and its mask from the bytes of two files; raises as ImageMaskSource.read does."""
+  decoded = to_rgb(decode_image(image, image_name))
   labels = label_map.read(mask, mask_name)
   height, width = labels.shape
-  if image.size != (width, height):
-    raise WrongMask(
-      f"{str(mask_name)!r} is a mask of {width} x {height} pixels, but its photo {str(photo_name)!r} has "
-      f"{image.width} x {image.height}"
+  if decoded.size != (width, height):
+    raise MaskError(
+      f"{str(mask_name)!r} is a mask of {width} x {height} pixels, but its image {str(image_name)!r} has "
+      f"{decoded.width} x {decoded.height}"
     )
-  return image, labels
+  return decoded, labels
 
 
-def content_of(path):
-  """The bytes of a file; raises UsageError with its name where it cannot be read."""
+def read_bytes(path: pathlib.Path) -> bytes:
+  """Reads a file; raises UsageError with its name where that fails."""
   try:
     return path.read_bytes()
   except OSError as error:

@@ -1,28 +1,29 @@
-"""ImageNet's 1000 classes: WordNet ids, which are the names of the data set's folders, and names for people."""
+"""Classes of ImageNet: WordNet ids, which name the folders of the data set, and readable names."""
 
 import functools
 from importlib import resources
 
-# photos to train on
-TRAINING = 1_281_167
+# training images
+NUM_TRAIN = 1_281_167
 
 
 @functools.cache
-def _lines():
+def _lines() -> tuple[tuple[str, str], ...]:
   text = resources.files("mnv3_jax.data").joinpath("imagenet_classes.txt").read_text()
-  return tuple(tuple(line.split("\t")) for line in text.splitlines())
+  pairs = (line.split("\t") for line in text.splitlines())
+  return tuple((wnid, name) for wnid, name in pairs)
 
 
-def classes():
-  """Names by label."""
+def classes() -> tuple[str, ...]:
+  """Returns the readable names by label."""
   return tuple(name for _, name in _lines())
 
 
-def ids():
-  """WordNet ids by label."""
+def ids() -> tuple[str, ...]:
+  """Returns the WordNet ids by label."""
   return tuple(wnid for wnid, _ in _lines())
 
 
-def folders():
-  """By label, the names that a class's folder may have: its WordNet id or its name."""
-  return tuple((wnid, name) for wnid, name in _lines())
+def folders() -> tuple[tuple[str, str], ...]:
+  """Returns the accepted names of the classes' folders by label: WordNet id or readable name."""
+  return _lines()

@@ -1,7 +1,7 @@
-"""Sets of images that TensorFlow Datasets has prepared, with every photo at hand by its number.
+"""Random access to data sets that TensorFlow Datasets has prepared.
 
-TFDS reads its TFRecord files from front to back. Here an index of them makes any order possible, hence one that a resumed run
-finds again in an instant. TensorFlow itself is not needed.
+TFDS reads its TFRecord files sequentially. An index of their records allows any order, so that a resumed run starts at any step
+without reading what came before. TensorFlow itself is not needed.
 """
 
 import concurrent.futures
@@ -9,89 +9,94 @@ import hashlib
 import os
 import pathlib
 import struct
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
 
 import numpy as np
+from jaxtyping import Int64
 
 from mnv3_jax.architectures.spec import nearest
+from mnv3_jax.data.sources.base import Reader
 from mnv3_jax.errors import UsageError, first_line
 
-# in front of a record: its length and that number's checksum; behind it: its own checksum
+# bytes before a record: its length and the length's checksum; after it: its own checksum
 HEADER, FOOTER = 12, 4
 
 
-def library():
-  """tensorflow_datasets; raises UsageError where it is not installed."""
+def import_tfds() -> Any:
+  """Imports tensorflow_datasets; raises UsageError where it is not installed."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   try:
     import tensorflow_datasets
   except ImportError:
     raise UsageError(
-      "config.data.dataset: fashion_mnist, folder and imagenet are at hand; those of TFDS need tensorflow-datasets, which "
-      "pip install -r requirements.txt brings"
+      "data sets other than fashion_mnist, folder and imagenet require tensorflow-datasets; "
+      "pip install -r requirements.txt installs it"
     ) from None
   return tensorflow_datasets
 
 
-def opened(name, folder):
-  """The prepared builder of a data set of any kind.
+def open_builder(name: str, folder: str) -> Any:
+  """Opens the TFDS builder of a prepared data set.
 
   Args:
     name: as TFDS has it: cifar10, oxford_flowers102, imagenet_v2/matched-frequency.
-    folder: where TFDS keeps its data sets; "" for its usual place.
+    folder: where TFDS keeps its data sets; "" for its default.
 
   Raises:
-    UsageError: if there is no such set, or it is not prepared.
+    UsageError: if there is no such data set, or it is not prepared.
   """
-  tfds = library()
+  tfds = import_tfds()
   try:
     found = tfds.builder(name, data_dir=folder or None)
   except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as error:
     known = ("fashion_mnist", "folder", "imagenet", *tfds.list_builders())
     if name.split("/")[0].split(":")[0] not in known:
       close = nearest(name, known)
-      close = close if close.startswith("did") else "fashion_mnist, folder, imagenet and all names of TFDS are possible"
-      raise UsageError(f"no data set is called {name!r}; {close}") from None
+      close = close if close.startswith("did") else "expected fashion_mnist, folder, imagenet, or a name of TFDS"
+      raise UsageError(f"no data set {name!r}; {close}") from None
     raise UsageError(f"TFDS cannot open {name!r}: {first_line(error)}") from None
   if not found.is_prepared():
     where = f" --data_dir={folder}" if folder else ""
-    raise UsageError(f"{name} is not prepared in {found.data_dir}; once: tfds build {name}{where}")
+    raise UsageError(f"{name} is not prepared in {found.data_dir}; run once: tfds build {name}{where}")
   if found.info.file_format != tfds.core.FileFormat.TFRECORD:
     raise UsageError(
-      f"{name} is prepared as {found.info.file_format.value}; tfds build {name} --file_format=tfrecord makes what is read here"
+      f"{name} is prepared as {found.info.file_format.value}; expected TFRecord files: tfds build {name} --file_format=tfrecord"
     )
   return found
 
 
-def builder(name, folder):
-  """The same of images with one label each; raises UsageError for a set of another kind, too."""
-  found, tfds = opened(name, folder), library()
+def image_builder(name: str, folder: str) -> Any:
+  """Opens the TFDS builder of a data set of images with one label each; raises UsageError for other kinds, too."""
+  found, tfds = open_builder(name, folder), import_tfds()
   keys = found.info.supervised_keys
   features = found.info.features
   kinds = [features[key] for key in keys or () if isinstance(key, str) and key in list(features)]
   if len(kinds) != 2 or not isinstance(kinds[0], tfds.features.Image) or not isinstance(kinds[1], tfds.features.ClassLabel):
-    raise UsageError(f"{name} is no set of images with one class each; TFDS trains it as {keys}")
+    raise UsageError(f"invalid data set {name!r} with supervised keys {keys}; expected images with one class each")
   return found
 
 
-def class_names(found):
-  """Of a builder, by label."""
+def class_names(found: Any) -> tuple[str, ...]:
+  """Returns the class names of a builder by label."""
   return tuple(found.info.features[found.info.supervised_keys[1]].names)
 
 
-class Records:
-  """Examples by number: a split of a builder, or a slice of one.
+class TFDSExamples:
+  """Base of sources: examples of a split by number.
 
   Args:
-    found: what `opened` returns.
+    found: result of open_builder.
     split: "train", "train[:90%]", ...
-    images: names of the features that stay the bytes of a file.
+    images: names of the features that stay encoded.
 
   Raises:
-    UsageError: naming the split, if there is none such, or a file that is damaged.
+    UsageError: naming the split, if it is invalid or empty, or the damaged file.
   """
 
-  def __init__(self, found, split, images):
-    tfds = library()
+  def __init__(self, found: Any, split: str, images: Sequence[str]) -> None:
+    tfds = import_tfds()
     self.builder, self.split = found, split
     self.skip = {name: tfds.decode.SkipDecoding() for name in images}
     try:
@@ -100,65 +105,66 @@ class Records:
     except (KeyError, ValueError, AssertionError):
       splits = {**found.info.splits}
       raise UsageError(
-        f"no split {split!r} of {found.name}; {nearest(split, splits)}; a slice is written train[:90%]"
+        f"no split {split!r} of {found.name}; {nearest(split, splits)}; an example of a slice is train[:90%]"
       ) from None
-    self.files, self.records = _records(parts)
+    self.files, self.records = _list_records(parts)
     self.n = len(self.records)
     if not self.n:
       raise UsageError(f"split {split!r} of {found.name} is empty")
 
-  def __len__(self):
+  def __len__(self) -> int:
     return self.n
 
-  def name(self, i):
-    """Of example `i`, for people."""
+  def name(self, i: int) -> str:
+    """See Source.name."""
     return f"{self.builder.name} {self.split}, example {i:,}"
 
-  def example(self, i):
-    """Example `i`, a dict by feature; raises OSError where it cannot be read."""
+  def example(self, i: int) -> dict[str, Any]:
+    """Returns example `i` by feature; raises OSError where it cannot be read."""
     file, at, length = (int(v) for v in self.records[i])
-    record = _piece(self.files[file], at, length)
+    record = _read_range(self.files[file], at, length)
     try:
       return self.builder.info.features.deserialize_example_np(record, decoders=self.skip)
     except Exception as error:  # protobuf's own
       raise OSError(f"the record is damaged: {first_line(error)}") from None
 
   @property
-  def fingerprint(self):
-    """A word that is another one for another version or number of photos."""
+  def fingerprint(self) -> str:
+    """See Source.fingerprint; names the version of the data set."""
+    # "photos": checkpoints keep these words
     return f"{self.n} photos of {self.builder.info.full_name} {self.split}"
 
 
-class Prepared(Records):
-  """A source of photos with one label each.
+class TFDSImages(TFDSExamples):
+  """An ImageSource.
 
   Args:
-    found: what `builder` returns.
-    split: as Records takes it.
-    classes: names by label that it must have; None for any.
+    found: result of image_builder.
+    split: see TFDSExamples.
+    classes: expected names by label; None for any.
 
   Raises:
-    UsageError: as Records does, and for other classes.
+    UsageError: see TFDSExamples; and for other classes.
   """
 
-  def __init__(self, found, split, classes=None):
+  def __init__(self, found: Any, split: str, classes: Sequence[str] | None = None) -> None:
     if classes is not None and tuple(classes) != class_names(found):
-      raise UsageError(f"config.data.classes are not those of {found.name}, and of a set of TFDS all are taken")
+      raise UsageError(f"invalid config.data.classes; expected all classes of {found.name} in its order, or ()")
     self.image, self.label = found.info.supervised_keys
     super().__init__(found, split, (self.image,))
 
-  def read(self, i):
-    """(bytes, label) of photo `i`; raises OSError where it cannot be read."""
+  def read(self, i: int) -> tuple[bytes, int]:
+    """See ImageSource.read."""
     example = self.example(i)
     return example[self.image], int(example[self.label])
 
-  def reader(self, tf):
-    """As Folder.reader; a record whose checksum is wrong is an error."""
+  def reader(self, tf: ModuleType) -> Reader:
+    """See ImageSource.reader; a record with a wrong checksum is an error."""
     files, records = tf.constant(self.files), tf.constant(self.records)
 
-    def read(i):
+    def read(i: object) -> tuple[object, object]:
       record = tf.gather(records, i)
-      # one record from its place on; the public TFRecordDataset begins at the front
+      # reads one record from its offset; the public TFRecordDataset starts at the front of the file
       opened = tf.raw_ops.TFRecordDatasetV2(
         filenames=[tf.gather(files, record[0])],
         compression_type="",
@@ -172,11 +178,11 @@ class Prepared(Records):
     return read
 
 
-def _records(parts):
-  """(files, (n, 3) file, position and length of every record) of TFDS's file instructions."""
+def _list_records(parts: Sequence[Any]) -> tuple[list[str], Int64[np.ndarray, "n 3"]]:
+  """Lists (files, file number, offset and length of every record) of TFDS's file instructions."""
   files = [str(part.filename) for part in parts]
   with concurrent.futures.ThreadPoolExecutor(16) as pool:
-    tables = list(pool.map(_indexed, files))
+    tables = list(pool.map(_index_file, files))
   chosen = []
   for i, (part, table) in enumerate(zip(parts, tables, strict=True)):
     mine = table[part.skip : part.skip + part.take if part.take >= 0 else None]
@@ -184,8 +190,8 @@ def _records(parts):
   return files, np.concatenate(chosen) if chosen else np.zeros((0, 3), np.int64)
 
 
-def _indexed(path):
-  """(n, 2) position and length of the records of a file; kept in the user's cache, since a large set takes minutes."""
+def _index_file(path: str) -> Int64[np.ndarray, "n 2"]:
+  """Offset and length of the records of a file; kept in the user's cache, since a large data set takes minutes."""
   size, changed = _stat(path)
   key = hashlib.sha256(f"{path} {size} {changed}".encode()).hexdigest()[:24]
   cache = (
@@ -194,22 +200,21 @@ def _indexed(path):
   try:
     return np.load(cache)
   except (OSError, ValueError, EOFError):
-    table = _scanned(path, size)
+    table = _scan_file(path, size)
   try:
     cache.parent.mkdir(parents=True, exist_ok=True)
     draft = cache.with_name(f"{key}.{os.getpid()}.npy")
     np.save(draft, table)
     draft.replace(cache)
   except OSError:
-    # without a cache the next start takes as long as this one
-    pass
+    pass  # without a cache, the next start takes as long as this one
   return table
 
 
-def _scanned(path, size):
-  """The same from the headers in the file itself."""
+def _scan_file(path: str, size: int) -> Int64[np.ndarray, "n 2"]:
+  """Offset and length of the records of a file, from their headers."""
   found, at = [], 0
-  with open(path, "rb", buffering=0) if "://" not in path else _remote(path) as file:
+  with open(path, "rb", buffering=0) if "://" not in path else _open_remote(path) as file:
     while at < size:
       file.seek(at)
       header = file.read(HEADER)
@@ -221,10 +226,10 @@ def _scanned(path, size):
   return np.array(found, np.int64).reshape(-1, 2)
 
 
-def _piece(path, at, length):
-  """Some bytes of a file."""
+def _read_range(path: str, at: int, length: int) -> bytes:
+  """Reads `length` bytes at an offset of a file."""
   if "://" in path:
-    with _remote(path) as file:
+    with _open_remote(path) as file:
       file.seek(at)
       return file.read(length)
   handle = os.open(path, os.O_RDONLY)
@@ -234,8 +239,8 @@ def _piece(path, at, length):
     os.close(handle)
 
 
-def _stat(path):
-  """(size, time of the last change) of a file."""
+def _stat(path: str) -> tuple[int, int]:
+  """Size and time of the last change of a file."""
   if "://" in path:
     import tensorflow as tf
 
@@ -245,8 +250,8 @@ def _stat(path):
   return found.st_size, found.st_mtime_ns
 
 
-def _remote(path):
-  """A file in a bucket."""
+def _open_remote(path: str) -> Any:
+  """Opens a file in a bucket."""
   import tensorflow as tf
 
   return tf.io.gfile.GFile(path, "rb")

@@ -1,111 +1,124 @@
-"""Crops of a photo and its mask for training, as values: "scale(0.5,2.0)+flip", what DeepLab trains on."""
+"""Random crops of an image and its mask, configured by a text: "scale(0.5,2.0)+flip", the augmentation of DeepLab."""
 
 import dataclasses
 import re
+from typing import NoReturn
 
 import numpy as np
+from jaxtyping import Float32, Int, Int32, UInt8
 from PIL import Image
 
 from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.data.sources.label_maps import IGNORED
+from mnv3_jax.data.transforms.preprocessing import Preprocessing
 from mnv3_jax.errors import UsageError
+from mnv3_jax.types import Pixels
 
-# between the factors that photos are scaled by, as DeepLab's
-STEP = 0.25
-LEAST, GREATEST = 0.25, 4.0
+# step between the scale factors, as in DeepLab
+SCALE_STEP = 0.25
+MIN_SCALE, MAX_SCALE = 0.25, 4.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Crop:
-  """What is cut out of one photo.
+  """Parameters of one crop.
 
   Attributes:
-    scaled: (height, width) of the whole photo after scaling.
-    corner: (top, left) of the crop in it.
-    flipped: whether the crop is mirrored afterwards.
+    scaled: (height, width) of the whole image after scaling.
+    corner: (top, left) of the crop in the scaled image.
+    flipped: mirror the crop horizontally.
   """
 
-  scaled: tuple
-  corner: tuple = (0, 0)
+  scaled: tuple[int, int]
+  corner: tuple[int, int] = (0, 0)
   flipped: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
-class Crops:
-  """What crops there may be.
+class CropPolicy:
+  """Distribution of crops.
 
   Attributes:
-    scales: least and greatest factor; all in steps of STEP are as likely.
-    flip: whether half of the crops are mirrored.
+    scales: smallest and largest scale factor; all multiples of SCALE_STEP from the smallest on are equally likely.
+    flip: mirror half of the crops.
   """
 
-  scales: tuple = (1.0, 1.0)
+  scales: tuple[float, float] = (1.0, 1.0)
   flip: bool = False
 
-  def draw(self, rng, size, side):
-    """A Crop of `side` (height, width) for a photo of `size` (height, width), from a numpy Generator."""
+  def draw(self, rng: np.random.Generator, size: tuple[int, int], side: tuple[int, int]) -> Crop:
+    """Samples a crop of (height, width) = `side` from an image of (height, width) = `size`."""
     low, high = self.scales
-    factor = low + STEP * rng.integers(round((high - low) / STEP) + 1)
-    scaled = tuple(max(round(length * factor), 1) for length in size)
-    corner = tuple(int(rng.integers(max(whole - part, 0) + 1)) for whole, part in zip(scaled, side, strict=True))
-    return Crop(scaled, corner, bool(self.flip and rng.random() < 0.5))
+    factor = low + SCALE_STEP * rng.integers(round((high - low) / SCALE_STEP) + 1)
+    height, width = (max(round(length * factor), 1) for length in size)
+    top, left = (int(rng.integers(max(n - m, 0) + 1)) for n, m in zip((height, width), side, strict=True))
+    return Crop((height, width), (top, left), bool(self.flip and rng.random() < 0.5))
 
 
-def parse(text):
-  """The Crops of a text: "none", or scale(LOW,HIGH) and flip with a plus sign between them.
+def parse(text: str) -> CropPolicy:
+  """Parses "none", or scale(LOW,HIGH) and flip joined by a plus sign.
 
   Raises:
-    UsageError: naming the word that is none.
+    UsageError: naming the invalid word.
   """
   if text == "none":
-    return Crops()
-  found = {}
+    return CropPolicy()
+  scales, seen = (1.0, 1.0), set()
   for word in text.split("+"):
     match = re.fullmatch(r"(\w+)(?:\(([^()]*)\))?", word)
     name = match[1] if match else word
-    if name not in ("scale", "flip"):
-      raise _impossible(text, f"{word!r}: {nearest(name, ('scale', 'flip', 'none'))}")
-    if name in found:
-      raise _impossible(text, f"{name!r} is there twice")
+    if match is None or name not in ("scale", "flip"):
+      _fail(text, f"{word!r}: {nearest(name, ('scale', 'flip', 'none'))}")
+    if name in seen:
+      _fail(text, f"{name!r} is given twice")
     if name == "flip" and match[2] is not None:
-      raise _impossible(text, "flip takes no numbers")
-    found[name] = True if name == "flip" else _scales(text, match[2])
-  return Crops(found.get("scale", (1.0, 1.0)), found.get("flip", False))
+      _fail(text, "flip takes no numbers")
+    seen.add(name)
+    if name == "scale":
+      scales = _parse_scales(text, match[2])
+  return CropPolicy(scales, "flip" in seen)
 
 
-def _scales(text, numbers):
+def _parse_scales(text: str, numbers: str | None) -> tuple[float, float]:
   try:
     low, high = (float(v) for v in (numbers or "").split(","))
   except ValueError:
-    raise _impossible(text, "scale takes two numbers, the least and the greatest factor") from None
-  steps = (high - low) / STEP
-  if not LEAST <= low <= high <= GREATEST or abs(steps - round(steps)) > 1e-6:
-    raise _impossible(text, f"scale goes from {LEAST} to {GREATEST} at most, up in steps of {STEP}")
+    _fail(text, "scale takes two numbers, the smallest and the largest factor")
+  steps = (high - low) / SCALE_STEP
+  if not MIN_SCALE <= low <= high <= MAX_SCALE or abs(steps - round(steps)) > 1e-6:
+    _fail(text, f"scale takes factors from {MIN_SCALE} to {MAX_SCALE}, a multiple of {SCALE_STEP} apart")
   return low, high
 
 
-def _impossible(text, why):
-  return UsageError(
-    f"config.data.augment = {text!r} is not possible for photos with masks; {why}; examples: scale(0.5,2.0)+flip, flip, none"
-  )
+def _fail(text: str, why: str) -> NoReturn:
+  raise UsageError(
+    f"invalid config.data.augment={text!r} for images with masks; {why}; examples: scale(0.5,2.0)+flip, flip, none"
+  ) from None
 
 
-def show(image, labels, crop, view, pixels, truth):
-  """Writes a crop over arrays that decide its side.
+def render_crop(
+  image: Image.Image,
+  labels: UInt8[np.ndarray, "height width"],
+  crop: Crop,
+  preprocessing: Preprocessing,
+  out_image: Float32[np.ndarray, "h w 3"],
+  out_labels: Int32[np.ndarray, "h w"],
+) -> None:
+  """Writes a crop into arrays whose shape is the size of the crop.
 
-  The photo is scaled bilinearly, antialiased where it becomes smaller; its mask to the nearest pixel. Only what the crop needs
-  is scaled. What lies right of or below the photo, before it is mirrored, gets the mean colour and IGNORED.
+  The image is scaled bilinearly (antialiased when shrinking), its mask by nearest neighbour. Only the part inside the crop is
+  scaled. The padding right of and below the image, before mirroring, is the mean color and IGNORED.
 
   Args:
-    image: PIL image in RGB.
-    labels: (height, width) of its train ids.
-    crop: a Crop.
-    view: a views.View: how values are scaled.
-    pixels: (h, w, 3) float32, written.
-    truth: (h, w) int32, written.
+    image: RGB image.
+    labels: its train ids.
+    crop: parameters.
+    preprocessing: normalization.
+    out_image: normalized pixels, written.
+    out_labels: train ids, written.
   """
   (height, width), (top, left) = crop.scaled, crop.corner
-  rows, columns = min(height - top, truth.shape[0]), min(width - left, truth.shape[1])
+  rows, columns = min(height - top, out_labels.shape[0]), min(width - left, out_labels.shape[1])
   if crop.scaled == labels.shape:
     image = image.crop((left, top, left + columns, top + rows))
     labels = labels[top : top + rows, left : left + columns]
@@ -113,25 +126,27 @@ def show(image, labels, crop, view, pixels, truth):
     down, across = image.height / height, image.width / width
     box = (left * across, top * down, min((left + columns) * across, image.width), min((top + rows) * down, image.height))
     image = image.resize((columns, rows), Image.Resampling.BILINEAR, box=box)
-    labels = labels[_nearest(labels.shape[0], height, top, rows)][:, _nearest(labels.shape[1], width, left, columns)]
+    labels = labels[_nearest_pixels(labels.shape[0], height, top, rows)][
+      :, _nearest_pixels(labels.shape[1], width, left, columns)
+    ]
   if crop.flipped:
-    pixels, truth = pixels[:, ::-1], truth[:, ::-1]
-  place(np.asarray(image), view, pixels)
-  truth[:rows, :columns] = labels
-  truth[rows:], truth[:, columns:] = IGNORED, IGNORED
+    out_image, out_labels = out_image[:, ::-1], out_labels[:, ::-1]
+  write_normalized(np.asarray(image), preprocessing, out_image)
+  out_labels[:rows, :columns] = labels
+  out_labels[rows:], out_labels[:, columns:] = IGNORED, IGNORED
 
 
-def place(image, view, pixels):
-  """Writes an image (h, w, 3) uint8 over the top left of `pixels` float32, scaled by the view; the rest is the mean."""
+def write_normalized(image: Pixels, preprocessing: Preprocessing, out: Float32[np.ndarray, "big_h big_w 3"]) -> None:
+  """Writes a normalized image into the top left of `out`; the rest becomes 0, the mean color."""
   height, width, _ = image.shape
-  scale, shift = view.scale_and_shift()
-  corner = pixels[:height, :width]
+  scale, shift = preprocessing.scale_and_shift()
+  corner = out[:height, :width]
   np.multiply(image, scale, out=corner)
   np.subtract(corner, shift, out=corner)
-  pixels[height:], pixels[:, width:] = 0, 0
+  out[height:], out[:, width:] = 0, 0
 
 
-def _nearest(n, scaled, start, count):
-  """(count,) which of `n` pixels is nearest to each from `start` on, where they are scaled to `scaled`."""
-  # of whole numbers: a pixel's centre may lie on the border of two
+def _nearest_pixels(n: int, scaled: int, start: int, count: int) -> Int[np.ndarray, " count"]:
+  """Indices of the nearest of `n` pixels for pixels start, start + 1, ... of the axis scaled to `scaled`."""
+  # in whole numbers: a pixel's centre may lie on the border of two
   return (2 * np.arange(start, start + count) + 1) * n // (2 * scaled)

@@ -1,4 +1,4 @@
-"""Photos from files and from bytes."""
+"""Decoding of image files with Pillow: errors that name the file, orientation, 8-bit RGB."""
 
 import io
 import pathlib
@@ -8,31 +8,32 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mnv3_jax.errors import UsageError
+from mnv3_jax.types import PathLike
 
 
-def open_image(path):
-  """The image in a file, decoded to its last line.
+def open_image(path: PathLike) -> Image.Image:
+  """Reads and fully decodes an image file.
 
   Raises:
-    UsageError: naming the file, if it is missing, no image, or cut off.
+    UsageError: naming the file, if it is missing, not an image, or truncated.
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise UsageError(f"no image {str(path)!r}")
-  return decoded(path.read_bytes(), path)
+    raise UsageError(f"no image file {str(path)!r}")
+  return decode_image(path.read_bytes(), path)
 
 
-def decoded(content, name):
-  """The image in the bytes of a file.
+def decode_image(content: bytes, name: PathLike) -> Image.Image:
+  """Decodes the bytes of an image file.
 
   Raises:
-    UsageError: with `name`, if it is no image or cut off.
+    UsageError: with `name`, if they are not an image or truncated.
   """
   try:
     image = Image.open(io.BytesIO(content))
     image.load()
   except UnidentifiedImageError:
-    raise UsageError(f"{str(name)!r} is not an image that can be read (PNG and JPEG can)") from None
+    raise UsageError(f"{str(name)!r} is not an image in a supported format; expected for example PNG or JPEG") from None
   except Image.DecompressionBombError as error:
     raise UsageError(f"{str(name)!r} is too large: {error}") from None
   except (OSError, SyntaxError, ValueError) as error:
@@ -40,39 +41,30 @@ def decoded(content, name):
   return image
 
 
-def photo(source, i):
-  """(PIL image, label) of photo `i` of a source; raises UsageError with its name where it cannot be read."""
-  try:
-    content, label = source.read(i)
-  except OSError as error:
-    raise UsageError(f"{source.name(i)!r} cannot be read: {error.strerror or error}") from None
-  return decoded(content, source.name(i)), label
-
-
-def upright(image):
-  """A PIL image as the camera was held; as it is where what it says of that makes no sense."""
+def apply_exif_orientation(image: Image.Image) -> Image.Image:
+  """Rotates and mirrors an image as its Exif orientation tag demands; damaged Exif data is ignored."""
   try:
     return ImageOps.exif_transpose(image)
   except (OSError, SyntaxError, ValueError, TypeError, struct.error):
     return image
 
 
-def eight_bits(image):
-  """A PIL image with no more than eight bits a channel: values of more bits are scaled so that the largest stays below 256."""
+def to_uint8(image: Image.Image) -> Image.Image:
+  """Reduces an image to at most 8 bits per channel: deeper values are scaled so that the largest is at most 255."""
   if image.mode.startswith(("I", "F")):
     deep = np.asarray(image, np.float32)
     image = Image.fromarray((255 * deep / max(float(deep.max()), 255.0)).astype(np.uint8))
   return image
 
 
-def colour(image):
-  """A PIL image of any mode in three channels of eight bits."""
-  image = eight_bits(image)
+def to_rgb(image: Image.Image) -> Image.Image:
+  """Converts an image of any mode to 8-bit RGB."""
+  image = to_uint8(image)
   return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def bitmap(image):
-  """A PIL image, upright and in three channels, as the bytes of a BMP file."""
+def to_bmp(image: Image.Image) -> bytes:
+  """Encodes an image, oriented and in RGB, as a BMP file."""
   out = io.BytesIO()
-  upright(image).convert("RGB").save(out, "BMP")
+  apply_exif_orientation(image).convert("RGB").save(out, "BMP")
   return out.getvalue()

@@ -1,49 +1,53 @@
-"""How a network wants to see photos: the range of its input, and which part of a photo of any size it is shown."""
+"""Image preprocessing: normalization, central crop (classification), letterbox (segmentation)."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Float32, UInt8
+from ml_collections import ConfigDict
 from PIL import Image
 
-from mnv3_jax.data.transforms.decoding import colour, upright
+from mnv3_jax.data.transforms.decoding import apply_exif_orientation, to_rgb
 from mnv3_jax.errors import UsageError
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 @dataclasses.dataclass(frozen=True)
-class View:
-  """What is done to a photo before a network sees it.
+class Preprocessing:
+  """Input preprocessing of a network.
 
   Attributes:
-    mean, std: by channel, of pixels from 0 to 1; a half and a half give [-1, 1].
-    crop: side of the central crop as a share of the photo's shorter side, as ImageNet is evaluated.
+    mean, std: per channel, of pixels from 0 to 1; 0.5 and 0.5 give inputs in [-1, 1].
+    crop: side of the central crop as a share of the image's shorter side, as in ImageNet evaluation.
     interpolation: "bilinear" or "bicubic", antialiased.
   """
 
-  mean: tuple = (0.5, 0.5, 0.5)
-  std: tuple = (0.5, 0.5, 0.5)
-  crop: float = 0.875
+  mean: tuple[float | int, ...] = (0.5, 0.5, 0.5)
+  std: tuple[float | int, ...] = (0.5, 0.5, 0.5)
+  crop: float | int = 0.875
   interpolation: str = "bilinear"
 
-  def normalised(self, pixels):
-    """Pixels (..., 3) from 0 to 255 as the network takes them, float32."""
+  def normalize(self, pixels: Float[np.ndarray, "*b"] | UInt8[np.ndarray, "*b"]) -> Float[np.ndarray, "*b"]:
+    """Normalizes pixels (..., 3) from 0 to 255; float32 for float32."""
     scale = 255 * np.array(self.std)
     return pixels / scale.astype(np.float32) - self.scale_and_shift()[1]
 
-  def scale_and_shift(self):
-    """What `normalised` multiplies pixels by and then subtracts, float32: numbers, or (3,) where the channels differ."""
-    values = 1 / (255 * np.array(self.std)), np.array(self.mean) / np.array(self.std)
-    alike = all(len(set(v)) == 1 for v in values)
-    return tuple((v[0] if alike else v).astype(np.float32) for v in values)
+  def scale_and_shift(self) -> tuple[np.float32 | Float32[np.ndarray, "3"], np.float32 | Float32[np.ndarray, "3"]]:
+    """Returns (scale, shift) with normalized = pixels * scale - shift: scalars, or (3,) where the channels differ."""
+    scale, shift = 1 / (255 * np.array(self.std)), np.array(self.mean) / np.array(self.std)
+    if len(set(scale)) == len(set(shift)) == 1:
+      return np.float32(scale[0]), np.float32(shift[0])
+    return scale.astype(np.float32), shift.astype(np.float32)
 
-  def pixels(self, x):
-    """What `normalised` made, as pixels again, (..., 3) uint8."""
-    return np.uint8(np.round(np.clip((x * np.array(self.std) + np.array(self.mean)) * 255, 0, 255)))
+  def denormalize(self, x: Float[np.ndarray, "*b 3"]) -> UInt8[np.ndarray, "*b 3"]:
+    """Inverts `normalize`, rounded to 8-bit pixels."""
+    return np.round(np.clip((x * np.array(self.std) + np.array(self.mean)) * 255, 0, 255)).astype(np.uint8)
 
-  def photo(self, image, resolution):
-    """A PIL image of any size and mode as the network sees it: (resolution, resolution, 3) float32."""
-    image = colour(upright(image))
+  def central_crop(self, image: Image.Image, resolution: int) -> Float32[np.ndarray, "{resolution} {resolution} 3"]:
+    """Resizes the shorter side, crops the center and normalizes; takes an image of any size and mode."""
+    image = to_rgb(apply_exif_orientation(image))
     # the shorter side and then the crop, rounded as torchvision and timm do
     side = int(resolution / self.crop + 1e-6)
     width, height = image.size
@@ -51,24 +55,47 @@ class View:
     image = image.resize((width, height), FILTERS[self.interpolation])
     left, top = round((width - resolution) / 2), round((height - resolution) / 2)
     image = image.crop((left, top, left + resolution, top + resolution))
-    return self.normalised(np.asarray(image, np.float32))
+    return self.normalize(np.asarray(image, np.float32))
 
 
-def of(data):
-  """The View of config.data, where None is the default.
+def from_config(data: ConfigDict) -> Preprocessing:
+  """Builds the Preprocessing of config.data, where None stands for the default.
 
   Raises:
-    UsageError: for a value that is not possible.
+    UsageError: for an invalid value.
   """
-  given = {f.name: data[f.name] for f in dataclasses.fields(View) if data[f.name] is not None}
-  view = View(**{k: tuple(v) if k in ("mean", "std") else v for k, v in given.items()})
+  values: dict[str, Any] = {
+    f.name: f.default if data[f.name] is None else data[f.name] for f in dataclasses.fields(Preprocessing)
+  }
   for name in ("mean", "std"):
-    value = getattr(view, name)
+    values[name] = value = tuple(values[name])
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value)
     if len(value) != 3 or not numbers or not all(np.isfinite(value)) or (name == "std" and min(value) <= 0):
-      raise UsageError(f"config.data.{name} = {value!r} is not possible; allowed: three numbers" + " above 0" * (name == "std"))
-  if not 0.1 <= view.crop <= 1:
-    raise UsageError(f"config.data.crop = {view.crop!r} is not possible; allowed: 0.1 to 1")
-  if view.interpolation not in FILTERS:
-    raise UsageError(f"config.data.interpolation = {view.interpolation!r} is not possible; choose {' or '.join(FILTERS)}")
-  return view
+      raise UsageError(f"invalid config.data.{name}={value!r}; expected three numbers" + " above 0" * (name == "std"))
+  if not 0.1 <= values["crop"] <= 1:
+    raise UsageError(f"invalid config.data.crop={values['crop']!r}; expected a number from 0.1 to 1")
+  if values["interpolation"] not in FILTERS:
+    raise UsageError(f"invalid config.data.interpolation={values['interpolation']!r}; expected {' or '.join(FILTERS)}")
+  return Preprocessing(**values)
+
+
+def letterbox_size(image: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+  """Returns the (height, width) of an image of (height, width) scaled to fit into `size`, keeping its aspect ratio."""
+  scale = min(n / m for n, m in zip(size, image, strict=True))
+  height, width = (min(max(round(m * scale), 1), n) for n, m in zip(size, image, strict=True))
+  return height, width
+
+
+def letterbox(image: Image.Image, size: tuple[int, int], fill: int | tuple[int, int, int]) -> Image.Image:
+  """Scales an image to fit into (height, width) = `size`: top left, the rest filled with the color `fill`."""
+  height, width = letterbox_size((image.height, image.width), size)
+  padded = Image.new(image.mode, (size[1], size[0]), fill)
+  padded.paste(image.resize((width, height), Image.Resampling.BILINEAR), (0, 0))
+  return padded
+
+
+def undo_letterbox(mask: UInt8[np.ndarray, "h w"], image: tuple[int, int]) -> UInt8[np.ndarray, "..."]:
+  """Crops and resizes the mask of a letterboxed image to the image's own (height, width), by nearest neighbour."""
+  height, width = letterbox_size(image, mask.shape)
+  part = Image.fromarray(np.ascontiguousarray(mask[:height, :width]))
+  return np.asarray(part.resize((image[1], image[0]), Image.Resampling.NEAREST))

@@ -1,0 +1,65 @@
+"""Printing a network in the columns of the paper's Tables 1 and 2."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from mnv3_jax.architectures import sizes
+from mnv3_jax.architectures.heads import HeadLayer, Network
+
+# name of a row, and its texts in COLUMNS
+TableRow: TypeAlias = tuple[str, tuple[str, ...]]
+
+# abbreviations of the NL column
+NL = {"relu": "RE", "relu6": "R6", "hard_swish": "HS", "swish": "SW", "linear": "-", "sigmoid": "SG", "hard_sigmoid": "HG"}
+COLUMNS = ("Input", "Operator", "exp size", "#out", "SE", "NL", "s")
+
+
+class PrintedNetwork(Network, Protocol):
+  """Part of spec.Architecture that its table shows; defined here since an Architecture prints itself."""
+
+  @property
+  def in_channels(self) -> int: ...
+  @property
+  def features(self) -> Any: ...
+  def head_layers(self) -> tuple[HeadLayer, ...]: ...
+
+
+def row_format(rows: Sequence[TableRow]) -> Callable[..., str]:
+  """Returns a function that formats the cells of COLUMNS as a line, aligned for all `rows` of a table."""
+  first, second = (max(least, *(len(cells[i]) for _, cells in rows)) for i, least in enumerate((9, 16)))
+  return f"{{:>{first}}}  {{:<{second}}} {{:>8}} {{:>5}}  {{:>4}}  {{:<2}} {{:>2}}".format
+
+
+def table(architecture: PrintedNetwork) -> list[TableRow]:
+  """Returns (name, cells) for every row: the name of the layer or block as in cost.layers, or "pool", and its texts."""
+  a = architecture
+  size, channels = a.resolution, a.in_channels
+  rows = []
+
+  def add(name: str, operator: str, out: int, nl: str, *, stride: int, exp: object = "-", se: object = "-") -> None:
+    nonlocal size, channels
+    rows.append((name, (f"{sizes.text(size)}×{channels}", operator, str(exp), str(out), str(se), NL[nl], str(stride))))
+    size, channels = sizes.divided(size, stride), out
+
+  add("stem", f"conv2d {a.stem.kernel}×{a.stem.kernel}", a.stem.filters, a.stem.activation, stride=a.stem.stride)
+  for name, in_channels, b in a.rows():
+    # MobileNetV1's block is no bottleneck
+    kind = "bneck" if b.project_activation == "linear" else "dw+pw"
+    operator = f"{kind} {b.kernel}×{b.kernel}" + (f" rate {b.dilation}" if b.dilation > 1 else "")
+    se = "-" if b.se is None else b.se.channels(in_channels, b.expand)
+    add(name, operator, b.out, b.activation, exp=b.expand, se=se, stride=b.stride)
+  if a.features is not None:
+    add("features", "conv2d 1×1", a.features.filters, a.features.activation, stride=1)
+  return rows + [(layer.name, _cells(layer)) for layer in a.head_layers()]
+
+
+def as_text(architecture: PrintedNetwork) -> str:
+  """Formats the table with a header line."""
+  rows = table(architecture)
+  line = row_format(rows)
+  return "\n".join([line(*COLUMNS), *(line(*cells) for _, cells in rows)])
+
+
+def _cells(layer: HeadLayer) -> tuple[str, ...]:
+  taken = f"{sizes.text(layer.in_size)}×{layer.in_channels}"
+  return taken, layer.operator, "-", str(layer.out_channels), "-", NL[layer.activation], layer.stride_text

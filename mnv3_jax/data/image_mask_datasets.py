@@ -1,0 +1,79 @@
+"""Data sets of images with masks: embedded scenes, Cityscapes, Pascal VOC."""
+
+import functools
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mnv3_jax.architectures import sizes
+from mnv3_jax.data.dataset import Dataset
+from mnv3_jax.data.pipelines.image_mask_files import ImageMaskFiles
+from mnv3_jax.data.pipelines.scene_masks import SceneMasks
+from mnv3_jax.data.settings import check_batch_size, shared_settings
+from mnv3_jax.data.sources import cityscapes, scenes, splits, voc
+from mnv3_jax.errors import UsageError
+from mnv3_jax.types import Size
+
+NAMES = ("scenes", "cityscapes", "voc")
+
+
+def open_dataset(config: ConfigDict, resolution: Size, *, host: int = 0, hosts: int = 1) -> Dataset:
+  """Opens the data set of a config.
+
+  Args:
+    config: complete; config.data.dataset is one of NAMES.
+    resolution: of evaluation images; training crops have config.data.train_size.
+    host, hosts: index and number of processes that share each batch.
+
+  Raises:
+    UsageError: for an unknown split or class, or a setting that the data set does not have.
+  """
+  data, shared = config.data, shared_settings(config, resolution, host, hosts)
+  if data.train_width and not data.train_size:
+    raise UsageError(f"invalid config.data.train_width={data.train_width!r}; expected config.data.train_size, the height, too")
+  return _open_scenes(data, shared) if data.dataset == "scenes" else _open_files(data, shared)
+
+
+def num_train_examples(config: ConfigDict, dataset: Dataset) -> int:
+  """Returns the number of training examples, published for Cityscapes."""
+  return cityscapes.NUM_TRAIN if config.data.dataset == "cityscapes" else dataset.num_train_examples
+
+
+def _open_files(data: ConfigDict, shared: dict[str, Any]) -> ImageMaskFiles:
+  size = sizes.sides(shared.pop("resolution"))
+  crop = (data.train_size, data.train_width or data.train_size) if data.train_size else size
+  if data.dataset == "voc":
+    classes = tuple(data.classes) or voc.CLASSES
+    open_split = functools.partial(voc.open_split, data.dir, classes=classes)
+  else:
+    classes, open_split = cityscapes.CLASSES, functools.partial(cityscapes.open_split, data.dir)
+    if data.classes and tuple(data.classes) != classes:
+      raise UsageError("invalid config.data.classes for cityscapes; expected its own 19 classes: leave it empty")
+  for name in (data.train_split, data.eval_split):
+    splits.parse_split(name)
+  splits_ = functools.partial(open_split, split=data.train_split), functools.partial(open_split, split=data.eval_split)
+  dataset = ImageMaskFiles(classes, *splits_, size, crop, **shared)
+  # parses data.augment now, not with the first batch
+  _ = dataset.crops
+  return dataset
+
+
+def _open_scenes(data: ConfigDict, shared: dict[str, Any]) -> SceneMasks:
+  size, augment = sizes.sides(shared["resolution"]), shared.pop("augment")
+  for field in ("dir", "train_size", "train_width"):
+    if data[field]:
+      raise UsageError(
+        f"invalid config.data.{field}={data[field]!r} for scenes, which are made at the network's resolution; it is a setting "
+        "of images in files"
+      )
+  if min(size) < scenes.MIN_SIDE:
+    raise UsageError(f"invalid resolution={shared['resolution']!r}; scenes have sides of at least {scenes.MIN_SIDE} px")
+  if augment != "none":
+    raise UsageError(f"invalid config.data.augment={augment!r} for scenes; expected 'none': every epoch has new scenes")
+  if data.classes and tuple(data.classes) != scenes.CLASSES:
+    raise UsageError("invalid config.data.classes for scenes; leave it empty: those of fashion_mnist and a background")
+  dataset = SceneMasks(scenes.Scenes(data.train_split, size), scenes.Scenes(data.eval_split, size), **shared)
+  check_batch_size(dataset.batch_size, len(dataset.train), "scenes of an epoch")
+  # parses the split now
+  _ = dataset.test.numbers
+  return dataset

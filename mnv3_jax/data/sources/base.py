@@ -1,0 +1,76 @@
+"""Protocols of the sources: random access to the examples of one split."""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+# unlike typing's before Python 3.12, its isinstance() evaluates no properties
+from typing_extensions import Protocol, runtime_checkable
+
+from mnv3_jax.data.transforms.decoding import decode_image
+from mnv3_jax.errors import UsageError
+
+# train ids of an image's pixels
+Labels: TypeAlias = UInt8[np.ndarray, "h w"]
+# (encoded image, label) of an example number, all scalar tensors of TensorFlow
+Reader: TypeAlias = Callable[[object], tuple[object, object]]
+
+
+@runtime_checkable
+class Source(Protocol):
+  """Examples by number, with a fingerprint."""
+
+  @property
+  def fingerprint(self) -> str:
+    """Summary that changes when an example is added, renamed or removed; stored in checkpoints."""
+    ...
+
+  def __len__(self) -> int: ...
+
+  def name(self, i: int) -> str:
+    """Returns a name of example `i` for messages."""
+    ...
+
+
+@runtime_checkable
+class ImageSource(Source, Protocol):
+  """Encoded images with one label each."""
+
+  def read(self, i: int) -> tuple[bytes, int]:
+    """Returns (content of the image file, label) of example `i`; raises OSError where it cannot be read."""
+    ...
+
+  def reader(self, tf: ModuleType) -> Reader:
+    """Returns `read` as a function of tensors, for tf.data; `tf` is TensorFlow."""
+    ...
+
+
+@runtime_checkable
+class ImageMaskSource(Source, Protocol):
+  """Images with a class per pixel."""
+
+  def read(self, i: int) -> tuple[Image.Image, Labels]:
+    """Returns (RGB image, train ids of its pixels) of example `i`, as stored: Exif orientation is ignored.
+
+    Raises:
+      UsageError: naming the file that is damaged or not an image.
+      MaskError: naming the file that is not a valid mask of its image.
+    """
+    ...
+
+  def size(self, i: int) -> tuple[int, int] | None:
+    """Returns (height, width) of image `i` in pixels without decoding it; None where that fails."""
+    ...
+
+
+def read_image(source: ImageSource, i: int) -> tuple[Image.Image, int]:
+  """Reads and decodes example `i` of a source: (image, label); raises UsageError with its name where that fails."""
+  try:
+    content, label = source.read(i)
+  except OSError as error:
+    raise UsageError(f"{source.name(i)!r} cannot be read: {error.strerror or error}") from None
+  return decode_image(content, source.name(i)), label

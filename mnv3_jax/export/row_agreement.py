@@ -1,0 +1,103 @@
+"""Agreement of an exported network with Flax row by row: finds the first row that departs."""
+
+import warnings
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jaxtyping import Float, Num
+
+from mnv3_jax.architectures import rows
+from mnv3_jax.architectures.spec import Architecture
+from mnv3_jax.export import graph
+from mnv3_jax.export.runtime import TFLiteModel
+from mnv3_jax.models import inference
+from mnv3_jax.tasks.agreement import snr
+from mnv3_jax.types import Variables
+
+# signal-to-noise ratio of the stem's map in decibels, where nothing is wrong
+STEM_DB = {"none": 130.0, "float16": 73.0, "int8_weights": 46.0, "int8": 40.0, "int8_integer": 40.0}
+
+
+def first_departure(
+  content: bytes,
+  model: nn.Module,
+  variables: Variables,
+  inputs: Num[np.ndarray, "n h w c"],
+  images: Float[np.ndarray, "n h w c"],
+  *,
+  quantization: str,
+  fused: bool,
+) -> str:
+  """Names the row that departs first: every row loses a few decibels, a wrong one far more than those before it."""
+  # every map of every row is kept
+  n = inference.images_per_step(model.net, 4)
+  found = by_row(content, model, variables, inputs[:n], images[:n])
+  if not fused:
+    found = {row: db for row, db in found.items() if row not in _unfused_rows(model.net)}
+  # a map that is not finite has lost everything
+  found = {row: db if np.isfinite(db) else -np.inf for row, db in found.items()}
+  before = dict(zip(found, [STEM_DB[quantization], *found.values()], strict=False))
+  first = max(found, key=lambda row: before[row] - found[row] if np.isfinite(before[row]) else 0)
+  return f"{first} departs first (from {before[first]:.0f} to {found[first]:.1f} dB of its map)"
+
+
+def by_row(
+  content: bytes,
+  model: nn.Module,
+  variables: Variables,
+  inputs: Num[np.ndarray, "n h w c"],
+  images: Float[np.ndarray, "n h w c"],
+) -> dict[str, float]:
+  """Computes the signal-to-noise ratio of each row's map.
+
+  Args:
+    content: bytes of the file.
+    model: module of the network.
+    variables: of it.
+    inputs: of the file, (n, height, width, channels).
+    images: the same as the module takes them.
+
+  Returns:
+    {row: decibels}, in the order of the data.
+  """
+  operators, head = graph.operators(content), rows.convolutions(model.net)
+  last = {op.row: op.output for op in operators}
+  # the last convolution of a row of the head, before what follows it
+  last |= {op.row: op.output for op in operators if op.row in head and op.type == "CONV_2D"}
+  expected = jax.jit(lambda v, x: model.apply(v, x, method="features"))(variables, images)
+  expected = {**expected, **_head_maps(model, variables, images, head)}
+  file = _without_delegate(content)
+  found = {row: [] for row in last if row in expected}
+  for x in inputs:
+    file(x[None])
+    for row, maps in found.items():
+      maps.append(file.tensor(last[row]))
+  return {row: snr(np.asarray(expected[row]), np.concatenate(maps)) for row, maps in found.items()}
+
+
+def _head_maps(
+  model: nn.Module, variables: Variables, images: Float[np.ndarray, "n h w c"], head: tuple[str, ...]
+) -> dict[str, Any]:
+  """Computes the maps of a head's rows by name."""
+
+  def run(v: Variables, x: jax.Array) -> Any:
+    return model.apply(v, x, capture_intermediates=lambda module, _: module.name in head, mutable=["intermediates"])[1]
+
+  found = jax.jit(run)(variables, images).get("intermediates", {})
+  return {row: maps["__call__"][0] for row, maps in found.items() if row in head}
+
+
+def _unfused_rows(architecture: Architecture) -> list[str]:
+  """Names the rows that end with h-swish: unfused, their last operator gives six times as much."""
+  ends = (("stem", architecture.stem), ("features", architecture.features))
+  return [name for name, row in ends if row is not None and row.activation == "hard_swish"]
+
+
+def _without_delegate(content: bytes) -> TFLiteModel:
+  """Loads a file that keeps every tensor, without XNNPACK, which fuses them."""
+  with warnings.catch_warnings():
+    # memory is no concern for a few images
+    warnings.simplefilter("ignore", UserWarning)
+    return TFLiteModel(content, transparent=True)

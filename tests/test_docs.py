@@ -1,0 +1,313 @@
+"""The documentation: every command and Python block of README and docs/, and that the rest of it is true."""
+
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+
+import pages
+import photographs
+import pytest
+import seeds
+import yaml
+from conftest import ROOT, ended
+from matplotlib import cbook
+from safetensors.numpy import save_file
+
+import mnv3_jax
+from mnv3_jax.architectures import cost, zoo
+from mnv3_jax.config import base
+from mnv3_jax.weights import sources
+
+sys.path.insert(0, str(ROOT / "experiments"))
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import demo
+import fine_tuning
+import mini
+import quantization
+import tables
+
+README = (ROOT / "README.md").read_text()
+ALL = "\n".join(page.read_text() for page in pages.PAGES)
+SHELL = [
+  pytest.param(page, block, id=f"{pages.name(page)}:{block.line}")
+  for page in pages.PAGES
+  for block in pages.blocks(page)
+  if block.language in ("sh", "bash")
+]
+RUN = [page for page in pages.PAGES[1:] if any(block.language in ("sh", "python") for block in pages.blocks(page))]
+
+
+def run(words, folder, **environment):
+  """Returns standard output of a command in the clone's own environment; fails the test if the command fails."""
+  path = os.pathsep.join([str(folder / ".venv" / "bin"), os.environ["PATH"]])
+  environment = {**os.environ, "PATH": path, **environment}
+  environment.pop("PYTHONPATH", None)
+  done = subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment, timeout=1500)
+  assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+  return done.stdout
+
+
+@pytest.fixture(scope="module")
+def demonstrated(tmp_path_factory):
+  """A copy of what a clone has, with an environment and a demo that `make demo` has made, and the output of that."""
+  clone = pages.checkout(tmp_path_factory.mktemp("readme") / "clone")
+  return clone, run(["make", "demo", f"PYTHON={sys.executable}"], clone)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+  """A copy of what a clone has, with the files that a reader is asked to bring along."""
+  folder = pages.checkout(tmp_path / "clone")
+  save_file(seeds.tensors(sources.published("timm", "mobilenetv3_large_100")), folder / "model.safetensors")
+  with cbook.get_sample_data("grace_hopper.jpg") as photo:
+    (folder / "photo.jpg").write_bytes(photo.read())
+  photographs.class_folders(folder / "flowers" / "train", 64)
+  photographs.class_folders(folder / "flowers" / "val", 16, first=100)
+  return folder
+
+
+@pytest.mark.slow
+def test_the_demo_reaches_its_figures(demonstrated):
+  clone, out = demonstrated
+  assert "what to type next" in out and "demo/report.md" in out
+  assert {"report.md", "learning_curve.png", "predictions.png", "mobilenetv3_small.tflite"} <= {
+    p.name for p in (clone / "demo").iterdir()
+  }
+  report = json.loads((clone / "demo" / "report.json").read_text())
+  assert report["examples"] == 2000
+  assert report["top1"]["ema"] >= 0.88
+  assert report["tflite"]["agrees"] >= 1999
+  assert report["tflite"]["partitions"] == 1
+
+
+@pytest.mark.slow
+def test_every_block_of_the_readme(demonstrated):
+  clone, _ = demonstrated
+  outputs = []
+  for block in pages.blocks(ROOT / "README.md"):
+    if block.language == "python":
+      outputs.append(run(["python", "-c", block.code], clone, PYTHONWARNINGS="error"))
+    for line in pages.commands(block) if block.language == "sh" else ():
+      if line.startswith("mnv3 "):
+        outputs.append(run(shlex.split(line), clone, PYTHONWARNINGS="error"))
+      else:
+        assert line in ("make demo", "make test", "source .venv/bin/activate"), line
+  assert len(outputs) >= 5 and (clone / "first.tflite").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RUN, ids=pages.name)
+def test_every_block_of_a_page(page, checkout):
+  """In their order: Python blocks share their variables, shell blocks the folder."""
+  with pages.Session(checkout) as session:
+    for block in pages.blocks(page):
+      if block.language == "python":
+        session.python(block.code)
+      for line in pages.commands(block) if block.language == "sh" else ():
+        session.shell(line)
+  if page.name == "training.md":
+    assert list((checkout / "runs" / "speed" / "profile").rglob("perfetto_trace.json.gz"))
+
+
+def test_the_readme_is_one_page():
+  assert len(README.splitlines()) <= 120
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=pages.name)
+def test_blocks_are_run_or_say_why_not(page):
+  for block in pages.blocks(page):
+    assert block.language in ("sh", "python", "bash"), block
+    assert bool(pages.NOT_RUN.search(block.above)) == (block.language == "bash"), block
+    if block.language == "python":
+      compile(block.code, f"{page}:{block.line}", "exec")
+
+
+CONCEPTS = ("getting-started", "networks", "training", "fine-tuning", "segmentation", "export", "tables", "sweeps")
+
+
+@pytest.mark.parametrize("concept", CONCEPTS)
+def test_concept_pages_begin_with_an_example(concept):
+  text = (pages.DOCS / f"{concept}.md").read_text()
+  assert re.match(r"# .+\n\n```(sh|python)\n", text)
+
+
+@pytest.fixture(scope="module")
+def options():
+  """{verb: its options}, from --help."""
+  verbs = re.findall(r"^  (\w+) ", ended("--help")[1], re.M)
+  return {verb: set(re.findall(r"--\w+", ended(verb, "--help")[1])) for verb in verbs}
+
+
+@pytest.mark.parametrize("page, block", SHELL)
+def test_commands_and_their_options_exist(page, block, options):
+  assert subprocess.run(["bash", "-n", "-c", block.code], capture_output=True).returncode == 0
+  for _, verb, *words in pages.calls(block):
+    assert verb in options
+    for word in words:
+      option = word.split("=")[0]
+      if option.startswith("--config."):
+        section, _, field = option.removeprefix("--config.").partition(".")
+        assert field in base()[section] if field else section in base(), word
+      elif option.startswith("--"):
+        assert option in options[verb], word
+      elif re.match(r"configs/.+\.py", word):
+        assert (ROOT / word.split(":")[0]).is_file(), word
+  targets = re.findall(r"^make (\w+)", block.code, re.M)
+  assert set(targets) <= set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=pages.name)
+def test_names_in_the_text_exist(page, options):
+  text = pages.prose(page)
+  known = set.union(*options.values()) | {"--torch", "--check"}
+  assert {option for option in re.findall(r"`[^`\n]*?(--[a-z]\w+)", text) if option not in known} <= {"--config"}
+  for section, field in re.findall(r"config\.(data|evaluate|model|optim|train|checkpoint)\.(\w+)", text):
+    assert field in base()[section] or field == "FIELD", field
+  assert set(re.findall(r"`mnv3 (\w+)", text)) <= {*options, "VERB"}
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=pages.name)
+def test_links_and_images_are_there(page):
+  for target in re.findall(r"\]\((?!https?:)(.*?)\)", pages.prose(page)):
+    path, _, anchor = target.partition("#")
+    file = (page.parent / path) if path else page
+    assert file.is_file(), target
+    assert not anchor or anchor in pages.anchors(file), target
+
+
+def test_the_site_has_every_page():
+  def files(nav):
+    for entry in nav:
+      for value in entry.values():
+        yield from [value] if isinstance(value, str) else files(value)
+
+  listed = list(files(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
+  assert sorted(listed) == sorted(page.relative_to(pages.DOCS).as_posix() for page in pages.PAGES[1:])
+
+
+def test_the_layout_is_that_of_the_tree():
+  shown = re.findall(r"^\| `(\w+)/` \|", (pages.DOCS / "design.md").read_text(), re.M)
+  packages = [file.parent.name for file in (ROOT / "mnv3_jax").glob("*/__init__.py")]
+  assert sorted(shown) == sorted(packages)
+  referred = re.findall(r"^::: mnv3_jax\.(\w+)$", ALL, re.M)
+  assert set(packages) - {"commands", "report"} <= set(referred)
+
+
+def test_the_reference_has_the_whole_public_api():
+  shown = set(re.findall(r"^::: mnv3_jax\.(\w+)$", (pages.DOCS / "reference" / "api.md").read_text(), re.M))
+  assert shown == {name for name in mnv3_jax.__all__ if not name.startswith("__")} - {"cost", "edits", "zoo"}
+
+
+def test_sweeps_that_no_test_can_run_are_well_formed(tmp_path):
+  """Each sweep of the page on TPU is understood, up to starting anything."""
+  page = pages.DOCS / "sweeps.md"
+  assert "not measured on tpu" in page.read_text().lower()
+  sweeps = [words for block in pages.blocks(page) if block.language == "bash" for words in pages.calls(block)]
+  assert len(sweeps) == 4
+  for words in sweeps:
+    words = [word for i, word in enumerate(words[1:], 1) if "--runs" not in words[i - 1 : i + 1]]
+    status, out, err = ended(*words, "--dry_run", "--runs", tmp_path)
+    assert (status, err) == (0, "") and "4 to run" in out
+
+
+def test_make_test_is_what_ci_runs():
+  assert "\nmake test\n" in README and "\nmake test\n" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_pip_lines_name_extras_that_jax_has():
+  extras = set(re.findall(r"\bjax\[(\w+)\]", ALL))
+  assert extras == {"cuda13", "tpu"} and extras <= set(metadata.metadata("jax").get_all("Provides-Extra"))
+
+
+@pytest.mark.parametrize("program", [demo, fine_tuning, mini, quantization, tables], ids=lambda program: program.__name__)
+def test_tables_are_those_of_kept_results(program):
+  file = pathlib.Path(program.__file__).relative_to(ROOT)
+  for page in pages.PAGES:
+    assert program.rendered(page.read_text()) == page.read_text(), f"run: python {file}"
+  marks = set(re.findall(r"<!-- from (\S+) -->", ALL))
+  assert any(mark.startswith("benchmarks/") for mark in marks) if program is tables else file.as_posix() in marks
+
+
+def test_the_metric_of_scenes_is_that_of_the_kept_report():
+  report = json.loads((ROOT / "experiments" / "results" / "scenes" / "report.json").read_text())
+  expected, page = (ROOT / "configs" / "scenes_segmentation.py").read_text(), (pages.DOCS / "segmentation.md").read_text()
+  assert report["miou"]["ema"] >= 0.6 and report["tflite"]["miou"] == pytest.approx(report["miou"]["ema"], abs=1e-4)
+  assert f"{report['tflite']['miou']:.4f} mIoU" in page and f"{report['miou']['ema']:.2f} mIoU" in expected
+  assert report["seconds"] < 600 and (ROOT / "experiments" / "results" / "scenes" / "predictions.png").is_file()
+
+
+def test_the_kept_figures_are_what_is_claimed():
+  """Points of top-1 that 8 bits cost, and latencies: the README's tables are made from these."""
+  for network in json.loads(quantization.KEPT.read_text()).values():
+    trained, aware = network["trained"], network["aware"]
+    assert all(abs(trained[kind] - trained["none"]) <= 0.001 for kind in ("float16", "int8_weights"))
+    assert all(trained[kind] >= trained["none"] - 0.01 for kind in quantization.AWARE_KINDS)
+    assert all(aware[kind] >= trained["none"] - 0.005 for kind in quantization.AWARE_KINDS)
+  kept = json.loads((ROOT / "benchmarks" / "results" / "files_cpu.json").read_text())["results"]
+  found = {r["case"]["network"]: r["figures"] for r in kept}
+  most = {"mobilenetv3_large": 0.75, "mobilenetv3_small": 0.85}
+  for network, figures in found.items():
+    assert figures["int8"]["ratio"] <= most.get(network, 1) and figures["int8_integer"]["ratio"] <= 1
+    assert all(f["partitions"] == 1 for what, f in figures.items() if what != "keras.applications")
+  for network in most:
+    assert 1 / found[network]["keras.applications"]["ratio"] <= 1.02
+  kept = json.loads((ROOT / "benchmarks" / "results" / "segmentation_cpu.json").read_text())["results"]
+  for figures in (r["figures"] for r in kept):
+    assert figures["float32"]["ratio"] <= 1.02 and figures["int8"]["ratio"] < 0.85
+    assert figures["float32"]["operators"] == figures["TensorFlow's converter"]["operators"]
+    assert all(f["partitions"] == 1 for f in figures.values())
+
+
+def test_the_claims_about_table_5_hold():
+  """Accuracies differ by less than the seeds do; latencies have the paper's ratios."""
+  reference, *others = mini.table5().rows
+  for row in others:
+    assert abs(row.mean - reference.mean) < max(row.std, reference.std)
+    for ours, printed in (("ms", "P1_ms"), ("ms_parts", "P1_parts_ms")):
+      ratio = getattr(row, ours) / getattr(reference, ours)
+      paper = float(row.row.paper[printed]) / float(reference.row.paper[printed])
+      assert abs(ratio - paper) <= 0.03
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/networks.md"])
+def test_the_counts_are_the_values(page):
+  for model in zoo.MODELS.values():
+    assert f"| {cost.params(model()):,} | {cost.madds(model()):,} |" in (ROOT / page).read_text()
+
+
+def test_requirements_pin_everything_that_is_installed():
+  """The tests run in what requirements.txt says: what users install is what was tested."""
+  for line in applicable():
+    name, version = line.split(";")[0].strip().split("==")
+    assert metadata.version(name) == version
+
+
+def applicable():
+  """The lines of requirements.txt whose marker holds here."""
+  from packaging.requirements import Requirement
+
+  lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
+  return [line for line in lines if Requirement(line).marker is None or Requirement(line).marker.evaluate()]
+
+
+def test_every_package_that_pyproject_names_is_pinned_for_every_python():
+  import tomllib
+
+  from packaging.requirements import Requirement
+
+  project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+  extras = {name: of for name, of in project["optional-dependencies"].items() if name != "torch"}
+  named = [*project["dependencies"], *(requirement for of in extras.values() for requirement in of)]
+  lines = [line for name in ("requirements.txt", "requirements-extras.txt") for line in (ROOT / name).read_text().splitlines()]
+  pins = [Requirement(line) for line in lines if line and line[0] != "#"]
+  for python in ("3.11", "3.12"):
+    where = {"python_version": python, "platform_system": "Linux", "platform_machine": "x86_64"}
+    there = {p.name.lower().replace("_", "-") for p in pins if p.marker is None or p.marker.evaluate(where)}
+    for requirement in map(Requirement, named):
+      if requirement.marker is None or requirement.marker.evaluate(where):
+        assert requirement.name.lower().replace("_", "-") in there, (python, requirement.name)
