@@ -55,6 +55,7 @@ class _Connections:
   """Connections between process 0 and each other process, each with a thread that waits for its end."""
 
   def __enter__(self) -> None:
+    delay_abort()
     self.links: list[socket.socket] = []
     self.threads: list[threading.Thread] = []
     self.over = threading.Event()
@@ -68,7 +69,8 @@ class _Connections:
       link = _connect(names, port, self.secret)
       if link:
         self._add(link)
-    delay_abort()
+    # until all are connected, a process that ends would leave the others without its last message
+    hosts.gather(lambda: None)
 
   def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
     message = b""
@@ -94,8 +96,8 @@ class _Connections:
         link, _ = server.accept()
         # any other client of the port is ignored
         if _receive_secret(link) == self.secret:
-          link.sendall(self.secret)
           self._add(link)
+          link.sendall(self.secret)
         else:
           link.close()
 

@@ -112,8 +112,16 @@ from mnv3_jax.__main__ import end
 from mnv3_jax.errors import FatalError
 from mnv3_jax.training import hosts, peers
 
+connect = peers._connect
+
+def connect_late(*arguments):
+  time.sleep(2)
+  return connect(*arguments)
+
 def work():
   hosts.join(sys.argv[1])
+  if "late" in sys.argv and jax.process_index() == 1:
+    peers._connect = connect_late
   with peers.watch():
     if jax.process_index() == 2:
       raise FatalError("enough")
@@ -124,14 +132,13 @@ end(work)
 
 
 @pytest.mark.slow
-def test_one_that_does_not_lead_stops_all_for_good():
+@pytest.mark.parametrize("connects", ["soon", "late"])
+def test_one_that_does_not_lead_stops_all_for_good(connects):
   with socket.socket() as free:
     free.bind(("localhost", 0))
     address = f"localhost:{free.getsockname()[1]}"
-  started = [
-    subprocess.Popen([sys.executable, "-c", ONE_STOPS, f"{address},3,{i}"], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-    for i in range(3)
-  ]
+  commands = [[sys.executable, "-c", ONE_STOPS, f"{address},3,{i}", connects] for i in range(3)]
+  started = [subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) for command in commands]
   sentences = [process.communicate(timeout=50)[1] for process in started]
   assert [process.returncode for process in started] == [1, 1, 1], sentences
   assert "enough" in sentences[2] and all("ended with an unrecoverable error" in sentence for sentence in sentences[:2])
