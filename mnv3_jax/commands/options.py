@@ -55,7 +55,14 @@ class Options(argparse.ArgumentParser):
 
   def parse_known(self, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Parses the options that this verb has, and returns the other words; refuses empty values, which unset variables leave."""
-    options, rest = self.parse_known_args(arguments)
+    try:
+      options, rest = self.parse_known_args(arguments)
+    except UsageError:
+      # a misspelt option is the reason why a required one is missing
+      known = [s for action in self._actions for s in action.option_strings]
+      flags = [word for word in arguments if word.startswith("--") and not word.startswith("--config.")]
+      self.refuse([flag for flag in flags if flag != "--" and flag.split("=")[0] not in known])
+      raise
     for action in self._actions:
       if getattr(options, action.dest, None) == "":
         self.error(f"argument {'/'.join(action.option_strings) or action.metavar}: expected one argument, got an empty one")

@@ -50,3 +50,19 @@ def test_other_errors_pass(options):
 def test_an_unset_variable_is_an_error(options):
   with pytest.raises(UsageError, match="--quantize: expected one argument, got an empty one"):
     options.parse(["--quantize", ""])
+
+
+@pytest.mark.parametrize(
+  ("words", "sentence"),
+  [
+    (("--outt", "a"), "export has no option '--outt'; did you mean '--out'?"),
+    (("--outt=a",), "export has no option '--outt'; did you mean '--out'?"),
+    (("--workdir", "run"), "export: the following arguments are required: --out"),
+    (("--config.train.epochs=1",), "export: the following arguments are required: --out"),
+  ],
+)
+def test_a_misspelt_option_that_is_required_is_named(words, sentence, options):
+  options.add_argument("--out", required=True)
+  with pytest.raises(UsageError) as error:
+    options.parse(words)
+  assert str(error.value).startswith(sentence)
