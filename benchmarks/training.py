@@ -24,7 +24,7 @@ from matplotlib import cbook
 from PIL import Image
 
 from mnv3_jax.commands.options import start_jax
-from mnv3_jax.config import read_config
+from mnv3_jax.config_overrides import read_config
 from mnv3_jax.data.pipelines.prefetch import prefetch
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.tasks import job as jobs

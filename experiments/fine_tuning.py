@@ -16,6 +16,8 @@ from typing import Any
 
 import section
 
+from mnv3_jax.sweeps.trial import command_line
+
 ROOT = pathlib.Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results" / "fine_tuning.json"
 BEGIN, END = "<!-- from experiments/fine_tuning.py -->\n", "<!-- end of fine_tuning -->\n"
@@ -37,9 +39,7 @@ def train(
 ) -> dict[str, Any]:
   """Runs one training by the command line and returns its result."""
   command = [
-    sys.executable,
-    "-m",
-    "mnv3_jax",
+    "mnv3",
     "train",
     "--config",
     str(ROOT / "configs" / "fashion_mnist.py"),
@@ -48,7 +48,7 @@ def train(
   ]
   fields = {"data.classes": classes, "train.epochs": epochs, "train.seed": seed, "evaluate.every": float(epochs)}
   command += [f"--config.{field}={value}" for field, value in fields.items()]
-  subprocess.run([*command, *words], cwd=folder, check=True)
+  subprocess.run(command_line([*command, *words]), cwd=folder, check=True)
   return json.loads((folder / name / "result.json").read_text())
 
 

@@ -15,6 +15,8 @@ import sys
 
 import section
 
+from mnv3_jax.sweeps.trial import command_line
+
 ROOT = pathlib.Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results" / "quantization.json"
 BEGIN, END = "<!-- from experiments/quantization.py -->\n", "<!-- end of quantization -->\n"
@@ -27,7 +29,7 @@ AWARE_KINDS = ("int8", "int8_integer")
 
 def mnv3(folder: pathlib.Path, *words: str) -> None:
   """Runs a command of the command line."""
-  subprocess.run([sys.executable, "-m", "mnv3_jax", *words], cwd=folder, check=True)
+  subprocess.run(command_line(["mnv3", *words]), cwd=folder, check=True)
 
 
 def exported(folder: pathlib.Path, run: str, kinds: tuple[str, ...]) -> dict[str, float]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
   from mnv3_jax.training.create import create_model as create_model
   from mnv3_jax.training.evaluation import evaluate as evaluate
   from mnv3_jax.training.imported import import_weights as import_weights
+  from mnv3_jax.training.inspection import inspect_dataset as inspect_dataset
   from mnv3_jax.training.prediction import predict as predict
   from mnv3_jax.training.run import open_dataset as open_dataset, train as train
   from mnv3_jax.training.trained import load as load
@@ -46,6 +47,7 @@ _PUBLIC = {
   "export": "mnv3_jax.deploy.export:export",
   "get_config": "mnv3_jax.config_files:get_config",
   "import_weights": "mnv3_jax.training.imported:import_weights",
+  "inspect_dataset": "mnv3_jax.training.inspection:inspect_dataset",
   "list_models": "mnv3_jax.architectures.zoo:list_models",
   "load": "mnv3_jax.training.trained:load",
   "open_dataset": "mnv3_jax.training.run:open_dataset",
@@ -67,6 +69,7 @@ __all__ = [
   "export",
   "get_config",
   "import_weights",
+  "inspect_dataset",
   "list_models",
   "load",
   "open_dataset",

@@ -1,7 +1,7 @@
 """Command line: python -m mnv3_jax VERB, or mnv3 VERB.
 
 Errors are one sentence on standard error. Exit statuses: 0 done, 1 unrecoverable error, 2 wrong use, 42 interrupted, to be
-started again.
+started again; 130 ended by SIGINT (Ctrl-C), 143 by SIGTERM and 129 by SIGHUP, where there is nothing to be saved.
 """
 
 import errno
@@ -11,10 +11,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from mnv3_jax.architectures.spec import ArchitectureError, nearest
-from mnv3_jax.errors import FatalError, RetryableError, UsageError
+from mnv3_jax.commands.streams import prepare_streams, silence
+from mnv3_jax.commands.termination import Terminated, Terminating
+from mnv3_jax.errors import FatalError, RetryableError, UsageError, first_line
 
 VERBS = {
-  "data": "draw a contact sheet of a data set, and time its input pipeline",
+  "data": "inspect a data set, draw a contact sheet of it, and time its input pipeline",
   "train": "train a network, or resume a run",
   "evaluate": "evaluate a run on every test example",
   "predict": "predict images: the likeliest classes, or a class for every pixel",
@@ -40,6 +42,8 @@ PATH_ERRORS = (
   errno.EPERM,
   errno.EROFS,
 )
+# in messages of errors of other kinds
+OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Cannot allocate memory", "can't start new thread", "Out of memory", "bad_alloc")
 
 
 def usage() -> str:
@@ -71,8 +75,10 @@ def main() -> None:
 
 def end(work: Callable[[], int]) -> None:
   """Calls `work` and exits with the status that it returns, or with that of its exception, whose message is printed."""
+  prepare_streams()
   try:
-    status = work()
+    with Terminating():
+      status = work()
     # raises BrokenPipeError here and not at exit
     sys.stdout.flush()
     sys.exit(status)
@@ -85,25 +91,57 @@ def end(work: Callable[[], int]) -> None:
       os._exit(status)
   except KeyboardInterrupt:
     status, sentence = 130, "interrupted"
+  except Terminated as error:
+    status, sentence = error.status, error
+  except MemoryError as error:
+    status, sentence = 1, f"out of memory: {first_line(error)}"
   except BrokenPipeError:
     # the reader closed our output, as `head` does
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    silence(1)
     sys.exit(141)
   except OSError as error:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
       status, sentence = 1, f"the disk is full: {error.filename or error}"
+      try_flush()
     elif error.errno in PATH_ERRORS:
       status, sentence = 2, f"{error.filename or error}: {os.strerror(error.errno).lower()}"
+    elif error.errno == errno.ENOMEM:
+      status, sentence = 1, f"out of memory: {error.filename or error}"
     else:
       raise
+  except Exception as error:
+    # of JAX, of threads that cannot start, of libraries that cannot be loaded, and what fails while MemoryError is handled
+    if not _out_of_memory(error):
+      raise
+    status, sentence = 1, f"out of memory: {first_line(error)}"
   complain(sentence)
   sys.exit(status)
 
 
+def _out_of_memory(error: BaseException | None) -> bool:
+  """Tells whether an exception, or one that it followed, is for want of memory."""
+  return error is not None and (
+    isinstance(error, MemoryError)
+    or any(words in str(error) for words in OUT_OF_MEMORY)
+    or _out_of_memory(error.__cause__ or error.__context__)
+  )
+
+
 def complain(sentence: object) -> None:
   """Prints an error in one write, so that output of another thread cannot split it."""
-  sys.stderr.write(f"mnv3: {sentence}\n")
-  sys.stderr.flush()
+  try:
+    sys.stderr.write(f"mnv3: {sentence}\n")
+    sys.stderr.flush()
+  except OSError:
+    silence(2)
+
+
+def try_flush() -> None:
+  """Flushes standard output, or gives up what is left in its buffer."""
+  try:
+    sys.stdout.flush()
+  except OSError:
+    silence(1)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,17 @@
 """Run configuration: every field with its default and meaning. Files under configs/ start from `base()`."""
 
-import importlib.util
 import math
-import pathlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from absl import flags
-from ml_collections import ConfigDict, config_dict, config_flags
+from ml_collections import ConfigDict, config_dict
 
-from mnv3_jax import resources
 from mnv3_jax.architectures import fields, rows
-from mnv3_jax.architectures.spec import ArchitectureError, nearest
+from mnv3_jax.architectures.spec import nearest
+from mnv3_jax.config_checks import check_memory, check_types, shortened
 from mnv3_jax.data.transforms import preprocessing
-from mnv3_jax.errors import UsageError, first_line
-from mnv3_jax.types import PathLike
+from mnv3_jax.errors import UsageError
+from mnv3_jax.paths import expanded
 
 SCHEDULES = ("exponential", "cosine", "poly")
 PARALLEL = ("shard_map", "pmap")
@@ -36,7 +33,7 @@ def base() -> ConfigDict:
       # embedded: fashion_mnist, and scenes for segmentation; folder: class folders; imagenet: these, or TFDS's; a name of TFDS
       "dataset": "fashion_mnist",
       "dir": "",  # folder: has one folder per split, each with class folders; of TFDS: where it keeps its data sets
-      "classes": (),  # names of the classes, in the order of the labels; (): all
+      "classes": (),  # names of the classes, in the order of the labels, chosen among folders; (): all
       "train_split": "train",  # a split or a slice of it, as TFDS writes it: train[:90%]; in folders also all[:90%]
       "eval_split": "test",
       # a policy of data/transforms/augment.py for the embedded images; else of distortions.py: crop_flip+randaugment(2,9)
@@ -149,9 +146,20 @@ def from_dict(sections: Mapping[str, object], source: str) -> ConfigDict:
       try:
         # JSON knows no tuples
         target[name] = tuple(value) if isinstance(value, list) else value
-      except TypeError:
-        raise UsageError(f"{source} is damaged: {field}={value!r}") from None
+      except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"{source} is damaged: {field}={shortened(value)}") from None
   check(config)
+  return config
+
+
+def expand_paths(config: ConfigDict) -> ConfigDict:
+  """Replaces `~` in the paths of a config by the home directory, in place, and returns it.
+
+  Raises:
+    UsageError: for a field of another type.
+  """
+  check_types(config, base())
+  config.data.dir, config.train.init = expanded(config.data.dir), expanded(config.train.init)
   return config
 
 
@@ -161,6 +169,7 @@ def check(config: ConfigDict) -> None:
   Raises:
     UsageError: for an invalid value, naming field and choices; ArchitectureError for one of config.model.
   """
+  check_types(config, base())
   _choice(config, "optim.name", OPTIMIZERS)
   _choice(config, "optim.schedule", SCHEDULES)
   _choice(config, "train.parallel", PARALLEL)
@@ -201,112 +210,28 @@ def check(config: ConfigDict) -> None:
     if not isinstance(name, str):
       raise UsageError(f"invalid config.data.classes with {name!r}; expected names")
   preprocessing.from_config(config.data)
-  rows.factors(fields.architecture(**config.model), config.optim.lr_groups)
+  architecture = fields.architecture(**config.model)
+  rows.factors(architecture, config.optim.lr_groups)
+  check_memory(config, architecture)
 
 
-def _value(config: ConfigDict, field: str) -> Any:
+def value(config: ConfigDict, field: str) -> Any:
   section, name = field.split(".")
   return config[section][name]
 
 
 def _choice(config: ConfigDict, field: str, choices: Collection[str]) -> None:
-  value = _value(config, field)
-  if value not in choices:
-    raise UsageError(f"invalid config.{field}={value!r}; {nearest(value, choices)}")
+  found = value(config, field)
+  if found not in choices:
+    raise UsageError(f"invalid config.{field}={found!r}; {nearest(found, choices)}")
 
 
 def _range(config: ConfigDict, field: str, low: float, high: float | None, above: bool = False) -> None:
-  value = _value(config, field)
-  if not math.isfinite(value) or value < low or (above and value <= low) or (high is not None and value >= high):
+  found = value(config, field)
+  if not math.isfinite(found) or found < low or (above and found <= low) or (high is not None and found >= high):
     least = "above" if above else "at least"
     most = "" if high is None else f" and below {high}"
-    raise UsageError(f"invalid config.{field}={value!r}; expected {least} {low}{most}")
-
-
-def read_config(where: PathLike, overrides: Sequence[str]) -> ConfigDict:
-  """Loads a config and sets fields by command-line words.
-
-  Args:
-    where: as for `load_config`.
-    overrides: words such as "--config.train.epochs=2".
-
-  Raises:
-    UsageError: naming the file, field or value, and the nearest choice.
-  """
-  config = load_config(where)
-  types = field_types(config)
-  for word in overrides:
-    field, equals, value = word.removeprefix("--config.").partition("=")
-    if field.startswith("model."):
-      field = "model." + fields.current_name(field.removeprefix("model."))
-      word = f"--config.{field}{equals}{value}"
-    if field not in types:
-      raise UsageError(f"the config has no field {field!r}; {nearest(field, types)}")
-    if not equals:
-      raise UsageError(f"--config.{field} has no value; write --config.{field}=VALUE")
-    section, _, name = field.partition(".")
-    if section == "model" and name in fields.FIELDS and value == "None":
-      # config_flags cannot reset a field to None
-      config.model[name] = None
-      continue
-    try:
-      config = _override(config, word)
-    except flags.Error as error:
-      expected = TYPE_NAMES.get(types[field], first_line(error))
-      raise UsageError(f"invalid config.{field}={value!r}; expected {expected}") from None
-  return config
-
-
-TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
-
-
-def load_config(where: PathLike) -> ConfigDict:
-  """Loads a config: a file, or a name of configs/, either with an argument for its get_config after a colon.
-
-  Args:
-    where: "fashion_mnist", "fashion_mnist:mobilenetv3_large", "my/recipe.py"; a file of configs/ is found by its name too where
-      no checkout is.
-
-  Raises:
-    UsageError: if there is no such file or name, or the file does not return a complete config.
-  """
-  where = str(where)
-  name, *arguments = where.split(":")
-  file, known = pathlib.Path(name), resources.files("configs")
-  if not file.is_file() and name in known:
-    file = known[name]
-  elif not file.is_file() and file.parts == ("configs", file.name) and file.suffix == ".py" and file.stem in known:
-    file = known[file.stem]
-  if not file.is_file():
-    nearby = sorted(str(p) for p in file.parent.glob("*.py")) if file.suffix == ".py" else []
-    raise UsageError(f"no config {name!r}; {nearest(name, nearby or known)}")
-  return _load(file, where, arguments)
-
-
-def _load(file: pathlib.Path, where: str, arguments: Sequence[str]) -> ConfigDict:
-  """Returns get_config(*arguments) of a file; `where` names it in messages."""
-  spec = importlib.util.spec_from_file_location("config_of_a_run", file)
-  if spec is None or spec.loader is None:
-    raise UsageError(f"config {where!r} cannot be read: it is not a Python file")
-  module = importlib.util.module_from_spec(spec)
-  try:
-    spec.loader.exec_module(module)
-    config = module.get_config(*arguments)
-  except (UsageError, ArchitectureError):
-    raise
-  except Exception as error:  # a config is a program: anything can happen in it
-    raise UsageError(f"config {where!r} cannot be read: {type(error).__name__}: {first_line(error)}") from None
-  if not isinstance(config, ConfigDict) or field_types(config).keys() != field_types(base()).keys():
-    raise UsageError(f"config {where!r} does not have the fields of a config; start from mnv3_jax.config.base()")
-  return config
-
-
-def _override(config: ConfigDict, word: str) -> ConfigDict:
-  values = flags.FlagValues()
-  words = ["mnv3", word]
-  config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=words)
-  values(words)
-  return values.config
+    raise UsageError(f"invalid config.{field}={found!r}; expected {least} {low}{most}")
 
 
 def field_types(config: ConfigDict) -> dict[str, type]:

@@ -110,6 +110,11 @@ def test_create_model_of_an_architecture():
     mnv3_jax.create_model(net, width=0.5)
 
 
+def test_create_model_refuses_a_field_without_effect():
+  with pytest.raises(UsageError, match="width_rule='slim' has an effect only with width"):
+    mnv3_jax.create_model("mobilenetv3_small", width_rule="slim")
+
+
 def test_create_model_has_a_keyword_for_every_field():
   parameters = inspect.signature(mnv3_jax.create_model).parameters
   assert next(iter(parameters)) == "name_or_architecture" and list(parameters)[-2:] == ["seed", "weights"]

@@ -9,9 +9,12 @@ from mnv3_jax.architectures import fields
 from mnv3_jax.architectures.heads import LRASPPHead
 from mnv3_jax.architectures.spec import ArchitectureError
 from mnv3_jax.commands.options import Options, add_model_fields, given_fields
-from mnv3_jax.config import base, check, from_dict, migrate, read_config
+from mnv3_jax.config import base, check, from_dict, migrate
+from mnv3_jax.config_files import get_config
+from mnv3_jax.config_overrides import read_config
 from mnv3_jax.errors import UsageError
 from mnv3_jax.runs.directory import RunDirectory
+from mnv3_jax.runs.run import Run
 from mnv3_jax.tasks import job as jobs
 from mnv3_jax.training import parallel
 from mnv3_jax.training.loop import train
@@ -283,3 +286,99 @@ def test_old_flags_are_read_and_not_shown(unnoted, capsys):
   given = options.parse(["--segmenter", "lr_aspp", "--segmenter_filters=8"])
   assert given_fields(given) == {"head": "lr_aspp", "head_filters": 8}
   assert capsys.readouterr().err == NOTES and "--segmenter" not in options.format_help()
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "sentence"),
+  [
+    ("train.epochs", None, "expected a number"),
+    ("train.epochs", float("nan"), "expected above 0"),
+    ("train.batch_size", True, "expected a whole number"),
+    ("train.batch_size", 10**30, "expected a whole number"),
+    ("train.batch_size", 10**12, "take more than 1,024 GB"),
+    ("optim.lr", 10**400, "expected a number"),
+    ("model.resolution", 10**7, "expected at most 65,536 px"),
+    ("model.num_classes", 10**12, "parameters; expected at most"),
+    ("data.dir", None, "expected a string"),
+    ("data.classes", ((),), "expected names"),
+  ],
+)
+def test_values_without_a_meaning(field, value, sentence):
+  with pytest.raises(UsageError, match=sentence):
+    config = get_config("fashion_mnist", {field: value})
+    check(config)
+
+
+@pytest.mark.parametrize(
+  "content",
+  [
+    b"",
+    b"[" * 100_000,
+    b'{"train": {"epochs": 1}, "train": {}}',
+    b'{"train": 3}',
+    b"\xff\xfe{",
+    b'{"train": {"epochs": NaN}}',
+    b"[]",
+  ],
+)
+def test_a_damaged_config_file(content, tmp_path):
+  (tmp_path / "config.json").write_bytes(content)
+  with pytest.raises(UsageError):
+    Run(tmp_path).config  # noqa: B018
+
+
+@pytest.mark.parametrize(
+  ("field", "text", "value"),
+  [
+    ("data.classes", "banana,apple", ("banana", "apple")),
+    ("data.classes", "banana, apple,", ("banana", "apple")),
+    ("data.classes", "(a,b)", ("a", "b")),
+    ("data.classes", "['T-shirt/top', \"it's\"]", ("T-shirt/top", "it's")),
+    ("data.classes", '"tench, Tinca tinca",goldfish', ("tench, Tinca tinca", "goldfish")),
+    ("data.classes", "001,1", ("001", "1")),
+    ("data.classes", "hen", ("hen",)),
+    ("data.classes", "()", ()),
+    ("data.classes", "", ()),
+    ("data.mean", "0.5,0.4,0.3", (0.5, 0.4, 0.3)),
+    ("data.mean", "(1, 0, 0)", (1.0, 0.0, 0.0)),
+    ("data.mean", "None", None),
+  ],
+)
+def test_lists_on_the_command_line(field, text, value):
+  assert read_config("fashion_mnist", [f"--config.{field}={text}"])[field.split(".")[0]][field.split(".")[1]] == value
+
+
+@pytest.mark.parametrize(
+  ("field", "text", "words"),
+  [
+    ("data.classes", "a,,b", "expected names, as in cat,dog"),
+    ("data.classes", "'a", "quotes go around a name with a comma"),
+    ("data.std", "wide,1,1", "expected numbers, as in 0.5,0.5,0.5"),
+  ],
+)
+def test_lists_that_cannot_be_read(field, text, words):
+  with pytest.raises(UsageError, match=words):
+    read_config("fashion_mnist", [f"--config.{field}={text}"])
+
+
+@pytest.mark.parametrize(
+  ("word", "sentence"),
+  [
+    ("model.width_rule=slim", "config.model.width_rule='slim' has an effect only with config.model.width"),
+    ("model.atrous=torchvision", "has an effect only with config.model.output_stride"),
+    ("optim.power=2.0", "config.optim.power=2.0 has an effect only with config.optim.schedule=poly"),
+  ],
+)
+def test_a_field_without_effect_is_refused(word, sentence):
+  with pytest.raises(UsageError, match=sentence):
+    read_config("configs/fashion_mnist.py", [f"--config.{word}"])
+
+
+def test_a_field_with_its_other_is_taken():
+  words = [
+    "--config.model.width_rule=slim",
+    "--config.model.width=0.5",
+    "--config.optim.schedule=poly",
+    "--config.optim.power=2.0",
+  ]
+  assert read_config("configs/fashion_mnist.py", words).model.width_rule == "slim"

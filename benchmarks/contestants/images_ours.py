@@ -9,7 +9,7 @@ CASE = protocol.read_case()
 # before any library counts the cores
 os.sched_setaffinity(0, CASE["cores"])
 
-from mnv3_jax.config import read_config  # noqa: E402
+from mnv3_jax.config_overrides import read_config  # noqa: E402
 from mnv3_jax.data import image_datasets  # noqa: E402
 from mnv3_jax.data.pipelines import tf_stream  # noqa: E402
 

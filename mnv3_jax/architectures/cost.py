@@ -59,7 +59,7 @@ class Layer:
 def layers(architecture: Architecture) -> tuple[Layer, ...]:
   """Returns the layers of a network in the order of the data.
 
-  Odd kernels with either padding give ceil(size / stride), so the counts do not depend on the padding.
+  Sizes of maps are ceil(size / stride), but for depthwise convolutions with padding "keras_v1".
   """
   a = architecture
   size, channels = a.resolution, a.in_channels
@@ -68,7 +68,8 @@ def layers(architecture: Architecture) -> tuple[Layer, ...]:
   def add(name: str, kind: str, out_channels: int, *, stride: int = 1, pooled: bool = False, **fields: Any) -> None:
     nonlocal size, channels
     in_size = 1 if pooled else size
-    out_size = sizes.divided(in_size, stride)
+    depthwise = kind == "depthwise"
+    out_size = sizes.after_depthwise(in_size, stride, a.padding) if depthwise else sizes.divided(in_size, stride)
     found.append(
       Layer(
         name=name,

@@ -54,9 +54,14 @@ FIELDS = {
   "bn_momentum": Field(float, "batch norm's average decay (0.99)"),
   "bn_epsilon": Field(float, "batch norm's epsilon (1e-3)"),
   "bn_group": Field(int, "images that share batch-norm statistics in training; 0: all on a device, -1: all of all devices (0)"),
-  "padding": Field(str, "same as TensorFlow pads, symmetric as PyTorch does (same)", PADDINGS),
+  "padding": Field(
+    str, "same as TensorFlow pads, symmetric as PyTorch does, keras_v1 as MobileNet of Keras does (same)", PADDINGS
+  ),
   "dtype": Field(str, "dtype of convolutions; parameters and statistics stay float32", ("float32", "bfloat16")),
 }
+
+# field: the one without which it has no effect
+ONLY_WITH = {"width_rule": "width", "atrous": "output_stride"}
 
 # settings of the computation: these go to the module, not into the Architecture
 COMPUTE_FIELDS = ("bn_group", "dtype")

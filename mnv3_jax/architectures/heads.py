@@ -84,6 +84,8 @@ class Network(Protocol):
   def resolution(self) -> Size: ...
   @property
   def num_classes(self) -> int: ...
+  @property
+  def padding(self) -> str: ...
   def rows(self) -> Iterable[tuple[str, int, Any]]: ...
 
 
@@ -297,7 +299,11 @@ class LRASPPHead(_SegmentationHead):
   def layers(self, architecture: Network, size: Size, channels: int) -> tuple[HeadLayer, ...]:
     """Returns the filter, the pool and its gate, and the two layers of logits."""
     _, stride, skipped = self.skip_map(architecture)
-    eighth, classes = sizes.divided(architecture.resolution, stride), architecture.num_classes
+    eighth, classes = sizes.divided(architecture.resolution, architecture.stem.stride), architecture.num_classes
+    reached = architecture.stem.stride
+    for _, _, block in architecture.rows():
+      if reached < stride:
+        eighth, reached = sizes.after_depthwise(eighth, block.stride, architecture.padding), reached * block.stride
     return (
       *self._first_layers(size, channels),
       _conv("gate", self.pooled(size), channels, self.filters, norm=False, bias=self.gate_bias, activation=self.gate),

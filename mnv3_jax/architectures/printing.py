@@ -20,6 +20,8 @@ class PrintedNetwork(Network, Protocol):
   @property
   def in_channels(self) -> int: ...
   @property
+  def padding(self) -> str: ...
+  @property
   def features(self) -> Any: ...
   def head_layers(self) -> tuple[HeadLayer, ...]: ...
 
@@ -39,7 +41,7 @@ def table(architecture: PrintedNetwork) -> list[TableRow]:
   def add(name: str, operator: str, out: int, nl: str, *, stride: int, exp: object = "-", se: object = "-") -> None:
     nonlocal size, channels
     rows.append((name, (f"{sizes.text(size)}×{channels}", operator, str(exp), str(out), str(se), NL[nl], str(stride))))
-    size, channels = sizes.divided(size, stride), out
+    size, channels = sizes.divided(size, stride) if name == "stem" else sizes.after_depthwise(size, stride, a.padding), out
 
   add("stem", f"conv2d {a.stem.kernel}×{a.stem.kernel}", a.stem.filters, a.stem.activation, stride=a.stem.stride)
   for name, in_channels, b in a.rows():

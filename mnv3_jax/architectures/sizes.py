@@ -21,9 +21,21 @@ def area(size: Size) -> int:
   return height * width
 
 
+def aspect(size: Size) -> tuple[float, float]:
+  """Returns (height, width) over the shorter side: (1.0, 1.0) of a square, (1.0, 1.5) of 64x96."""
+  height, width = sides(size)
+  shorter = min(height, width)
+  return height / shorter, width / shorter
+
+
 def divided(size: Size, stride: int) -> Size:
   """Returns the output size of a convolution with this stride: odd kernels, padded, give ceil(size / stride)."""
   return from_sides(*(-(-n // stride) for n in sides(size)))
+
+
+def after_depthwise(size: Size, stride: int, padding: str) -> Size:
+  """Returns the output size of a depthwise convolution: as `divided`, but floor(size / stride) with padding "keras_v1"."""
+  return from_sides(*(n // stride for n in sides(size))) if padding == "keras_v1" else divided(size, stride)
 
 
 def text(size: Size) -> str:

@@ -26,7 +26,7 @@ from mnv3_jax.architectures.validation import (
 
 __all__ = ("Architecture", "ArchitectureError", "Block", "Features", "SqueezeExcite", "Stem", "make_divisible", "nearest")
 
-PADDINGS = ("same", "symmetric")
+PADDINGS = ("same", "symmetric", "keras_v1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -161,7 +161,9 @@ class Architecture:
     num_classes: width of the logits.
     in_channels: of the input image.
     width: the multiplier that the rows already carry, as edits.with_width applied it.
-    padding: "same" as TensorFlow pads (asymmetric at stride 2), "symmetric" as PyTorch does.
+    padding: "same" as TensorFlow pads (asymmetric at stride 2), "symmetric" as PyTorch does, "keras_v1" as MobileNet of Keras
+      applications does: "same", but depthwise convolutions of stride 2 pad every map as "same" pads one of even sides. Maps of
+      odd sides lose their last row or column there.
     bn_momentum, bn_epsilon: of every batch norm (0.99 is the paper's "average decay").
 
   Raises:
@@ -186,6 +188,8 @@ class Architecture:
       check_whole(self.name, field, getattr(self, field))
     for n in self.resolution if isinstance(self.resolution, tuple) and len(self.resolution) == 2 else (self.resolution,):
       check_whole(self.name, "resolution", n)
+    # equal sizes are equal values
+    object.__setattr__(self, "resolution", sizes.from_sides(*sizes.sides(self.resolution)))
     if not isinstance(self.blocks, tuple) or not self.blocks:
       fail(self.name, "blocks", self.blocks, "expected a tuple of at least one Block")
     check_choice(self.name, "padding", self.padding, PADDINGS)
@@ -197,6 +201,13 @@ class Architecture:
       block.validate(f"{self.name}, {name} of {len(self.blocks)}")
     if self.features is not None:
       self.features.validate(f"{self.name}, features")
+    if min(sizes.sides(self.last_map()[0])) < 1:
+      fail(
+        self.name,
+        "resolution",
+        self.resolution,
+        f"expected at least as many pixels as leave a map with padding={self.padding!r}",
+      )
     if type(self.head) not in HEADS.values():
       fail(self.name, "head", self.head, f"expected a {', '.join(head.__name__ for head in HEADS.values())}")
     self.head.validate(f"{self.name}, head", self)
@@ -213,11 +224,16 @@ class Architecture:
       yield f"block_{i:02d}", channels, block
       channels = block.out
 
+  @property
+  def stem_padding(self) -> str:
+    """Padding of the first convolution, "same" or "symmetric"."""
+    return "same" if self.padding == "keras_v1" else self.padding
+
   def last_map(self) -> tuple[Size, int]:
     """Returns (size, channels) of the backbone's output, the map that the head is given."""
     size = sizes.divided(self.resolution, self.stem.stride)
     for block in self.blocks:
-      size = sizes.divided(size, block.stride)
+      size = sizes.after_depthwise(size, block.stride, self.padding)
     return size, self.blocks[-1].out if self.features is None else self.features.filters
 
   def head_layers(self) -> tuple[HeadLayer, ...]:

@@ -4,8 +4,9 @@ import dataclasses
 import itertools
 from collections.abc import Collection, Sequence
 
-from mnv3_jax.architectures import cost
+from mnv3_jax.architectures import cost, sizes
 from mnv3_jax.architectures.heads import ClassifierHead
+from mnv3_jax.architectures.sizes import Size
 from mnv3_jax.architectures.spec import Architecture, Block, Features, Stem
 from mnv3_jax.architectures.validation import fail
 
@@ -47,14 +48,14 @@ class Unit:
 
   Attributes:
     row: the Stem, a Block, or the LastStage.
-    size: height and width of the input map.
+    size: of the input map.
     channels: of the input map.
     classes: of the logits, for a last stage.
     padding: as in an Architecture.
   """
 
   row: Stem | Block | LastStage
-  size: int
+  size: Size
   channels: int
   classes: int | None = None
   padding: str = "same"
@@ -66,7 +67,7 @@ class Unit:
     Settings without effect are not in it: padding where the stride is 1, the dropout, the ratio that a squeeze width is from.
     """
     r = self.row
-    words: dict[str, object] = {"size": self.size, "channels": self.channels}
+    words: dict[str, object] = {"size": "x".join(map(str, dict.fromkeys(sizes.sides(self.size)))), "channels": self.channels}
     if isinstance(r, LastStage):
       words |= {**r.widths, "classes": self.classes, "activation": r.activation}
     else:
@@ -112,23 +113,32 @@ class Unit:
     return BYTES * n
 
   @property
+  def out_size(self) -> Size:
+    """Size of the output map; 1 of a last stage."""
+    r = self.row
+    if isinstance(r, LastStage):
+      return 1
+    return (
+      sizes.divided(self.size, r.stride) if isinstance(r, Stem) else sizes.after_depthwise(self.size, r.stride, self.padding)
+    )
+
+  @property
   def output(self) -> int:
     """Bytes of its output in float32."""
     r = self.row
     if isinstance(r, LastStage):
       return BYTES * (self.classes or 0)
-    size = -(-self.size // r.stride)
-    return BYTES * size**2 * (r.filters if isinstance(r, Stem) else r.out)
+    return BYTES * sizes.area(self.out_size) * (r.filters if isinstance(r, Stem) else r.out)
 
   @property
   def maps(self) -> int:
     """Bytes of its input, the maps inside it and its output in float32."""
-    r, n = self.row, self.size**2 * self.channels
+    r, area = self.row, sizes.area(self.size)
+    n = area * self.channels
     if isinstance(r, Block):
-      size = -(-self.size // r.stride)
-      n += size**2 * r.expand + (self.size**2 * r.expand if r.expand != self.channels else 0)
+      n += sizes.area(self.out_size) * r.expand + (area * r.expand if r.expand != self.channels else 0)
     elif isinstance(r, LastStage):
-      n += self.size**2 * (r.widths["features"] or 0)
+      n += area * (r.widths["features"] or 0)
     return BYTES * n + self.output
 
   def at(self, **axes: int) -> "Unit":
@@ -174,23 +184,16 @@ def units(architecture: Architecture) -> list[Unit]:
   """Returns the units of a network in the order of the data; a block that repeats is repeated.
 
   Raises:
-    ArchitectureError: for another head than a classifier's, or images that are no squares.
+    ArchitectureError: for another head than a classifier's.
   """
-  a, size = architecture, architecture.resolution
-  if not isinstance(a.head, ClassifierHead) or not isinstance(size, int):
-    field, value = ("resolution", size) if isinstance(a.head, ClassifierHead) else ("head", a.head.name)
-    fail(a.name, field, value, "units are of classifiers of square images: time the file as a whole")
-  found = [Unit(row=a.stem, size=size, channels=a.in_channels, padding=a.padding)]
-  size, channels = -(-size // a.stem.stride), a.stem.filters
-  for _, channels_in, block in a.rows():
-    found.append(Unit(row=block, size=size, channels=channels_in, padding=a.padding))
-    size, channels = -(-size // block.stride), block.out
-  return [
-    *found,
-    Unit(
-      row=LastStage(features=a.features, head=a.head), size=size, channels=channels, classes=a.num_classes, padding=a.padding
-    ),
-  ]
+  a = architecture
+  if not isinstance(a.head, ClassifierHead):
+    fail(a.name, "head", a.head.name, "units are of classifiers: time the file as a whole")
+  found = [Unit(row=a.stem, size=a.resolution, channels=a.in_channels, padding=a.stem_padding)]
+  for _, channels, block in a.rows():
+    found.append(Unit(row=block, size=found[-1].out_size, channels=channels, padding=a.padding))
+  last, (size, _) = LastStage(features=a.features, head=a.head), a.last_map()
+  return [*found, Unit(row=last, size=size, channels=a.blocks[-1].out, classes=a.num_classes, padding=a.padding)]
 
 
 def footprint(architecture: Architecture) -> int:

@@ -93,4 +93,5 @@ def _options() -> Options:
     "--format", choices=FORMATS, default="tflite", help="stablehlo: for jax.export; saved_model: needs TensorFlow (tflite)"
   )
   add_model_fields(options)
+  options.only_with("--weights", "--workdir")
   return options

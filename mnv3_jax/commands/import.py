@@ -11,7 +11,8 @@ EXAMPLE = """mnv3 import --from timm --model mobilenetv3_large_100 model.safeten
   mnv3 import --list                         (every known network, by source)
   mnv3 predict --workdir large photo.jpg     (and evaluate, export, train --init large)
 
-  .safetensors, .npz, .h5, .keras are read directly, .pth with PyTorch's safe loader only; pickles are never loaded.
+  .safetensors, .npz, .h5, .keras are read directly, files of torch.save (.pth, .bin, .ckpt) with PyTorch's safe loader only;
+  pickles are never loaded. The content decides, not the suffix; prefixes such as module. or _orig_mod. are stripped.
   Averaged weights are preferred where a training checkpoint has them."""
 
 # the other fields of a network are given by its source

@@ -3,7 +3,7 @@
 import argparse
 import math
 
-from mnv3_jax.architectures import fields, zoo
+from mnv3_jax.architectures import fields, sizes, zoo
 from mnv3_jax.commands.options import (
   Options,
   add_device,
@@ -32,7 +32,9 @@ def main(arguments: list[str]) -> None:
   )
   options = Options("latency_table", what, EXAMPLE)
   options.add_argument("models", nargs="+", metavar="MODEL", help=", ".join(zoo.MODELS))
-  options.add_argument("--out", required=True, metavar="FILE", help="the table, a .json file; an existing one is extended")
+  options.add_argument(
+    "--out", dest="path", required=True, metavar="FILE", help="the table, a .json file; an existing one is extended"
+  )
   options.add_argument("--minutes", type=float, default=math.inf, metavar="M", help="time limit (none)")
   options.add_argument(
     "--runs", type=positive, default=10, metavar="N", help="invocations of a file in each of three rounds (10)"
@@ -51,7 +53,7 @@ def main(arguments: list[str]) -> None:
   with options.naming_flags(), Counter("timings") as on_progress:
     table = build_latency_table(
       networks,
-      given.out,
+      given.path,
       grid_points=given.grid,
       runs=given.runs,
       minutes=given.minutes,
@@ -65,9 +67,12 @@ def main(arguments: list[str]) -> None:
       {"model": a.name, "width": a.width, "resolution": a.resolution, "predicted_ms": ms}
       for a, ms in zip(networks, predicted, strict=True)
     ]
-    print_json({"table": given.out, **table.about, "date": table.date, "units": len(table.entries) - 1, "networks": networks})
+    print_json({"table": given.path, **table.about, "date": table.date, "units": len(table.entries) - 1, "networks": networks})
     return
-  rows = [[a.name, f"{a.width:g}", a.resolution, f"{ms:.2f}"] for a, ms in zip(networks, predicted, strict=True)]
+  rows = [
+    [a.name, f"{a.width:g}", "x".join(map(str, dict.fromkeys(sizes.sides(a.resolution)))), f"{ms:.2f}"]
+    for a, ms in zip(networks, predicted, strict=True)
+  ]
   print(aligned(["network", "width", "px", "predicted ms"], rows))
 
 

@@ -4,14 +4,15 @@ import argparse
 import contextlib
 import json
 import os
-import pathlib
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from mnv3_jax.architectures import fields
 from mnv3_jax.architectures.spec import ArchitectureError, nearest
 from mnv3_jax.errors import UsageError
+from mnv3_jax.paths import cache_directory, expanded
 
 
 class Options(argparse.ArgumentParser):
@@ -35,6 +36,16 @@ class Options(argparse.ArgumentParser):
       allow_abbrev=False,
     )
     self.verb = verb
+    self.relations: list[tuple[str, str]] = []
+
+  def only_with(self, names: str, needed: str) -> None:
+    """Declares that options have an effect only with another one, or some of its values; they are refused without it.
+
+    Args:
+      names: the options, separated by spaces.
+      needed: "--adb", or with values "--engine ray|slurm".
+    """
+    self.relations += [(name, needed) for name in names.split()]
 
   def error(self, message: str) -> NoReturn:
     """Raises UsageError instead of printing the usage and leaving."""
@@ -66,7 +77,24 @@ class Options(argparse.ArgumentParser):
     for action in self._actions:
       if getattr(options, action.dest, None) == "":
         self.error(f"argument {'/'.join(action.option_strings) or action.metavar}: expected one argument, got an empty one")
+    # only paths begin with a tilde, which shells leave in --workdir=~/run
+    for name, value in vars(options).items():
+      if isinstance(value, str):
+        setattr(options, name, expanded(value))
+      elif isinstance(value, list):
+        setattr(options, name, [expanded(word) if isinstance(word, str) else word for word in value])
+    self._check_relations(options)
     return options, rest
+
+  def _check_relations(self, options: argparse.Namespace) -> None:
+    """Raises UsageError for an option that has no effect without another one; see `only_with`."""
+    actions = {flag: action for action in self._actions for flag in action.option_strings}
+    for name, needed in self.relations:
+      flag, _, values = needed.partition(" ")
+      found = getattr(options, actions[flag].dest)
+      fits = str(found) in values.split("|") if values else found not in (None, False)
+      if getattr(options, actions[name].dest) != actions[name].default and not fits:
+        raise UsageError(f"{name} has an effect only with {needed.replace('|', ' or ')}")
 
   def refuse(self, words: Sequence[str]) -> None:
     """Raises UsageError for words that are no option of this verb."""
@@ -174,6 +202,8 @@ def add_model_fields(options: Options) -> None:
     add_model_field(group, name)
   for old, new in fields.OLD_NAMES.items():
     add_model_field(group, new, old)
+  for name, needed in fields.ONLY_WITH.items():
+    options.only_with(f"--{name}", f"--{needed}")
 
 
 class _Renamed(argparse.Action):
@@ -223,6 +253,10 @@ def start_jax() -> None:
   # Orbax logs errors that it also raises
   absl.logging.set_verbosity(absl.logging.FATAL)
   if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    jax.config.update("jax_compilation_cache_dir", str(cache / "mnv3_jax" / "compiled"))
+    cache = cache_directory()
+    if cache is not None:
+      jax.config.update("jax_compilation_cache_dir", str(cache / "compiled"))
+    else:
+      note = "no home directory can be written: compiled programs are not kept; JAX_COMPILATION_CACHE_DIR=DIR keeps them"
+      print(f"mnv3: {note}", file=sys.stderr)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -1,17 +1,26 @@
 """mnv3 predict: predicts the class of images, or of every pixel."""
 
+import sys
+
 from mnv3_jax.commands.options import Options, add_workdir, positive, print_json, start_jax
 
 EXAMPLE = """mnv3 predict --workdir /tmp/run shoe.png coat.jpg --top 3
+  mnv3 predict --workdir /tmp/run photos                         (every image in a folder, at any depth)
+  curl https://host/shoe.jpg | mnv3 predict --workdir /tmp/run - (an image from standard input)
   mnv3 predict --workdir /tmp/scenes street.jpg --out painted    (painted/street_mask.png, painted/street_overlay.png)"""
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> int:
   """Runs the verb; see mnv3 predict --help."""
-  what = "Predicts images: the most probable classes; for segmentation a class for every pixel."
+  what = (
+    "Predicts images: the most probable classes; for segmentation a class for every pixel.\n"
+    "Images that cannot be read are named, and the others are predicted: exit status 1, and 2 where there are no others."
+  )
   options = Options("predict", what, EXAMPLE)
   add_workdir(options)
-  options.add_argument("images", nargs="+", metavar="IMAGE", help="PNG or JPEG, any size, grey or colour")
+  options.add_argument(
+    "images", nargs="+", metavar="IMAGE", help="an image of any format, size and mode; a folder of images; - for standard input"
+  )
   options.add_argument("--top", type=positive, metavar="K", help="classification: number of classes to name (5)")
   options.add_argument("--out", metavar="DIR", help="segmentation: directory for masks and overlays (predictions)")
   options.add_argument(
@@ -20,21 +29,33 @@ def main(arguments: list[str]) -> None:
     help="print a list of {image, top: [{index, label, probability}]}; for segmentation {image, mask, overlay, classes}",
   )
   given = options.parse(arguments)
-  from mnv3_jax.data.transforms.decoding import open_image
+  from mnv3_jax.runs.progress import Counter
+  from mnv3_jax.training.prediction import picture_paths, predict_each
+  from mnv3_jax.training.prediction_images import Stdin, named_images
+  from mnv3_jax.training.trained import load
 
+  skipped = []
+
+  def warn(message: str) -> None:
+    print(f"mnv3: {options.with_flags(message)}", file=sys.stderr)
+
+  def skip(message: str) -> None:
+    skipped.append(message)
+    warn(message)
+
+  predictions = []
   with options.naming_flags():
-    # damaged images are reported before a network is loaded
-    for path in given.images:
-      open_image(path)
+    named = list(named_images([Stdin() if image == "-" else image for image in given.images], warn))
     start_jax()
-    from mnv3_jax.training.prediction import predict
-    from mnv3_jax.training.trained import load
-
     run = load(given.workdir, given.weights)
     out = given.out or run.task.prediction_dir
-    predictions = predict(run, given.images, top=given.top, out=out)
-  if given.json:
-    print_json([prediction.to_dict() for prediction in predictions])
-    return
-  for prediction in predictions:
-    print("\n".join(prediction.lines()))
+    paths = picture_paths(named, out) if out else None
+    with Counter("images") as counter:
+      for prediction in predict_each(run, iter(named), top=given.top, out=paths, on_skipped=skip):
+        predictions.append(prediction.to_dict() if given.json else None)
+        counter(len(predictions) + len(skipped), len(named))
+        if not given.json:
+          print("\n".join(prediction.lines()), flush=True)
+  if given.json and predictions:
+    print_json(predictions)
+  return 0 if not skipped else 1 if predictions else 2

@@ -1,6 +1,7 @@
 """mnv3 sweep: runs the trainings of a table, on this machine, a Ray cluster or SLURM."""
 
 import argparse
+import dataclasses
 import shlex
 from collections.abc import Sequence
 
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
       dry_run=given.dry_run,
     )
   if given.dry_run:
-    print(result.plan())
+    print(dataclasses.replace(result, missing=options.with_flags(result.missing)).plan())
     return 0
   print(f"the table: {table_command(given)}")
   return 1 if result.failed else 0
@@ -76,6 +77,9 @@ def parser() -> Options:
   options.add_argument("--detach", action="store_true", help="return after the submission (slurm)")
   options.add_argument("--wait_hours", type=float, default=1.0, metavar="H", help="wait for missing hosts (ray; 1)")
   options.add_argument("--config.SECTION.FIELD", metavar="VALUE", dest="unused", help="sets a field in every run")
+  options.only_with("--cpus", "--engine ray|slurm")
+  options.only_with("--detach", "--engine slurm")
+  options.only_with("--wait_hours", "--engine ray")
   return options
 
 

@@ -37,6 +37,8 @@ def main(arguments: Sequence[str]) -> None:
     raise UsageError(f"--all goes without {given.name}: it selects every table")
   if not given.all and not given.name:
     raise UsageError(f"a NAME or --all is needed; tables and figures are {', '.join(table_files())}")
+  if given.format != "text" and (given.out or given.all):
+    raise UsageError(f"--format {given.format} goes without {'--out' if given.out else '--all'}, which writes every format")
   with options.naming_flags():
     show(given, overrides)
 

@@ -1,7 +1,7 @@
 """mnv3 train: trains a network, or resumes a run."""
 
 from mnv3_jax.commands.options import Options, start_jax
-from mnv3_jax.config import read_config
+from mnv3_jax.config_overrides import read_config
 
 EXAMPLE = """mnv3 train --config configs/fashion_mnist.py --workdir /tmp/run --config.train.epochs=2
 

@@ -1,6 +1,6 @@
 """Protocol of a data set: training batches from any step on, and exact evaluation batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -10,6 +10,7 @@ from PIL import Image
 # unlike typing's before Python 3.12, its isinstance() evaluates no properties
 from typing_extensions import Protocol, runtime_checkable
 
+from mnv3_jax.data.facts import Facts
 from mnv3_jax.data.transforms.preprocessing import Preprocessing
 from mnv3_jax.types import Batch, Size
 
@@ -77,6 +78,18 @@ class Dataset(Protocol):
   @property
   def fingerprint(self) -> str:
     """Summary of the examples, compared when a run resumes."""
+    ...
+
+  def facts(self, i: int, training: bool) -> Facts:
+    """Returns facts about training example `i`, or evaluation example `i`; reads it."""
+    ...
+
+  def labels(self, training: bool) -> Sequence[int] | None:
+    """Returns the labels of all training or evaluation examples; None where they have to be read, or there are masks."""
+    ...
+
+  def warnings(self, training: bool) -> list[str]:
+    """Returns sentences about what is unlikely in the evaluation split; with `training`, in both splits together."""
     ...
 
   def train_batches(self, start: int) -> Iterator[Batch]:

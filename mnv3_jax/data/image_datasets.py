@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,13 +12,12 @@ from jaxtyping import Float
 from ml_collections import ConfigDict
 from PIL import Image
 
-from mnv3_jax.architectures import sizes
 from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.data.pipelines.image_files import ImageFiles
 from mnv3_jax.data.pipelines.in_memory import Arrays, InMemoryImages
-from mnv3_jax.data.settings import check_batch_size, shared_settings
-from mnv3_jax.data.sources import fashion_mnist, folder, imagenet, splits, tfds
+from mnv3_jax.data.settings import check_batch_size, data_dir, shared_settings
+from mnv3_jax.data.sources import class_folders, fashion_mnist, folder, imagenet, splits, tfds
 from mnv3_jax.data.sources.base import ImageSource
 from mnv3_jax.data.transforms import augment
 from mnv3_jax.errors import UsageError
@@ -37,8 +37,12 @@ def class_names(config: ConfigDict) -> tuple[str, ...]:
     return tfds.class_names(_builder(data))
   if not data.dir:
     raise UsageError("config.data.dataset='folder' needs config.data.dir, a directory with train/CLASS/IMAGE.jpg in it")
-  name, _ = splits.parse_split(data.train_split)
-  return tuple(f.name for f in folder.class_folders(folder.split_folder(data.dir, name)))
+  found = _train_folders(data)
+  if not found:
+    raise UsageError(
+      f"no class folders for config.data.train_split={data.train_split!r} in {data.dir!r}; expected CLASS/IMAGE.jpg"
+    )
+  return found
 
 
 def open_dataset(config: ConfigDict, resolution: Size, *, host: int = 0, hosts: int = 1) -> Dataset:
@@ -85,7 +89,7 @@ def _open_embedded(data: ConfigDict, shared: dict[str, Any]) -> InMemoryImages:
 
 def _open_files(data: ConfigDict, shared: dict[str, Any]) -> ImageFiles:
   if data.dataset == "folder" or (data.dataset == "imagenet" and not _in_tfds(data)):
-    classes, folders, others = _folders(data)
+    classes, folders = _folders(data)
 
     def open_split(name: str) -> ImageSource:
       if not data.dir:
@@ -95,9 +99,15 @@ def _open_files(data: ConfigDict, shared: dict[str, Any]) -> ImageFiles:
           + (" (or that of TFDS, with imagenet2012)" if data.dataset == "imagenet" else "")
           + "; evaluate takes data=DIR, one folder per class"
         )
-      return folder.open_split(data.dir, name, classes, folders, others)
+      return folder.open_split(data_dir(data), name, classes, folders, _other_folders(data))
 
-    return _image_files(data, classes, open_split, shared)
+    def open_train(name: str) -> ImageSource:
+      source = open_split(name)
+      if data.dataset == "folder":
+        folder.check_every_class(source, folders)
+      return source
+
+    return _image_files(data, classes, open_train, open_split, shared)
   if data.dataset == "imagenet":
     classes = imagenet.classes()
     if data.classes and tuple(data.classes) != classes:
@@ -105,46 +115,71 @@ def _open_files(data: ConfigDict, shared: dict[str, Any]) -> ImageFiles:
     names = imagenet.ids()
   else:
     classes = names = tuple(data.classes) or tfds.class_names(_builder(data))
-  return _image_files(data, classes, lambda name: tfds.TFDSImages(_builder(data), name, names), shared)
+
+  def open_records(name: str) -> ImageSource:
+    return tfds.TFDSImages(_builder(data), name, names)
+
+  return _image_files(data, classes, open_records, open_records, shared)
 
 
 def _image_files(
-  data: ConfigDict, classes: tuple[str, ...], open_split: Callable[[str], ImageSource], shared: dict[str, Any]
+  data: ConfigDict,
+  classes: tuple[str, ...],
+  open_train: Callable[[str], ImageSource],
+  open_test: Callable[[str], ImageSource],
+  shared: dict[str, Any],
 ) -> ImageFiles:
   splits.parse_split(data.train_split)
   splits.parse_split(data.eval_split)
-  train, test = functools.partial(open_split, data.train_split), functools.partial(open_split, data.eval_split)
-  return ImageFiles(classes, train, test, **shared)
+  return ImageFiles(
+    classes, functools.partial(open_train, data.train_split), functools.partial(open_test, data.eval_split), **shared
+  )
 
 
 def _in_tfds(data: ConfigDict) -> bool:
   # a bucket has no class folders that could be listed
-  return "://" in data.dir or (bool(data.dir) and (pathlib.Path(data.dir) / "imagenet2012").is_dir())
+  return "://" in data.dir or (bool(data.dir) and pathlib.Path(os.path.expanduser(data.dir), "imagenet2012").is_dir())
 
 
 def _builder(data: ConfigDict) -> Any:
-  return tfds.image_builder("imagenet2012" if data.dataset == "imagenet" else data.dataset.removeprefix("tfds/"), data.dir)
+  name = "imagenet2012" if data.dataset == "imagenet" else data.dataset.removeprefix("tfds/")
+  return tfds.image_builder(name, data_dir(data))
 
 
-def _folders(data: ConfigDict) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], tuple[str, ...]]:
-  """Returns class names, the names that each class's folder may have, and names of folders that are skipped."""
+def _folders(data: ConfigDict) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+  """Returns class names, and the names that each class's folder may have."""
   if data.dataset == "folder":
     classes = tuple(data.classes[i] for i in _labels(tuple(data.classes), data.classes))
-    return classes, folder.folder_names(classes), ()
+    return classes, class_folders.folder_names(classes)
   chosen = _labels(imagenet.classes(), data.classes)
-  classes, folders = tuple(imagenet.classes()[i] for i in chosen), tuple(imagenet.folders()[i] for i in chosen)
-  return classes, folders, tuple(name for names in imagenet.folders() for name in names) if data.classes else ()
+  return tuple(imagenet.classes()[i] for i in chosen), tuple(imagenet.folders()[i] for i in chosen)
+
+
+def _other_folders(data: ConfigDict) -> tuple[str, ...]:
+  """Returns the names of folders that a split may have beside those of the classes: those left out of the training split."""
+  if data.dataset == "imagenet":
+    return tuple(name for names in imagenet.folders() for name in names) if data.classes else ()
+  try:
+    return _train_folders(data)
+  except UsageError:
+    # evaluation needs no training split
+    return ()
+
+
+def _train_folders(data: ConfigDict) -> tuple[str, ...]:
+  name, _ = splits.parse_split(data.train_split)
+  return tuple(f.name for f in class_folders.class_folders(class_folders.split_folder(data_dir(data), name)))
 
 
 def open_folder(root: PathLike, like: Dataset) -> Dataset:
   """Opens class folders as test examples for a network trained on the data set `like`, preprocessed as that one."""
   ids = dict(zip(imagenet.classes(), imagenet.folders(), strict=True))
   of_imagenet = like.classes and set(like.classes) <= ids.keys()
-  folders = tuple(ids[name] for name in like.classes) if of_imagenet else folder.folder_names(like.classes)
+  folders = tuple(ids[name] for name in like.classes) if of_imagenet else class_folders.folder_names(like.classes)
   open_test = functools.partial(folder.Folder, root, like.classes, folders)
   if isinstance(like, ImageFiles):
     return dataclasses.replace(like, open_test=open_test)
-  return PreprocessedAs(like.classes, open_test, open_test, sizes.sides(like.resolution)[0], like=like)
+  return PreprocessedAs(like.classes, open_test, open_test, like.resolution, like=like)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

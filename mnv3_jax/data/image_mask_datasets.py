@@ -9,8 +9,9 @@ from mnv3_jax.architectures import sizes
 from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.data.pipelines.image_mask_files import ImageMaskFiles
 from mnv3_jax.data.pipelines.scene_masks import SceneMasks
-from mnv3_jax.data.settings import check_batch_size, shared_settings
+from mnv3_jax.data.settings import check_batch_size, data_dir, shared_settings
 from mnv3_jax.data.sources import cityscapes, scenes, splits, voc
+from mnv3_jax.data.sources.base import ImageMaskSource
 from mnv3_jax.errors import UsageError
 from mnv3_jax.types import Size
 
@@ -44,14 +45,18 @@ def _open_files(data: ConfigDict, shared: dict[str, Any]) -> ImageMaskFiles:
   crop = (data.train_size, data.train_width or data.train_size) if data.train_size else size
   if data.dataset == "voc":
     classes = tuple(data.classes) or voc.CLASSES
-    open_split = functools.partial(voc.open_split, data.dir, classes=classes)
+    open_source = functools.partial(voc.open_split, classes=classes)
   else:
-    classes, open_split = cityscapes.CLASSES, functools.partial(cityscapes.open_split, data.dir)
+    classes, open_source = cityscapes.CLASSES, cityscapes.open_split
     if data.classes and tuple(data.classes) != classes:
       raise UsageError("invalid config.data.classes for cityscapes; expected its own 19 classes: leave it empty")
   for name in (data.train_split, data.eval_split):
     splits.parse_split(name)
-  splits_ = functools.partial(open_split, split=data.train_split), functools.partial(open_split, split=data.eval_split)
+
+  def open_split(name: str) -> ImageMaskSource:
+    return open_source(data_dir(data), split=name)
+
+  splits_ = functools.partial(open_split, data.train_split), functools.partial(open_split, data.eval_split)
   dataset = ImageMaskFiles(classes, *splits_, size, crop, **shared)
   # parses data.augment now, not with the first batch
   _ = dataset.crops

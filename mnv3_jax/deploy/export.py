@@ -17,6 +17,9 @@ from mnv3_jax.errors import UsageError
 from mnv3_jax.export import portable, record, tflite
 from mnv3_jax.export.quantize import CALIBRATED, check_quantization
 from mnv3_jax.latency import timing
+from mnv3_jax.names import printable
+from mnv3_jax.paths import expanded
+from mnv3_jax.runs import outputs
 from mnv3_jax.runs.atomic import write_atomically
 from mnv3_jax.tasks.base import Accumulator, Task
 from mnv3_jax.tasks.job import task_class
@@ -157,6 +160,10 @@ def export(
   """
   tflite_only = {"calibration": calibration, "examples": examples, "argmax": argmax, "labels": labels, "unfused": unfused}
   _check_arguments(format, quantize, preprocess, tflite_only)
+  if file is not None and format == "saved_model":
+    outputs.check_directory("file", file)
+  elif file is not None:
+    outputs.check_file("file", file, f".{format}")
   options = {"argmax": argmax or None}
   source: Weights
   if isinstance(run, Architecture):
@@ -176,7 +183,7 @@ def export(
   if format != "tflite":
     return _export_portable(source, file, format)
   names = {"quantize": quantize, "weights": weights, "resolution": resolution, "unfused": unfused}
-  path = pathlib.Path(file or _default_file(source, preprocess=preprocess, argmax=argmax, **names))
+  path = pathlib.Path(expanded(file) if file else _default_file(source, preprocess=preprocess, argmax=argmax, **names))
   if labels and not source.classes:
     raise UsageError(f"invalid labels=True; {str(source.workdir)!r} has no class names: import them with classes=FILE")
   tflite_options = tflite.TFLiteOptions(
@@ -265,9 +272,9 @@ def _export_tflite(
   # latencies of an earlier file of this name are not of this file
   found = record.with_latency(found, *_measure_latency(written, options))
   found["seconds"] = round(time.monotonic() - began, 2)
-  record.write(path, found)
+  record.write_with_file(path, written.content, found)
   if labels:
-    write_atomically(path.with_name(path.name + ".labels.txt"), "".join(f"{name}\n" for name in source.classes))
+    write_atomically(path.with_name(path.name + ".labels.txt"), "".join(f"{printable(name)}\n" for name in source.classes))
   positions = task_class(a).export_outputs(a, quantization, **options.task_options).positions
   return Export(path, "tflite", found, written.agreement.text(positions), task.metric_label if task else "")
 
@@ -332,7 +339,9 @@ def _measure_latency(written: tflite.ExportedFile, options: tflite.TFLiteOptions
 
 def _export_portable(source: Weights, file: PathLike | None, format: str) -> Export:
   """Writes StableHLO or a SavedModel."""
-  path = pathlib.Path(file or pathlib.Path(str(source.workdir)) / "export" / f"{source.architecture.name}.{format}")
+  path = pathlib.Path(
+    expanded(file) if file else pathlib.Path(str(source.workdir)) / "export" / f"{source.architecture.name}.{format}"
+  )
   tested = source.eval_batches(4)
   images = np.asarray(next(iter(tested))["image"][:4] if tested else source.check_images()[:4])
   write, usage = {

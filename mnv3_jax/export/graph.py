@@ -55,32 +55,35 @@ def operators(content: bytes) -> list[Operator]:
   graph, found, row = model.subgraphs[0], [], "input"
   activations = {code: name for name, code in vars(flat.ActivationFunctionType).items() if not name.startswith("_")}
   # a float kernel that is stored in another type is read through a DEQUANTIZE
-  made_by = {int(op.outputs[0]): op for op in graph.operators}
+  made_by = {int(i): op for op in graph.operators or [] for i in _some(op.outputs)[:1]}
   unpacking = set()
-  for op in graph.operators:
+  for op in graph.operators or []:
     type_ = str(flat.opcode_to_name(model, op.opcodeIndex))
-    output = graph.tensors[op.outputs[0]]
-    scope = output.name.decode()
-    constants = [int(i) for i in op.inputs if i >= 0 and _is_constant(model, graph, i)]
-    if type_ == "DEQUANTIZE" and _is_constant(model, graph, op.inputs[0]):
+    # assignments to variables have no output
+    output = int(op.outputs[0]) if len(_some(op.outputs)) else -1
+    scope, shape = (_name(graph.tensors[output]), _some(graph.tensors[output].shape)) if output >= 0 else ("", ())
+    inputs = [int(i) for i in _some(op.inputs) if i >= 0]
+    constants = [i for i in inputs if _is_constant(model, graph, i)]
+    if type_ == "DEQUANTIZE" and inputs[0] in constants:
       unpacking.add(len(found))
     else:
-      row = _row(type_, [scope, *(graph.tensors[i].name.decode() for i in constants)], row)
+      row = _row(type_, [scope, *(_name(graph.tensors[i]) for i in constants)], row)
     found.append(
       Operator(
         type_,
         row,
         scope,
-        int(op.outputs[0]),
-        shape=tuple(int(n) for n in output.shape),
-        inputs=tuple(int(i) for i in op.inputs if i >= 0 and i not in constants),
+        output,
+        shape=tuple(int(n) for n in shape),
+        inputs=tuple(i for i in inputs if i not in constants),
         fused=activations[getattr(op.builtinOptions, "fusedActivationFunction", 0)],
         **(_weights(graph, op, type_, made_by) if type_ in WITH_WEIGHTS else {}),
       )
     )
   # a kernel that is unpacked belongs to the operator that reads it
-  reader = {int(i): operator.row for op, operator in zip(graph.operators, found, strict=True) for i in op.inputs}
-  found = [dataclasses.replace(op, row=reader[op.output]) if i in unpacking else op for i, op in enumerate(found)]
+  readers = zip(graph.operators or [], found, strict=True)
+  reader = {int(i): operator.row for op, operator in readers for i in _some(op.inputs)}
+  found = [dataclasses.replace(op, row=reader.get(op.output, op.row)) if i in unpacking else op for i, op in enumerate(found)]
   named = any(op.row not in ("input", "pool") for op in found)
   return found if named else [dataclasses.replace(op, row=UNNAMED) for op in found]
 
@@ -133,6 +136,15 @@ def _module(name: str) -> str | None:
   return found
 
 
+def _some(vector: Any) -> Any:
+  """Returns a vector of the flatbuffer, which is None where it is missing."""
+  return () if vector is None else vector
+
+
+def _name(tensor: Any) -> str:
+  return (tensor.name or b"").decode(errors="replace")
+
+
 def _is_constant(model: Any, graph: Any, tensor: int) -> bool:
   data = model.buffers[graph.tensors[tensor].buffer].data
   return data is not None and len(data) > 0
@@ -155,6 +167,17 @@ def with_note(content: bytes, note: Mapping[str, Any]) -> bytes:
   entry.name, entry.buffer = NOTE, len(model.buffers)
   model.buffers.append(buffer)
   model.metadata = [*(model.metadata or []), entry]
+  return bytes(flat.convert_object_to_bytearray(model))
+
+
+def with_input_shapes(content: bytes, shapes: Mapping[int, Sequence[int]]) -> bytes:
+  """Returns the file with the shapes of input tensors, by index, fixed."""
+  from ai_edge_litert.tools import flatbuffer_utils as flat
+
+  model = _parsed(content)
+  for index, shape in shapes.items():
+    tensor = model.subgraphs[0].tensors[index]
+    tensor.shape, tensor.shapeSignature = list(shape), None
   return bytes(flat.convert_object_to_bytearray(model))
 
 

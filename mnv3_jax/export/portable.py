@@ -3,6 +3,7 @@
 Both take any number of images and contain their weights. ONNX is not offered; the documentation has the reason.
 """
 
+import errno
 import pathlib
 import shutil
 import tempfile
@@ -91,8 +92,10 @@ def write_saved_model(architecture: Architecture, variables: Variables, path: Pa
     difference = _check_difference(architecture, variables, images, lambda x: run(input=tf.constant(x))["output"].numpy(), path)
     pathlib.Path(draft).chmod(0o755)
     pathlib.Path(draft).replace(path)
-  except BaseException:
+  except BaseException as error:
     shutil.rmtree(draft, ignore_errors=True)
+    if isinstance(error, tf.errors.ResourceExhaustedError) and "No space left" in str(error):
+      raise OSError(errno.ENOSPC, "no space left", str(path)) from error
     raise
   return difference
 

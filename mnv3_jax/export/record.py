@@ -6,8 +6,9 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from mnv3_jax.errors import UsageError
-from mnv3_jax.runs.directory import write_atomically
+from mnv3_jax.errors import FatalError, UsageError
+from mnv3_jax.runs.atomic import read_json, write_atomically
+from mnv3_jax.runs.locking import locked
 from mnv3_jax.types import PathLike
 
 
@@ -26,11 +27,8 @@ def read(file: PathLike) -> dict[str, Any]:
   path = path_of(file)
   if not path.is_file():
     return {"file": pathlib.Path(file).name}
-  try:
-    found = json.loads(path.read_text())
-  except ValueError as error:
-    raise UsageError(f"{str(path)!r} is damaged: {error}") from None
-  latencies = found.get("latencies", []) if isinstance(found, dict) else None
+  found = read_json(path)
+  latencies = found.get("latencies", [])
   if not isinstance(latencies, list) or not all(isinstance(known, dict) for known in latencies):
     raise UsageError(f"{str(path)!r} is not the record of a .tflite file; move it away")
   return found
@@ -39,6 +37,40 @@ def read(file: PathLike) -> dict[str, Any]:
 def write(file: PathLike, content: Mapping[str, Any]) -> None:
   """Writes the record of a .tflite file atomically."""
   write_atomically(path_of(file), json.dumps(content, indent=2) + "\n")
+
+
+def write_with_file(file: PathLike, tflite: bytes, content: Mapping[str, Any]) -> None:
+  """Writes the record of a .tflite file that has just been written.
+
+  Raises:
+    FatalError: if another process has replaced the file meanwhile; its record is left alone.
+  """
+  with locked(path_of(file)):
+    _check_unchanged(file, tflite)
+    write(file, content)
+
+
+def add_latency(file: PathLike, tflite: bytes, device: Mapping[str, Any], latency: Mapping[str, Any]) -> None:
+  """Adds a latency to the record of a .tflite file as it is now: other processes may have added others.
+
+  Args:
+    file: path of the .tflite file.
+    tflite: its content, as it was timed.
+    device, latency: as of `with_latency`.
+
+  Raises:
+    UsageError: if the record is damaged.
+    FatalError: if the file was replaced while it was timed; its record is left alone.
+  """
+  with locked(path_of(file)):
+    _check_unchanged(file, tflite)
+    write(file, with_latency(read(file), device, latency))
+
+
+def _check_unchanged(file: PathLike, tflite: bytes) -> None:
+  file = pathlib.Path(file)
+  if not file.is_file() or file.read_bytes() != tflite:
+    raise FatalError(f"{str(file)!r} was replaced by another process while it was measured; nothing is recorded about it")
 
 
 def with_latency(content: Mapping[str, Any], device: Mapping[str, Any], latency: Mapping[str, Any]) -> dict[str, Any]:

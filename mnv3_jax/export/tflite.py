@@ -161,8 +161,7 @@ def write_tflite(
     )
     raise FatalError(f"{path} is not written: {failure}; {departure}")
   # the record of an earlier file of this name is not one of this file
-  record.path_of(path).unlink(missing_ok=True)
-  write_atomically(path, content)
+  write_atomically(path, content, outdated=record.path_of(path))
   return ExportedFile(
     path=str(path),
     size=len(content),

@@ -6,6 +6,7 @@ four.
 
 import dataclasses
 import hashlib
+import math
 import os
 import pathlib
 import re
@@ -18,6 +19,7 @@ from typing import Any
 from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.errors import FatalError, UsageError
 from mnv3_jax.latency.timing import LatencyStats, OnProgress
+from mnv3_jax.names import printable
 from mnv3_jax.types import PathLike
 
 GET_ADB = "the Android platform-tools have it: https://developer.android.com/tools/releases/platform-tools"
@@ -97,12 +99,12 @@ class AndroidDevice:
     serial = self._serial()
     names = ("ro.product.manufacturer", "ro.product.model", "ro.product.board", "ro.soc.model", "ro.build.version.release")
     lines = self._shell(serial, "; ".join(f"getprop {name}" for name in names)).splitlines()
-    maker, model, board, soc, android = [line.strip() for line in lines] + [""] * (len(names) - len(lines))
+    maker, model, board, soc, android = [line.strip() for line in lines[: len(names)]] + [""] * (len(names) - len(lines))
     chip = ", ".join(dict.fromkeys(part for part in (board, soc) if part))
     device = f"{maker} {model}" if maker and not model.lower().startswith(maker.lower()) else model
     tool = hashlib.sha256(self._tool().read_bytes()).hexdigest()[:12]
     return {
-      "device": f"{device}{f' ({chip})' if chip else ''}, Android {android}",
+      "device": printable(f"{device}{f' ({chip})' if chip else ''}, Android {android}"),
       "runtime": f"benchmark_model {tool}, XNNPACK",
       "threads": self.threads,
       "kind": "android",
@@ -255,6 +257,8 @@ def parse_output(text: str, threads: int) -> AndroidLatencyStats:
     if not runs:
       raise FatalError(f"no latency in the output of benchmark_model: {_last_line(text) or 'it is empty'}")
     values["count"], scale, mean = float(runs[1]), 1, values["avg"]
+  if not all(math.isfinite(value) for value in values.values()) or not 0 < scale * mean < 1e9:
+    raise FatalError(f"no latency in the output of benchmark_model: {printable(_last_line(text))}")
   std, least, most, median = (scale * values[key] if key in values else None for key in ("std", "min", "max", "median"))
   return AndroidLatencyStats(
     median_ms=scale * mean if median is None else median,

@@ -1,15 +1,17 @@
 """Benchmark of .tflite files on this machine or on an Android device: latency, ratios, operators, profiles."""
 
 import collections
+import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mnv3_jax.errors import UsageError
+from mnv3_jax.errors import FatalError, UsageError
 from mnv3_jax.export import record
-from mnv3_jax.export.runtime import TFLiteModel, read_file
+from mnv3_jax.export.probe import probe
+from mnv3_jax.export.runtime import Shape, TFLiteModel, read_file
 from mnv3_jax.latency import profiler
 from mnv3_jax.latency.android import AndroidLatencyStats
 from mnv3_jax.latency.devices import open_device
@@ -17,6 +19,9 @@ from mnv3_jax.latency.profiler import Profile
 from mnv3_jax.latency.timing import MAX_PREEMPTED, MAX_SPREAD, Device, Host, LatencyStats, OnProgress, Ratio, ratio
 from mnv3_jax.report.text_table import aligned
 from mnv3_jax.types import PathLike
+
+# of TFLiteModel
+FIELDS = ("ops", "partitions", "content")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +36,7 @@ class BenchmarkResult:
     partitions: number of subgraphs delegated to XNNPACK on this machine; None on an Android device.
     ratio: latency divided by that of the first file; None for a single file.
     profile: time by operator, if asked for.
+    inputs: shapes of the inputs, where the file leaves their sizes open; else None.
   """
 
   file: str
@@ -40,6 +46,7 @@ class BenchmarkResult:
   partitions: int | None = None
   ratio: Ratio | None = None
   profile: Profile | None = None
+  inputs: tuple[tuple[int, ...], ...] | None = None
 
   @property
   def median_ms(self) -> float:
@@ -63,6 +70,7 @@ class BenchmarkResult:
       **dataclasses.asdict(self.stats),
       "ops": dict(self.ops),
       **({} if self.partitions is None else {"partitions": self.partitions}),
+      **({} if self.inputs is None else {"inputs": [list(shape) for shape in self.inputs]}),
       **({} if self.ratio is None else {"ratio": dataclasses.asdict(self.ratio)}),
       **({} if self.profile is None else {"profile": self.profile.to_dict()}),
     }
@@ -78,11 +86,14 @@ class BenchmarkResults(Mapping[str, BenchmarkResult]):
   Attributes:
     device: description of the device: {"device", "runtime", "threads", "kind", ...}.
     preempted: share of the time in which other processes had the processor; 0 where it cannot be measured.
+    skipped: names of the files that could not be timed, or not profiled.
   """
 
-  def __init__(self, results: Sequence[BenchmarkResult], device: Mapping[str, Any], preempted: float = 0.0) -> None:
+  def __init__(
+    self, results: Sequence[BenchmarkResult], device: Mapping[str, Any], preempted: float = 0.0, skipped: Sequence[str] = ()
+  ) -> None:
     self._results = {result.file: result for result in results}
-    self.device, self.preempted = dict(device), preempted
+    self.device, self.preempted, self.skipped = dict(device), preempted, tuple(skipped)
 
   def __getitem__(self, file: PathLike) -> BenchmarkResult:
     return self._results[os.fspath(file)]
@@ -138,10 +149,12 @@ def benchmark(
   threads: int = 1,
   profile: bool = False,
   keep: bool = False,
+  shape: Shape | Sequence[Shape] | None = None,
   adb: str | bool | None = None,
   cores: str | None = None,
   benchmark_model: PathLike | None = None,
   on_progress: OnProgress | None = None,
+  on_skipped: Callable[[str], object] | None = None,
 ) -> BenchmarkResults:
   """Times .tflite files, batch 1: interleaved on this machine by LiteRT with XNNPACK, or on an Android device over adb.
 
@@ -151,16 +164,21 @@ def benchmark(
     threads: number of threads of the runtime; the paper uses 1.
     profile: whether to measure the time by operator and block of the network too, on this machine only.
     keep: whether to add the latencies to FILE.json beside each file, from which tables read them.
+    shape: of the inputs whose size a file leaves open, such as (1, 224, 224, 3), or a shape for each. An open batch size alone
+      is 1.
     adb: serial number of an Android device, or True for the only connected one; None selects this machine.
     cores: hexadecimal mask of the Android device's cores to run on; None selects "f0", cores 4 to 7.
     benchmark_model: path of the program benchmark_model for the Android device; None looks for it in the current directory.
     on_progress: called with (done, total) invocations now and then.
+    on_skipped: called with a sentence about each .tflite file that cannot be run or profiled, or of which only a part is; the
+      others are timed. None raises instead.
 
   Returns:
-    {file: BenchmarkResult}; printing it shows a table.
+    {file: BenchmarkResult} of the files that can be timed; printing it shows a table.
 
   Raises:
-    UsageError: for invalid arguments, files that are missing or damaged, or an Android device that is not ready.
+    UsageError: for invalid arguments, files that are missing or no .tflite files, or an Android device that is not ready; for
+      files that are damaged, or have inputs of no fixed size without `shape`: with `on_skipped` only where no other is left.
     FatalError: if the Android device's tool or the profiler fails.
   """
   paths = [files] if isinstance(files, str | os.PathLike) else list(files)
@@ -171,11 +189,14 @@ def benchmark(
   if profile and adb:
     raise UsageError("invalid profile=True with adb; expected profile=False, because profiles are of this machine")
   device = open_device(threads=threads, adb=adb, cores=cores, benchmark_model=benchmark_model)
-  contents = _contents(paths)
+  skip = Skipped(on_skipped)
+  named = {name: (path, read_file(path)) for name, path in _named(paths).items()}
   # damaged records and files are reported before anything is measured
-  records = [record.read(path) for path in paths] if keep else []
-  models = {name: TFLiteModel(content, threads, repr(name)) for name, content in contents.items()}
-  ops, partitions = ({name: getattr(model, field) for name, model in models.items()} for field in ("ops", "partitions"))
+  for path, _ in named.values() if keep else ():
+    record.read(path)
+  models = _models({name: content for name, (_, content) in named.items()}, threads, shape, profile, skip)
+  ops, partitions, contents = ({name: getattr(model, f) for name, model in models.items()} for f in FIELDS)
+  opened = {name: model.input_shapes for name, model in models.items() if model.content is not named[name][1]}
   models.clear()
 
   total = runs * len(contents) * (2 if profile else 1)
@@ -184,36 +205,81 @@ def benchmark(
   profiles: dict[str, Profile] = {}
   for i, (name, content) in enumerate(contents.items() if profile else ()):
     before = runs * (len(contents) + i)
-    profiles[name] = profiler.profile(
-      content, runs, threads, repr(name), lambda done, _, before=before: progress(before + done, total)
-    )
+    with skip.errors(name, last=False):
+      profiles[name] = profiler.profile(
+        content, runs, threads, repr(name), lambda done, _, before=before: progress(before + done, total)
+      )
   results = [
     BenchmarkResult(
       file=name,
       stats=stats[name],
-      size_bytes=len(content),
+      size_bytes=len(named[name][1]),
       ops=ops[name],
       partitions=None if adb else partitions[name],
       ratio=ratios[name] if len(contents) > 1 else None,
       profile=profiles.get(name),
+      inputs=opened.get(name),
     )
-    for name, content in contents.items()
+    for name in contents
   ]
-  for content, path, result in zip(records, paths, results, strict=bool(records)):
+  for result in results if keep else ():
     latency = dataclasses.asdict(result.stats)
     if result.ratio is not None:
-      latency["ratio"] = {"to": pathlib.Path(paths[0]).name, **dataclasses.asdict(result.ratio)}
-    record.write(path, record.with_latency(content, description, latency))
-  return BenchmarkResults(results, description, preempted)
+      latency["ratio"] = {"to": pathlib.Path(named[results[0].file][0]).name, **dataclasses.asdict(result.ratio)}
+    record.add_latency(*named[result.file], description, latency)
+  return BenchmarkResults(results, description, preempted, skip.names)
 
 
-def _contents(paths: Sequence[PathLike]) -> dict[str, bytes]:
-  """Returns contents by name; a repeated path has its number appended."""
-  contents, times = {}, collections.Counter()
-  for path in (os.fspath(path) for path in paths):
+def _named(paths: Sequence[PathLike]) -> dict[str, PathLike]:
+  """Returns paths by name; a repeated path has its number appended."""
+  named, times = {}, collections.Counter()
+  for path in [os.fspath(path) for path in paths]:
     times[path] += 1
-    contents[path if times[path] == 1 else f"{path} ({times[path]})"] = read_file(path)
-  return contents
+    named[path if times[path] == 1 else f"{path} ({times[path]})"] = path
+  return named
+
+
+def _models(
+  contents: Mapping[str, bytes], threads: int, shape: Shape | Sequence[Shape] | None, profile: bool, skip: "Skipped"
+) -> dict[str, TFLiteModel]:
+  """Loads the files that can be run, by name; a child process has tried them before."""
+  quoted = {repr(name): content for name, content in contents.items()}
+  failed, models = probe(quoted, shape, checks=("run", "profile") if profile else ("run",)), {}
+  for i, (name, content) in enumerate(contents.items()):
+    with skip.errors(name, last=not models and i == len(contents) - 1):
+      if repr(name) in failed:
+        raise UsageError(failed[repr(name)])
+      models[name] = TFLiteModel(content, threads, repr(name), shape=shape)
+      first, *others = models[name].signatures or ("",)
+      if others:
+        skip.on_skipped(f"{name!r} has the signatures {', '.join([first, *others])}; only {first!r} is timed")
+  return models
+
+
+class Skipped:
+  """Files that cannot be timed.
+
+  Args:
+    on_skipped: called with a sentence about each; None raises its error instead.
+
+  Attributes:
+    names: of the files.
+  """
+
+  def __init__(self, on_skipped: Callable[[str], object] | None):
+    self.raises, self.on_skipped = on_skipped is None, on_skipped or (lambda message: None)
+    self.names: list[str] = []
+
+  @contextlib.contextmanager
+  def errors(self, name: str, last: bool) -> Iterator[None]:
+    """Context manager that passes on errors of a file; those of the `last` one are raised where no other can be timed."""
+    try:
+      yield
+    except (UsageError, FatalError) as error:
+      if self.raises or last:
+        raise
+      self.names.append(name)
+      self.on_skipped(str(error))
 
 
 def _measure(
@@ -237,7 +303,8 @@ def _one(result: BenchmarkResult) -> str:
   """Formats the result of a single file."""
   partitions = "" if result.partitions is None else f", XNNPACK partitions: {result.partitions}"
   ops = ", ".join(f"{n} {op}" for op, n in result.ops.items())
-  return f"{result.file}: {_stats_text(result.stats)}\n  {_runs_text(result.stats)}{partitions}\n  {ops}"
+  inputs = "".join(f"\n  input {' '.join(map(str, result.inputs))}" for _ in [0] if result.inputs)
+  return f"{result.file}: {_stats_text(result.stats)}\n  {_runs_text(result.stats)}{partitions}\n  {ops}{inputs}"
 
 
 def _several(results: Sequence[BenchmarkResult]) -> str:

@@ -17,7 +17,10 @@ from mnv3_jax.latency.devices import open_device
 from mnv3_jax.latency.interpolation import Point, interpolate
 from mnv3_jax.latency.timing import Device, LatencyStats, OnProgress
 from mnv3_jax.latency.unit_files import REFERENCE_BYTES, copies, empty_file, unit_file
-from mnv3_jax.runs.directory import write_atomically
+from mnv3_jax.paths import expanded
+from mnv3_jax.runs import outputs
+from mnv3_jax.runs.atomic import read_json, write_atomically
+from mnv3_jax.runs.locking import locked
 from mnv3_jax.runs.progress import duration
 from mnv3_jax.types import PathLike
 
@@ -64,7 +67,7 @@ class LatencyTable:
   ) -> None:
     self.about, self.entries = dict(about), dict(entries or {})
     self.date = date or _now()
-    self.path = None if path is None else pathlib.Path(path)
+    self.path = None if path is None else pathlib.Path(expanded(path))
     self.device, self.runs = device, runs
     # points of each family and interpolated values, until another unit is timed
     self._families: dict[str, list[Point]] = {}
@@ -79,11 +82,11 @@ class LatencyTable:
     Raises:
       UsageError: for a file that is missing, damaged, of another version, or of another device than `device`.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(expanded(path))
     if not path.is_file():
       raise UsageError(f"no file {str(path)!r}; mnv3 latency_table or build_latency_table creates a table")
     try:
-      content = json.loads(path.read_text())
+      content = read_json(path)
       version = content.pop("version")
       if version != VERSION:
         raise UsageError(f"{str(path)!r} is a table of version {version!r}, not {VERSION}; choose another file")
@@ -99,7 +102,7 @@ class LatencyTable:
   @classmethod
   def open(cls, path: PathLike, device: Device, runs: int = RUNS) -> "LatencyTable":
     """Reads a table from a file, or creates an empty one for `device` if there is no file; raises as `read`."""
-    path = pathlib.Path(path)
+    path = pathlib.Path(expanded(path))
     if path.is_dir():
       raise UsageError(f"{str(path)!r} is a folder; expected the name of a file")
     return cls.read(path, device, runs) if path.exists() else cls(device.describe(), None, None, path, device, runs)
@@ -190,7 +193,7 @@ class LatencyTable:
     return []
 
   def _time(self, units: Sequence[Unit], cache: dict[str, bytes]) -> None:
-    """Times units together, once, and writes the file; `cache` has .tflite files by name."""
+    """Times units together, once, and adds the times to the file; `cache` has .tflite files by name."""
     if self.device is None:
       raise UsageError("invalid device=None; expected a device that times units")
     files = {EMPTY: empty_file()}
@@ -200,6 +203,21 @@ class LatencyTable:
         if sum(map(len, cache.values())) + len(files[name]) < CACHE_BYTES:
           cache[name] = files[name]
     ms = {name: steady_ms(stats) for name, stats in self.device.measure(files, self.runs, warmup=WARMUP).items()}
+    if self.path is None:
+      self._add(units, ms)
+      return
+    with locked(self.path):
+      if self.path.is_file():
+        # another process may have added others meanwhile
+        now = LatencyTable.read(self.path)
+        now._check_same(self.about)
+        self.entries |= now.entries
+      self._add(units, ms)
+      content = {"version": VERSION, **self.about, "date": self.date, "units": self.entries}
+      write_atomically(self.path, json.dumps(content, indent=1) + "\n")
+
+  def _add(self, units: Sequence[Unit], ms: Mapping[str, float]) -> None:
+    """Adds milliseconds of the files of units, and of the empty one, to the entries."""
     common = {"runs": self.runs, "date": _now()}
     entry = self.entries.setdefault(EMPTY, {"alone_ms": []})
     entry |= {"alone_ms": [*entry["alone_ms"], ms[EMPTY]], **common}
@@ -210,9 +228,6 @@ class LatencyTable:
       entry |= {"copies": copies(unit), **common}
     self._families.clear()
     self._interpolated.clear()
-    if self.path is not None:
-      content = {"version": VERSION, **self.about, "date": self.date, "units": self.entries}
-      write_atomically(self.path, json.dumps(content, indent=1) + "\n")
 
   def _measured(self, key: str, network_bytes: int) -> float:
     """Returns milliseconds of a measured unit, linear between and beyond its two files."""
@@ -277,6 +292,7 @@ def build_latency_table(
     raise UsageError(f"invalid minutes={minutes:g}; expected a number above 0")
   if grid_points != 0 and not 2 <= grid_points <= 16:
     raise UsageError(f"invalid grid_points={grid_points}; expected 2 to 16, or 0 for no grid")
+  outputs.check_file("path", path, ".json")
   networks = [networks] if isinstance(networks, Architecture) else list(networks)
   wanted = network_units.distinct(*networks)
   wanted += network_units.grid(wanted, grid_points) if grid_points else []

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from mnv3_jax.errors import UsageError
 from mnv3_jax.export import graph
 from mnv3_jax.export.runtime import TFLiteModel
 from mnv3_jax.latency import profiler_events
@@ -42,6 +43,9 @@ XNNPACK = {
   "Convert": {"QUANTIZE", "DEQUANTIZE"},
 }
 
+# operators that run other graphs: the profiler's own time for the operators of those counts in theirs
+CONTROL = {"WHILE", "IF", "CALL_ONCE", "STABLEHLO_WHILE", "STABLEHLO_CASE", "STABLEHLO_COMPOSITE"}
+
 
 @dataclasses.dataclass(frozen=True)
 class OperatorTime:
@@ -65,7 +69,8 @@ class Profile:
   Attributes:
     operators: time of each operator in the order of execution.
     whole_ms: milliseconds of an invocation without the profiler. It exceeds the sum over operators by the time between them,
-      and by the fraction of a microsecond that the profiler drops of each.
+      and by the fraction of a microsecond that the profiler drops of each. Control flow (WHILE, IF) has the time that other
+      operators leave, where the profiler inside its graphs makes it longer.
     runs, threads: arguments of `profile`.
     matched: number of entries that are operators of the file; the others are XNNPACK's own (conversions) and count to the block
       of the next operator.
@@ -108,9 +113,11 @@ class Profile:
         [name, n, f"{ms:.3f}", f"{ms / max(self.sum_ms, 1e-9):.1%}".replace("%", " %")] for name, (n, ms) in groups.items()
       ]
       parts.append(aligned([title, "n", "ms", "share"], rows))
+    rest = self.whole_ms - self.sum_ms
     parts.append(
-      f"outside operators: {self.whole_ms - self.sum_ms:.3f} ms, including the fraction of a microsecond that the profiler "
-      "drops of each operator"
+      f"outside operators: {rest:.3f} ms, including the fraction of a microsecond that the profiler drops of each operator"
+      if rest >= 0
+      else f"the profiler itself takes {-rest:.3f} ms inside operators, more than passes between them"
     )
     return "\n\n".join(parts)
 
@@ -145,10 +152,9 @@ class Profile:
       ms[o.block, o.type] += o.ms
     values = [[ms[block, type_] for type_ in types] for block in blocks]
     title = f"{name}{name and ': '}{self.sum_ms:.3g} ms in {len(self.operators)} operators"
-    draft = path.with_name(f".{path.stem}.draft.png")
     label = f"ms, {self.threads} thread{'s' * (self.threads > 1)}"
-    plots.stacked_bars(list(blocks), list(types), values, draft, title, label)
-    return draft.replace(path)
+    plots.stacked_bars(list(blocks), list(types), values, path, title, label)
+    return path
 
 
 def profile(
@@ -170,6 +176,8 @@ def profile(
   # raises the error that describes a damaged file
   TFLiteModel(content, threads, name)
   operators = graph.operators(content)
+  if not operators:
+    raise UsageError(f"{name} has no operators to profile")
   events, whole_ms = profiler_events.record_events(content, runs, threads, on_progress=on_progress)
   matches = match_events(events, operators)
   times, block = [], operators[-1].row
@@ -177,7 +185,18 @@ def profile(
   for event, i in reversed(list(zip(events, matches, strict=True))):
     block = block if i is None else operators[i].row
     times.append(OperatorTime(type=event.tag if i is None else operators[i].type, block=block, ms=event.ms))
-  return Profile(tuple(reversed(times)), whole_ms, runs, threads, sum(i is not None for i in matches))
+  operators_ms = _without_profiler(tuple(reversed(times)), whole_ms)
+  return Profile(operators_ms, whole_ms, runs, threads, sum(i is not None for i in matches))
+
+
+def _without_profiler(times: tuple[OperatorTime, ...], whole_ms: float) -> tuple[OperatorTime, ...]:
+  """Scales the times of control flow, which include the profiler's own, so that the sum is at most `whole_ms`."""
+  control = sum(t.ms for t in times if t.type in CONTROL)
+  left = whole_ms - sum(t.ms for t in times if t.type not in CONTROL)
+  if control <= max(left, 0.0):
+    return times
+  factor = max(left, 0.0) / control
+  return tuple(dataclasses.replace(t, ms=t.ms * factor) if t.type in CONTROL else t for t in times)
 
 
 def match_events(events: Sequence[Event], operators: Sequence[graph.Operator]) -> list[int | None]:

@@ -142,7 +142,7 @@ class Host:
     """Returns milliseconds of single invocations by name, one array for each round; arguments as of `measure`."""
     models = {name: TFLiteModel(content, self.threads, repr(name)) for name, content in files.items()}
     for model in models.values():
-      _set_random_inputs(model.interpreter)
+      model.set_random_inputs()
       for _ in range(warmup):
         model.interpreter.invoke()
     rng, times, done, busy, elapsed = np.random.default_rng(0), {name: [] for name in files}, 0, 0.0, 0.0
@@ -176,22 +176,10 @@ def _block(invoke: Callable[[], object], n: int) -> Float[np.ndarray, " n"]:
   return 1e3 * np.diff(times)
 
 
-def _set_random_inputs(interpreter: Any) -> None:
-  """Sets every input to uniform random values: in [-1, 1], or over the whole range of an integer type."""
-  rng = np.random.default_rng(0)
-  for tensor in interpreter.get_input_details():
-    dtype, shape = np.dtype(tensor["dtype"]), tensor["shape"]
-    if dtype.kind in "iu":
-      x = rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
-    else:
-      x = rng.uniform(-1, 1, shape).astype(dtype)
-    interpreter.set_tensor(tensor["index"], x)
-
-
 def processor() -> str:
   """Returns the processor's name and number of cores."""
   info = pathlib.Path("/proc/cpuinfo")
-  lines = info.read_text().splitlines() if info.is_file() else []
+  lines = info.read_text("utf-8").splitlines() if info.is_file() else []
   names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
   cores = os.cpu_count() or 1
   return f"{names[0] if names else platform.processor() or platform.machine()}, {cores} core{'s' * (cores > 1)}"

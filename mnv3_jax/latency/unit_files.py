@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from mnv3_jax.architectures import sizes
 from mnv3_jax.architectures.heads import ClassifierHead
 from mnv3_jax.architectures.spec import Architecture, Block, Stem
 from mnv3_jax.architectures.units import Unit
@@ -35,7 +36,7 @@ MAX_COPIES = 32
 
 
 class UnitModule(nn.Module):
-  """Linen module of a unit on maps (1, size, size, channels); parameters are named as in a Classifier's rows."""
+  """Linen module of a unit on maps (1, height, width, channels); parameters are named as in a Classifier's rows."""
 
   unit: Unit
 
@@ -79,7 +80,7 @@ def copies(unit: Unit) -> int:
 def unit_file(unit: Unit, copies: int = 1) -> bytes:
   """Returns a .tflite file with copies of a unit, one output for each; the weights are random, seeded by the unit's key."""
   module = UnitModule(unit)
-  x = jax.ShapeDtypeStruct((1, unit.size, unit.size, unit.channels), jnp.float32)
+  x = jax.ShapeDtypeStruct((1, *sizes.sides(unit.size), unit.channels), jnp.float32)
   shapes = jax.eval_shape(lambda x: module.init({}, x), x)
   rng = np.random.default_rng(zlib.crc32(unit.key.encode()))
   weights = [jax.tree_util.tree_map_with_path(lambda path, leaf: _random(rng, path, leaf), shapes) for _ in range(copies)]

@@ -43,11 +43,14 @@ def chosen(formulation: str) -> str:
 def pads(size: int, kernel: int, stride: int, dilation: int, padding: str) -> tuple[int, int]:
   """Returns (low, high) zeros around an axis of `size`: TensorFlow's SAME, or PyTorch's symmetric padding.
 
-  Both give ceil(size / stride) outputs for the odd kernels used here.
+  Both give ceil(size / stride) outputs for the odd kernels used here. "keras_v1" is SAME; at stride 2 it pads as SAME pads an
+  axis of even size, which gives floor(size / 2) outputs.
   """
   reach = (kernel - 1) * dilation
   if padding == "symmetric":
     return reach // 2, reach // 2
+  if padding == "keras_v1":
+    size -= size % stride
   total = max((-(-size // stride) - 1) * stride + reach + 1 - size, 0)
   return total // 2, total - total // 2
 
@@ -67,11 +70,11 @@ def convolution(
     x_bhwc: input (batch, height, width, channels).
     w_hwio: kernel (k, k, channels / groups, out).
     stride, dilation: of both axes.
-    padding: "same" or "symmetric".
+    padding: "same", "symmetric" or "keras_v1"; see `pads`.
     groups: of channels.
 
   Returns:
-    (batch, ceil(height / stride), ceil(width / stride), out), of x's dtype.
+    (batch, ceil(height / stride), ceil(width / stride), out), of x's dtype; with "keras_v1" the sizes are rounded down.
   """
   kernel = w_hwio.shape[0]
   return lax.conv_general_dilated(
@@ -111,11 +114,11 @@ def depthwise(
     x_bhwc: input (batch, height, width, channels).
     w_hw1c: kernel (k, k, 1, channels), k odd.
     stride, dilation: of both axes.
-    padding: "same" or "symmetric".
+    padding: as of `convolution`.
     formulation: one of FORMULATIONS.
 
   Returns:
-    (batch, ceil(height / stride), ceil(width / stride), channels), of x's dtype.
+    (batch, ceil(height / stride), ceil(width / stride), channels), of x's dtype; with "keras_v1" the sizes are rounded down.
   """
   if chosen(formulation) == "plain":
     groups = x_bhwc.shape[-1]
@@ -145,6 +148,11 @@ class _Axis:
   @property
   def out(self) -> int:
     """Number of outputs."""
+    return (self.size + sum(self.pads) - (self.kernel - 1) * self.dilation - 1) // self.stride + 1
+
+  @property
+  def steps(self) -> int:
+    """Number of inputs of the first phase of the stride, the longest."""
     return -(-self.size // self.stride)
 
   @property
@@ -233,13 +241,13 @@ def _input_gradient(g_bhwc: Array, w_hwc: Array, axes: tuple[_Axis, _Axis]) -> A
       for (i, h), (j, v) in itertools.product(taps_y, taps_x)
     ]
     if not terms:
-      return jnp.zeros((batch, y.out, x.out, channels), g_bhwc.dtype)
-    return _pad(_dot(terms, w_hwc, g_bhwc.dtype), (0, y.out - rows), (0, x.out - columns))
+      return jnp.zeros((batch, y.steps, x.steps, channels), g_bhwc.dtype)
+    return _pad(_dot(terms, w_hwc, g_bhwc.dtype), (0, y.steps - rows), (0, x.steps - columns))
 
   if y.stride == 1:
     return phase(0, 0)
   rows = [jnp.stack([phase(p, q) for q in range(x.stride)], axis=3) for p in range(y.stride)]
-  woven = jnp.stack(rows, axis=2).reshape(batch, y.out * y.stride, x.out * x.stride, channels)
+  woven = jnp.stack(rows, axis=2).reshape(batch, y.steps * y.stride, x.steps * x.stride, channels)
   return woven[:, : y.size, : x.size]
 
 

@@ -140,10 +140,9 @@ def ranges(model: Any, variables: Variables) -> list[Range]:
       found.append(Range("/".join(context.module.path), y.shape, *(float(own[bound]) for bound in ("low", "high"))))
     return y
 
-  a = model.net
   with nn.intercept_methods(watch):
     # the variables are closed over, and so stay numbers
-    x = jax.ShapeDtypeStruct((1, a.resolution, a.resolution, a.in_channels), jnp.float32)
+    x = jax.ShapeDtypeStruct((1, *model.net.image_shape), jnp.float32)
     jax.eval_shape(lambda x: model.apply(variables, x), x)
   return found
 

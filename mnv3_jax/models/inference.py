@@ -40,16 +40,17 @@ def outputs(model: nn.Module, variables: Variables, images: Float[np.ndarray, "n
 
 
 def by_batch(
-  forward: Callable[..., Any], variables: Variables, images: Float[np.ndarray, "n h w c"], batch: int = 50
+  forward: Callable[..., Any], variables: Variables, images: Float[np.ndarray, "n h w c"], batch: int = 50, full: bool = False
 ) -> Iterator[tuple[slice, Any]]:
   """Yields (slice of the images, their outputs), for outputs of which all together do not fit into memory.
 
   Args:
     forward: jax.jit(model.apply).
     variables, images, batch: as in `outputs`.
+    full: whether fewer images than `batch` are padded to that many, since it is compiled already.
   """
   # few batch sizes, so that few are compiled
-  batch = min(batch, 1 << (len(images) - 1).bit_length())
+  batch = batch if full else min(batch, 1 << (len(images) - 1).bit_length())
   for i in range(0, len(images), batch):
     part = images[i : i + batch]
     n = len(part)

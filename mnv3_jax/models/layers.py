@@ -4,6 +4,7 @@ Parameters are named as in architectures/cost.py: "block_04/depthwise/kernel", "
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -123,6 +124,10 @@ class BatchNorm(nn.Module):
     group = self.group if self.group > 0 else batch
     if batch % group:
       raise ValueError(f"invalid bn_group={group}; expected a divisor of the {batch} images of a device")
+    devices = lax.axis_size(AXIS) if self.group == EVERYWHERE else 1
+    if group * devices * math.prod(x_bhwc.shape[1:3]) == 1 and not self.is_initializing():
+      path = "/".join(self.path)
+      raise ValueError(f"{path}: a single value per channel in training; expected more images, or larger ones")
     # XLA's CPU reduces a 4-D map twice as fast as the same map with a leading axis of one group
     one = group == batch
     x = x_bhwc if one else x_bhwc.reshape(batch // group, group, *x_bhwc.shape[1:])
@@ -183,7 +188,7 @@ class ConvNorm(nn.Module):
         formulation=self.compute.formulation,
       )
     else:
-      x = convolutions.convolution(x_bhwc, w, stride=self.stride, padding=self.net.padding)
+      x = convolutions.convolution(x_bhwc, w, stride=self.stride, padding=self.net.stem_padding)
     net, compute = self.net, self.compute
     after = "linear" if compute.quantize else compute.function(self.activation)
     x = BatchNorm(net.bn_momentum, net.bn_epsilon, after, compute.bn_group, compute.formulation, name="bn")(x, train)

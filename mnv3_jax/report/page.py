@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mnv3_jax.architectures import sizes
+from mnv3_jax.names import markdown
 
 
 def metric_rows(report: Mapping[str, Any], metric: str, label: str, agrees: str, per: str) -> list[tuple[str, str]]:
@@ -56,6 +57,6 @@ def as_markdown(title: str, rows: Sequence[tuple[str, str]], class_table: Sequen
     rows: of metric_rows.
     class_table: lines of a Markdown table by class.
   """
-  lines = [f"# {title}", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
+  lines = [f"# {markdown(title)}", "", "| | |", "|---|---|", *(f"| {name} | {markdown(value)} |" for name, value in rows), ""]
   lines += ["![learning curve](learning_curve.png)", "", "![predictions](predictions.png)", ""]
   return "\n".join([*lines, *class_table, ""])

@@ -9,6 +9,8 @@ from jaxtyping import Float, Int, Num
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter
 
 from mnv3_jax.runs.atomic import write_atomically
 from mnv3_jax.types import PathLike, Pixels
@@ -24,9 +26,27 @@ MARKERS = "osD^vPX*"
 def save(figure: Figure, path: PathLike, dpi: float = 120) -> None:
   """Writes a figure as PNG, atomically."""
   FigureCanvasAgg(figure)
+  _make_drawable(figure)
   png = io.BytesIO()
   figure.savefig(png, format="png", dpi=dpi)
   write_atomically(path, png.getvalue())
+
+
+def _make_drawable(figure: Figure) -> None:
+  """Replaces in all texts what no font has (undecodable bytes of file names), and draws `$` in names as it is."""
+  for axes in figure.axes:
+    for axis in (axes.xaxis, axes.yaxis):
+      formatter = axis.get_major_formatter()
+      if isinstance(formatter, FixedFormatter):
+        formatter.seq = [_drawable(str(label)) for label in formatter.seq]
+  for text in figure.findobj(Text):
+    assert isinstance(text, Text)
+    text.set_text(_drawable(text.get_text()))
+    text.set_parse_math(False)
+
+
+def _drawable(text: str) -> str:
+  return text.encode(errors="backslashreplace").decode()
 
 
 def plain(axes: Axes) -> None:

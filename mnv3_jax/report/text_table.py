@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from mnv3_jax.names import markdown
+
 
 def aligned(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
   """Formats a table as text: columns as wide as needed, the first aligned left, the others right.
@@ -31,11 +33,6 @@ def markdown_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> 
   Returns:
     Lines joined by newlines.
   """
-  lines = ["| " + " | ".join(escaped(str(cell)) for cell in row) + " |" for row in (head, *rows)]
+  lines = ["| " + " | ".join(markdown(str(cell)) for cell in row) + " |" for row in (head, *rows)]
   lines.insert(1, "|---" * len(head) + "|")
   return "\n".join(lines)
-
-
-def escaped(text: str) -> str:
-  """Escapes text for a cell of a Markdown table."""
-  return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")

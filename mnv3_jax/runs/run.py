@@ -5,6 +5,8 @@ import pathlib
 from typing import TYPE_CHECKING, Any
 
 from mnv3_jax.config import from_dict
+from mnv3_jax.errors import UsageError
+from mnv3_jax.paths import expanded
 from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.types import PathLike
 
@@ -23,7 +25,7 @@ class Run:
   workdir: pathlib.Path
 
   def __init__(self, workdir: PathLike):
-    object.__setattr__(self, "workdir", pathlib.Path(workdir))
+    object.__setattr__(self, "workdir", pathlib.Path(expanded(workdir)))
 
   @property
   def config(self) -> "ConfigDict":
@@ -47,11 +49,14 @@ class Run:
     return f"Run({', '.join([repr(str(self.workdir)), *self._summary()])})"
 
   def _summary(self) -> list[str]:
-    result = self.result
+    try:
+      result = self.result
+    except UsageError:
+      return ["damaged"]
     if result is None:
       return [self.config.model.name, "not finished"] if (self.workdir / "config.json").is_file() else ["not started"]
     source = result.get("imported")
-    parts = [result["model"], f"imported from {source['from']}" if source else f"{result['steps']:,} steps"]
+    parts = [str(result.get("model")), f"imported from {source.get('from')}" if source else f"{result.get('steps', 0):,} steps"]
     test = result["metrics"].get("test", {})
     for weights in [w for w in ("ema", "raw") if w in test][:1]:
       # the task's main metric follows the loss

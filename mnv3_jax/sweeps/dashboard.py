@@ -38,7 +38,7 @@ class TrialProgress:
     trial: the trial.
     log: its log file.
     state: "queued", "running", "done" or "failed".
-    started: start of the running attempt, in seconds since the epoch.
+    started: start of the running attempt, as time.monotonic counts on this host: clocks jump, and those of hosts differ.
     seconds: duration of all finished attempts; None where unknown.
     failures: number of failed attempts that can be retried.
     lost_hosts: number of attempts that were lost with their host.
@@ -56,8 +56,8 @@ class TrialProgress:
 
   def elapsed(self) -> float:
     """Returns the seconds of all attempts so far."""
-    running = time.time() - self.started if self.state == "running" and self.started else 0.0
-    return (self.seconds or 0.0) + max(0.0, running)
+    running = time.monotonic() - self.started if self.state == "running" and self.started is not None else 0.0
+    return (self.seconds or 0.0) + running
 
 
 class ProgressUpdate(TypedDict, total=False):

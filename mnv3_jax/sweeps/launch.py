@@ -1,16 +1,24 @@
 """Runs trials with an engine."""
 
+import importlib.util
 import pathlib
+import shlex
+import shutil
 from collections.abc import Iterable
 
 from mnv3_jax.architectures.spec import nearest
-from mnv3_jax.errors import RetryableError, UsageError
+from mnv3_jax.errors import RetryableError, UsageError, first_line
 from mnv3_jax.sweeps.dashboard import Dashboard, Stream, TrialState
 from mnv3_jax.sweeps.trial import Trial, check_trials
 from mnv3_jax.sweeps.worker import GRACE
 from mnv3_jax.types import PathLike
 
 ENGINES = ("local", "ray", "slurm")
+# sbatch's options that the engine sets, or with which it submits nothing
+OWN_OPTIONS = "array help job-name open-mode output parsable signal test-only usage version wrap".split()
+OWN_LETTERS = "ahJoV"
+NO_RAY = "engine='ray' needs Ray: pip install -c requirements.txt -c requirements-extras.txt '.[ray]'"
+NO_SLURM = "engine='slurm' needs sbatch; start the sweep on a host that has it, or use engine='local'"
 
 
 def check_engine(engine: str, hosts: int = 1, sbatch: str = "") -> None:
@@ -25,6 +33,38 @@ def check_engine(engine: str, hosts: int = 1, sbatch: str = "") -> None:
     raise UsageError(f"invalid hosts={hosts}; the local engine has one, engine='ray' and engine='slurm' have several")
   if sbatch and engine != "slurm":
     raise UsageError(f"invalid sbatch={sbatch!r}; it has options of engine='slurm', not of engine={engine!r}")
+  sbatch_words(sbatch)
+
+
+def sbatch_words(options: str) -> list[str]:
+  """Splits further options of sbatch into words, as a shell does.
+
+  Raises:
+    UsageError: for what is no options, and for those that the engine sets itself.
+  """
+  if not options.isprintable():
+    raise UsageError(f"invalid sbatch={options!r}; expected printable characters on one line")
+  try:
+    words = shlex.split(options)
+  except ValueError as error:
+    raise UsageError(f"invalid sbatch={options!r}; {first_line(error).lower()}") from None
+  if words and (not words[0].startswith("-") or words[0].strip("-") == ""):
+    raise UsageError(f"invalid sbatch={options!r}; expected options, such as --gres=gpu:1, {words[0]!r} is none")
+  for word in words:
+    name = word.partition("=")[0]
+    own = name[2:] in OWN_OPTIONS if name.startswith("--") else name[:1] == "-" and name[1:2] in OWN_LETTERS
+    if own or word == "--":
+      raise UsageError(f"invalid sbatch={options!r}; {name} is set by the sweep itself")
+  return words
+
+
+def missing_program(engine: str) -> str:
+  """Returns a sentence about a program that an engine needs and this machine does not have; "" for none."""
+  if engine == "ray":
+    spec = importlib.util.find_spec("ray")
+    # a folder of that name is found too
+    return "" if spec and spec.origin else NO_RAY
+  return NO_SLURM if engine == "slurm" and not shutil.which("sbatch") else ""
 
 
 def run_trials(
@@ -72,6 +112,8 @@ def run_trials(
   trials = list(trials)
   check_trials(trials)
   check_engine(engine, hosts, sbatch)
+  if missing := missing_program(engine):
+    raise UsageError(missing)
   logs = pathlib.Path(logs).absolute()
   dashboard = Dashboard(trials, logs, stream)
   try:
@@ -96,7 +138,7 @@ def run_trials(
           hosts=hosts,
           cpus=cpus,
           gpus=gpus,
-          options=sbatch,
+          options=sbatch_words(sbatch),
           retries=retries,
           detach=detach,
           grace=grace,

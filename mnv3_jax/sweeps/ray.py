@@ -52,7 +52,7 @@ def run(
     grace: seconds from a stop request to SIGKILL.
 
   Raises:
-    UsageError: if Ray is not installed, or the cluster does not answer.
+    UsageError: if the cluster does not answer.
     RetryableError: after a stop request.
   """
   ray = ray_cluster.connect()

@@ -1,5 +1,6 @@
 """Ray cluster: connection, alive hosts, resources of a trial, and the tasks that run on its hosts."""
 
+import contextlib
 import logging
 import os
 import socket
@@ -20,25 +21,29 @@ def connect() -> ModuleType:
   """Connects to the cluster at RAY_ADDRESS, the one of this machine, or a new one; returns the package ray.
 
   Raises:
-    UsageError: if Ray is not installed, or the cluster does not answer.
+    UsageError: if the cluster does not answer.
   """
   os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-  try:
-    import ray
-  except ImportError:
-    raise UsageError("engine='ray' needs Ray: pip install -c requirements.txt -c requirements-extras.txt '.[ray]'") from None
+  import ray
+
   quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
   address = os.environ.get("RAY_ADDRESS", "auto")
   try:
     if address != "local":
-      ray.init(address=address, **quiet)
+      _init(ray, address=address, **quiet)
       return ray
   except Exception as error:  # of many kinds, by what is wrong with the address or its token
     if address != "auto" or not isinstance(error, ConnectionError):
       raise UsageError(f"the Ray cluster at RAY_ADDRESS={address} does not answer: {first_line(error)}") from None
   # Ray generates a token by itself, without which whoever reaches its ports could run anything
-  ray.init(address="local", include_dashboard=False, **quiet)
+  _init(ray, address="local", include_dashboard=False, **quiet)
   return ray
+
+
+def _init(ray: ModuleType, **options: Any) -> None:
+  """Calls ray.init elsewhere: its workers would import modules from the current directory."""
+  with contextlib.chdir("/"):
+    ray.init(**options)
 
 
 def alive_hosts(nodes: Sequence[Mapping[str, Any]]) -> dict[str, Resources]:

@@ -53,7 +53,7 @@ class Scheduler:
 
   def start(self, name: str) -> None:
     """Marks a trial as running."""
-    self.dashboard.update(name, "started", state="running", started=time.time(), message="")
+    self.dashboard.update(name, "started", state="running", started=time.monotonic(), message="")
 
   def finish(self, name: str, state: AttemptState, message: str) -> None:
     """Registers the end of an attempt: marks the trial as done or failed, or queues it again."""

@@ -10,7 +10,6 @@ import pathlib
 import re
 import secrets
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from mnv3_jax.runs.atomic import write_atomically
 from mnv3_jax.sweeps import worker
 from mnv3_jax.sweeps.dashboard import Dashboard
 from mnv3_jax.sweeps.signals import Interrupts
-from mnv3_jax.sweeps.trial import TrialFiles, trial_files
+from mnv3_jax.sweeps.trial import TrialFiles, python_module, trial_files
 from mnv3_jax.types import PathLike
 
 # seconds between two polls of the queue
@@ -34,8 +33,7 @@ MAX_RESTARTS = 200
 NOTICE = 60
 
 SCRIPT = """#!/bin/sh
-{options}
-exec {python} -m mnv3_jax.sweeps.slurm {plan}
+exec {command} {plan}
 """
 
 
@@ -47,7 +45,7 @@ def run(
   hosts: int = 1,
   cpus: int | None = None,
   gpus: int | None = None,
-  options: str = "",
+  options: Sequence[str] = (),
   retries: int = 3,
   detach: bool = False,
   grace: float = worker.GRACE,
@@ -61,17 +59,17 @@ def run(
     hosts: number of nodes of one trial.
     cpus: CPUs of one trial on one node; None for the default of the cluster and `options`.
     gpus: GPUs of one trial on one node; None for the default of the cluster and `options`.
-    options: further options of sbatch, as one string.
+    options: further options of sbatch (launch.sbatch_words).
     retries: maximum number of retries of a trial that was killed or exited with status 42.
     detach: return after the submission.
     grace: seconds from a stop request to SIGKILL.
 
   Raises:
-    UsageError: if there is no sbatch, or it refuses.
+    UsageError: if sbatch refuses, or cannot write to the folder.
     RetryableError: after a stop request; submitted tasks stay in SLURM.
   """
-  if not shutil.which("sbatch"):
-    raise UsageError("engine='slurm' needs sbatch; start the sweep on a host that has it, or use engine='local'")
+  if not str(logs).isprintable() or "\\" in str(logs):
+    raise UsageError(f"invalid path {str(logs)!r} for SLURM; expected printable characters on one line and no backslash")
   folder = logs / "slurm"
   folder.mkdir(parents=True, exist_ok=True)
   plan = {"retries": retries, "hosts": hosts, "cpus": cpus, "grace": min(grace, NOTICE - 10)}
@@ -92,11 +90,11 @@ def _submit_missing(
   folder: pathlib.Path,
   plan: Mapping[str, object],
   directives: Sequence[str],
-  options: str,
+  options: Sequence[str],
   jobs: int | None,
 ) -> None:
   """Submits the trials that are neither done nor in the queue as one array."""
-  with (folder / ".lock").open("w") as lock:
+  with (folder / ".lock").open("w", encoding="utf-8") as lock:
     # another sweep with the same trials reads the queue after this one
     fcntl.flock(lock, fcntl.LOCK_EX)
     in_queue = read_queue(folder)
@@ -114,7 +112,7 @@ def _submit_missing(
 
 
 def submit(
-  folder: pathlib.Path, plan: Mapping[str, object], names: Sequence[str], directives: Sequence[str], options: str
+  folder: pathlib.Path, plan: Mapping[str, object], names: Sequence[str], directives: Sequence[str], options: Sequence[str]
 ) -> str:
   """Writes the plan and the script of an array and submits it; returns the job id.
 
@@ -127,7 +125,7 @@ def submit(
   file = folder / f"{name}.json"
   directives = [
     f"--job-name={name}",
-    f"--output={folder}/%A_%a.log",
+    f"--output={str(folder).replace('%', '%%')}/%A_%a.log",
     "--open-mode=append",
     "--requeue",
     f"--signal=B:TERM@{NOTICE}",
@@ -135,24 +133,19 @@ def submit(
   ]
   script = folder / f"{name}.sh"
   body = SCRIPT.format(
-    options="\n".join(f"#SBATCH {_quoted(line)}" for line in directives),
-    python=shlex.quote(sys.executable),
+    command=shlex.join(python_module("mnv3_jax.sweeps.slurm")),
     plan=shlex.quote(str(file)),
   )
   write_atomically(script, body)
   write_atomically(file, json.dumps({**plan, "names": names}, indent=2) + "\n")
-  done = subprocess.run(["sbatch", "--parsable", *shlex.split(options), str(script)], capture_output=True, text=True)
+  # words of a command line need no quoting, unlike #SBATCH lines
+  done = subprocess.run(["sbatch", "--parsable", *directives, *options, str(script)], capture_output=True, text=True)
   if done.returncode:
     file.unlink()
     script.unlink()
     reason = (done.stderr.strip().splitlines() or ["no reason given"])[0]
     raise UsageError(f"sbatch refuses: {reason.removeprefix('sbatch: ').removeprefix('error: ')}")
   return done.stdout.strip().split(";")[0]
-
-
-def _quoted(line: str) -> str:
-  option, _, value = line.partition("=")
-  return f'{option}="{value}"' if " " in value else line
 
 
 def read_queue(folder: pathlib.Path) -> dict[str, str] | None:
@@ -166,7 +159,7 @@ def read_queue(folder: pathlib.Path) -> dict[str, str] | None:
     match = re.fullmatch(r"(mnv3-\S+) (\d+) (\w+)", line.strip())
     if match and (folder / f"{match[1]}.json").is_file():
       if match[1] not in plans:
-        plans[match[1]] = json.loads((folder / f"{match[1]}.json").read_text())["names"]
+        plans[match[1]] = json.loads((folder / f"{match[1]}.json").read_text("utf-8"))["names"]
       states[plans[match[1]][int(match[2])]] = match[3]
   return states
 
@@ -206,7 +199,7 @@ def _update(dashboard: Dashboard, files: TrialFiles, name: str, state: str | Non
     dashboard.update(name, "done", state="done", seconds=record.seconds if record else None)
   elif state in ("RUNNING", "COMPLETING"):
     if progress.state == "queued":
-      dashboard.update(name, "started", state="running", started=record.started if record else time.time())
+      dashboard.update(name, "started", state="running", started=time.monotonic())
   elif state:
     if progress.state == "running":
       dashboard.update(name, "is in the queue again", state="queued", started=None)
@@ -220,7 +213,7 @@ def _update(dashboard: Dashboard, files: TrialFiles, name: str, state: str | Non
 
 def main(arguments: Sequence[str]) -> int:
   """Runs a task of the array: one attempt, and a requeue where it can be retried; returns the exit status."""
-  plan = json.loads(pathlib.Path(arguments[0]).read_text())
+  plan = json.loads(pathlib.Path(arguments[0]).read_text("utf-8"))
   file: PathLike = plan["files"][int(os.environ["SLURM_ARRAY_TASK_ID"])]
   restarts = int(os.environ.get("SLURM_RESTART_COUNT", 0))
   files = trial_files(file)

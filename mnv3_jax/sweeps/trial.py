@@ -1,8 +1,8 @@
 """Trial: command lines, a run directory and result files; and the files that an engine keeps of each trial."""
 
-import contextlib
 import dataclasses
 import fcntl
+import importlib.metadata
 import json
 import pathlib
 import sys
@@ -64,7 +64,16 @@ def check_trials(trials: Sequence[Trial]) -> None:
 def command_line(command: Sequence[str]) -> list[str]:
   """Returns the executable form of a trial's command: a leading "mnv3" becomes this Python's `-m mnv3_jax`."""
   head, *rest = command
-  return [*([sys.executable, "-m", "mnv3_jax"] if head == "mnv3" else [head]), *rest]
+  return [*(python_module("mnv3_jax") if head == "mnv3" else [head]), *rest]
+
+
+def python_module(name: str) -> list[str]:
+  """Returns the command line that runs a module of this package, without modules of the current directory.
+
+  A package that is not installed is found in the current directory only.
+  """
+  installed = any(importlib.metadata.distributions(name="mnv3_jax"))
+  return [sys.executable, *(["-P"] if installed else []), "-m", name]
 
 
 @dataclasses.dataclass
@@ -113,16 +122,14 @@ class TrialFiles:
   def write_trial(self, trial: Trial) -> pathlib.Path:
     """Writes NAME.trial.json, the input of a worker, and returns its path."""
     plain = dataclasses.asdict(trial) | {"directory": str(trial.directory), "results": list(map(str, trial.results))}
-    # where two sweeps write the same at once, one of them finds its draft moved already
-    with contextlib.suppress(FileNotFoundError):
-      write_atomically(self.trial_file, json.dumps(plain | {"cwd": str(pathlib.Path.cwd())}, indent=2) + "\n")
+    write_atomically(self.trial_file, json.dumps(plain | {"cwd": str(pathlib.Path.cwd())}, indent=2) + "\n")
     return self.trial_file
 
   def read_record(self) -> TrialRecord | None:
     """Returns the record of the last attempt, or None if there is none."""
     names = {key: name for name, key in RECORD_KEYS.items()}
     try:
-      plain: dict[str, Any] = json.loads(self.record_file.read_text())
+      plain: dict[str, Any] = json.loads(self.record_file.read_text("utf-8"))
       return TrialRecord(**{names.get(key, key): value for key, value in plain.items()})
     except (AttributeError, OSError, ValueError, TypeError):
       return None
@@ -135,7 +142,7 @@ class TrialFiles:
   def lock(self) -> IO[str] | None:
     """Locks the trial; returns an open file that holds the lock until it is closed, or None if another process has it."""
     self.lock_file.parent.mkdir(parents=True, exist_ok=True)
-    file = self.lock_file.open("a")
+    file = self.lock_file.open("a", encoding="utf-8")
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -153,7 +160,7 @@ class TrialFiles:
 
 def read_trial(file: PathLike) -> tuple[Trial, pathlib.Path]:
   """Reads a NAME.trial.json; returns the trial and its working directory."""
-  plain = json.loads(pathlib.Path(file).read_text())
+  plain = json.loads(pathlib.Path(file).read_text("utf-8"))
   cwd = plain.pop("cwd")
   plain |= {
     "directory": pathlib.Path(plain["directory"]),

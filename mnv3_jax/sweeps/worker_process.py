@@ -4,12 +4,11 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 
 from mnv3_jax.sweeps import worker
-from mnv3_jax.sweeps.trial import AttemptState, TrialFiles
+from mnv3_jax.sweeps.trial import AttemptState, TrialFiles, python_module
 from mnv3_jax.types import PathLike
 
 # seconds in which the kernel ends what was killed
@@ -38,7 +37,7 @@ class WorkerProcess:
   ) -> None:
     self.files = files
     files.log.parent.mkdir(parents=True, exist_ok=True)
-    line = [sys.executable, "-m", "mnv3_jax.sweeps.worker", str(files.trial_file), "--stop_at_eof", *options]
+    line = [*python_module("mnv3_jax.sweeps.worker"), str(files.trial_file), "--stop_at_eof", *options]
     # errors of the worker itself are in the log
     with files.log.open("ab") as log:
       self.process = subprocess.Popen(

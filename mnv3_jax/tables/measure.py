@@ -143,5 +143,5 @@ def _time(device: Device, setup: dict[str, Any], files: list[pathlib.Path], sett
     measured = device.measure(contents, settings.runs * settings.loads, settings.warmup)
     found, preempted = {name: dataclasses.asdict(latency) for name, latency in measured.items()}, 0.0
   for file in files:
-    record.write(file, record.with_latency(record.read(file), setup, found[str(file)]))
+    record.add_latency(file, contents[str(file)], setup, found[str(file)])
   return preempted

@@ -5,7 +5,9 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
+from mnv3_jax.paths import expanded
 from mnv3_jax.report import site
+from mnv3_jax.runs import outputs
 from mnv3_jax.runs.atomic import write_atomically
 from mnv3_jax.tables.cells import Layout
 from mnv3_jax.tables.registry import split_name
@@ -45,7 +47,9 @@ def write_page(results: Sequence[Renderable], out: PathLike) -> pathlib.Path:
   Raises:
     UsageError: if `out` is a file, or has other files than such a page.
   """
-  out = pathlib.Path(out)
+  out = pathlib.Path(expanded(out))
+  if not out.exists():
+    outputs.check_directory("out", out)
   site.claim(out)
   sections = []
   for result in results:

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from mnv3_jax.architectures import cost, sizes
+from mnv3_jax.names import csv_cell
 from mnv3_jax.report.text_table import aligned, markdown_table
 from mnv3_jax.tables.cells import Cell, Layout
 from mnv3_jax.tables.columns import UNITS, MetricColumn
@@ -115,7 +116,7 @@ def _csv_line(r: RowResult, scale: Scale, metric: MetricColumn) -> dict[str, obj
       line |= {name: f"{mean:.3f}", f"{name}_err": f"{100 - mean:.3f}"}
   latencies = {"latency_ms": r.ms, "latency_half_ms": r.ms_half, "latency_parts_ms": r.ms_parts}
   line |= {name: f"{ms:.4f}" for name, ms in latencies.items() if ms}
-  line |= {"device": r.device} if r.ms else {}
+  line |= {"device": csv_cell(r.device or "")} if r.ms else {}
   return {**line, **_paper_values(r.row.paper, metric)}
 
 

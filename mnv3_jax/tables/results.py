@@ -17,6 +17,7 @@ from mnv3_jax.architectures import cost, fields
 from mnv3_jax.architectures.spec import Architecture, ArchitectureError
 from mnv3_jax.errors import UsageError, first_line
 from mnv3_jax.export import record
+from mnv3_jax.paths import expanded
 from mnv3_jax.runs.directory import read_json
 from mnv3_jax.tables.columns import LATENCIES, MetricColumn
 from mnv3_jax.tables.scales import TRAINING_FIELDS, Scale
@@ -88,7 +89,7 @@ def collect(table: Table, runs: PathLike, scale: Scale, seeds: int | None = None
   Raises:
     UsageError: for a damaged file, or a run of another network, seed or data set than its directory stands for.
   """
-  runs = pathlib.Path(runs)
+  runs = pathlib.Path(expanded(runs))
   if runs.exists() and not runs.is_dir():
     raise UsageError(f"invalid runs={str(runs)!r}; expected the directory of all runs, it is a file")
   setup = _most_used_setup(table, runs)

@@ -191,7 +191,7 @@ def check(scale: Scale, overrides: Sequence[str]) -> ConfigDict:
     UsageError: for an unknown field, or one that the runs of a table differ in.
   """
   # imports the recipes' dependencies, which tables that are only shown do not need
-  from mnv3_jax.config import read_config
+  from mnv3_jax.config_overrides import read_config
 
   for word in overrides:
     field = word.removeprefix("--config.").split("=")[0]

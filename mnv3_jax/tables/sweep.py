@@ -1,17 +1,18 @@
 """Sweeps of tables: runs the trainings and exports that the rows of tables need."""
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mnv3_jax.errors import UsageError
+from mnv3_jax.paths import expanded
 from mnv3_jax.report.text_table import aligned
+from mnv3_jax.runs.atomic import read_json
 from mnv3_jax.runs.progress import duration
 from mnv3_jax.sweeps.dashboard import Stream, TrialState
-from mnv3_jax.sweeps.launch import check_engine, run_trials
+from mnv3_jax.sweeps.launch import check_engine, missing_program, run_trials
 from mnv3_jax.sweeps.local import divide_devices
 from mnv3_jax.sweeps.trial import Trial
 from mnv3_jax.sweeps.worker import GRACE
@@ -33,6 +34,7 @@ class SweepResult:
     logs: log folder; the log of a trial is NAME.log.
     resources: resources of a trial as text.
     jobs: number of concurrent trials; None where the cluster decides.
+    missing: sentence about a program that the engine needs and this machine does not have; "" for none.
   """
 
   trials: tuple[Trial, ...]
@@ -40,6 +42,7 @@ class SweepResult:
   logs: pathlib.Path
   resources: str
   jobs: int | None
+  missing: str = ""
 
   def _named(self, *states: TrialState) -> list[str]:
     return [trial.name for trial in self.trials if self.states[trial.name] in states]
@@ -90,6 +93,8 @@ class SweepResult:
       lines.append("no run of this scale is done yet: nothing to estimate hours from")
     if todo:
       lines += ["", "the first:", *(f"  {shell_line(command)}" for command in todo[0].commands)]
+    if self.missing:
+      lines += ["", f"it cannot start here: {self.missing}"]
     return "\n".join(lines)
 
   def _state(self, trial: Trial) -> str:
@@ -152,6 +157,7 @@ def sweep(
     UsageError: for invalid arguments, before anything is started or written.
     RetryableError: if the sweep was interrupted; call it again to resume.
   """
+  runs = expanded(runs)
   for name, value, minimum in (("seeds", seeds, 1), ("jobs", jobs, 1), ("hosts", hosts, 1), ("cpus", cpus, 1)):
     _check_minimum(name, value, minimum)
   for name, value in (("retries", retries), ("gpus", gpus)):
@@ -185,7 +191,9 @@ def sweep(
       grace=grace,
       stream=stream,
     )
-  return SweepResult(trials=tuple(planned), states=states, logs=logs, resources=resources, jobs=jobs_at_once)
+  return SweepResult(
+    trials=tuple(planned), states=states, logs=logs, resources=resources, jobs=jobs_at_once, missing=missing_program(engine)
+  )
 
 
 def _check_minimum(name: str, value: int | None, minimum: int) -> None:
@@ -238,12 +246,13 @@ def _check_directories(planned: Iterable[Trial], config: Mapping[str, Any], word
     file = trial.directory / "config.json"
     if not file.is_file():
       continue
-    kept: dict[str, Any] = json.loads(file.read_text())
+    kept = read_json(file)
     for word in words:
       field = word.removeprefix("--config.").split("=")[0]
       section, _, name = field.rpartition(".")
       wanted: object = (config[section] if section else config)[name]
-      found: object = (kept[section] if section else kept).get(name)
+      fields = kept.get(section) if section else kept
+      found: object = fields.get(name) if isinstance(fields, dict) else None
       if found != (list(wanted) if isinstance(wanted, tuple) else wanted):
         raise UsageError(f"{str(trial.directory)!r} has config.{field}={found!r}, not {wanted!r}; expected another runs=DIR")
 

@@ -113,7 +113,7 @@ def finished_durations(runs: PathLike, scale: Scale) -> Durations:
     found: Durations = {}
     for file in (folder / scale.folder).glob("*/seed_*/result.json"):
       try:
-        result = json.loads(file.read_text())
+        result = json.loads(file.read_text("utf-8"))
         seconds, epochs = float(result["seconds"]), float(result["epochs"])
         found.setdefault(file.parent.parent.name, []).append((seconds / epochs, int(result["madds"])))
       except (ValueError, KeyError, TypeError, ZeroDivisionError):

@@ -2,8 +2,9 @@
 
 import abc
 import dataclasses
+import itertools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import jax
@@ -24,6 +25,8 @@ from mnv3_jax.types import Batch, Images, Metrics, MetricSums, PathLike, Pixels,
 
 # typing.Self, which beartype cannot check in single methods
 T = TypeVar("T", bound="Task")
+# images that are predicted at a time
+PREDICTED = 16
 # outputs of a network: logits, or any pytree of arrays whose first axis is the batch
 Outputs = Any
 
@@ -86,6 +89,15 @@ class Accumulator(Protocol):
   def result(self) -> Metrics:
     """Computes the metrics of everything added."""
     ...
+
+
+def check_num_classes(num_classes: int | None, given: str) -> None:
+  """Raises UsageError for a single class, over which the softmax is 1 for every image; `given` begins the sentence."""
+  if num_classes == 1:
+    raise UsageError(
+      f"invalid {given}; expected at least 2 classes: the softmax over one logit is 1 for every image. Of a classifier with a "
+      "sigmoid over its logit z, a last layer with the logits (0, z) gives the same probabilities"
+    )
 
 
 def add_sums(total: MetricSums, more: Mapping[str, Any]) -> None:
@@ -312,6 +324,20 @@ class Task(abc.ABC):
     Raises:
       UsageError: for an option that the task does not have.
     """
+
+  def predict_each(self, run: Run, images: Iterator[tuple[str, Image.Image]], **options: Any) -> Iterator[Prediction]:
+    """Predicts images from an iterator, of which no more than one batch is held in memory.
+
+    Args:
+      run: a trained network.
+      images: (name, PIL image of any size and mode).
+      **options: as of `predict_images`.
+
+    Yields:
+      the prediction of each image, in order.
+    """
+    while batch := dict(itertools.islice(images, PREDICTED)):
+      yield from self.predict_images(run, batch, **options)
 
   def pictures(self, pixels: UInt8[np.ndarray, "b h w 3"], batch: Batch, classes: Sequence[str]) -> list[np.ndarray]:
     """Draws examples of a batch with their labels, given their decoded images: a list of (h, w, 3) uint8."""

@@ -1,8 +1,9 @@
 """Classification: cross-entropy with label smoothing, top-1 and top-5 accuracy."""
 
 import dataclasses
+import itertools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,9 +21,10 @@ from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.data.pipelines.valid_batches import ValidBatches, print_skipped
 from mnv3_jax.errors import FatalError
 from mnv3_jax.models import inference
+from mnv3_jax.names import markdown
 from mnv3_jax.report import plots
 from mnv3_jax.tasks.agreement import LogitsComparison
-from mnv3_jax.tasks.base import FileModel, OutputSpec, Run, Task, TaskReport
+from mnv3_jax.tasks.base import PREDICTED, FileModel, OutputSpec, Run, Task, TaskReport, check_num_classes
 from mnv3_jax.types import AnyArray, Batch, Metrics, MetricSums, PathLike, Size
 
 # of a report: evaluation images, no more than fit into memory; on the contact sheet, the first and wrong ones; left as files
@@ -45,6 +47,7 @@ class Classification(Task):
 
   @classmethod
   def from_config(cls, config: ConfigDict, architecture: Architecture, classes: Sequence[str]) -> "Classification":
+    check_num_classes(config.model.num_classes, "config.model.num_classes=1")
     return cls(label_smoothing=config.train.label_smoothing)
 
   @classmethod
@@ -57,6 +60,7 @@ class Classification(Task):
 
   @classmethod
   def configure_import(cls, config: ConfigDict, num_classes: int) -> None:
+    check_num_classes(num_classes, "weights with one logit")
     # a network of 1000 classes without names of its own has those of ImageNet
     config.data.dataset = "imagenet" if not config.data.classes and num_classes == 1000 else "folder"
     config.evaluate.batch_size = 50
@@ -99,11 +103,20 @@ class Classification(Task):
 
   def predict_images(self, run: Run, images: Mapping[str, Image.Image], **options: Any) -> list["ClassPrediction"]:
     """Predicts classes; option top: how many classes a prediction names (5)."""
+    return list(self.predict_each(run, iter(images.items()), **options))
+
+  def predict_each(self, run: Run, images: Iterator[tuple[str, Image.Image]], **options: Any) -> Iterator["ClassPrediction"]:
     self.check_options(options, ("top",))
-    x = np.stack([run.dataset.preprocess(image) for image in images.values()])
-    probabilities = np.asarray(jax.nn.softmax(inference.outputs(run.model, run.variables, x)))
-    names, top = padded_names(run.dataset.classes, probabilities.shape[-1]), options.get("top") or 5
-    return [ClassPrediction(image, p, names, top) for image, p in zip(images, probabilities, strict=True)]
+    names, top = padded_names(run.dataset.classes, run.architecture.num_classes), options.get("top") or 5
+    forward, first = jax.jit(run.model.apply), True
+    # each image is reduced to the network's input before the next one is decoded
+    inputs = ((image, run.dataset.preprocess(decoded)) for image, decoded in images)
+    while batch := list(itertools.islice(inputs, PREDICTED)):
+      x = np.stack([x for _, x in batch])
+      ((_, logits),) = inference.by_batch(forward, run.variables, x, PREDICTED, full=not first)
+      for (image, _), p in zip(batch, np.asarray(jax.nn.softmax(logits)), strict=True):
+        yield ClassPrediction(image, p, names, top)
+      first = False
 
   def caption(self, batch: Batch, i: int, classes: Sequence[str]) -> str:
     return padded_names(classes, int(batch["label"][i]) + 1)[batch["label"][i]]
@@ -205,6 +218,6 @@ def class_table(confusion: Num[np.ndarray, "n n"], classes: Sequence[str]) -> li
   for i, name in enumerate(classes):
     if confusion[i].any():
       others = np.where(np.arange(len(classes)) == i, 0, confusion[i])
-      mistaken = f"{classes[int(others.argmax())]} ({others.max()})" if others.any() else "-"
-      rows.append(f"| {name} | {confusion[i, i] / confusion[i].sum():.3f} | {mistaken} |")
+      mistaken = f"{markdown(classes[int(others.argmax())])} ({others.max()})" if others.any() else "-"
+      rows.append(f"| {markdown(name)} | {confusion[i, i] / confusion[i].sum():.3f} | {mistaken} |")
   return rows

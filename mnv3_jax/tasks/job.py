@@ -18,6 +18,7 @@ from mnv3_jax.data.pipelines.fake import FakeDataset
 from mnv3_jax.errors import UsageError
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
+from mnv3_jax.names import require_printable
 from mnv3_jax.tasks.base import Task
 from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.tasks.segmentation import Segmentation
@@ -91,10 +92,16 @@ def open_dataset(config: ConfigDict, resolution: Size | None = None) -> Dataset:
     return dataset
   num_classes = config.model.num_classes or max(len(dataset.classes), 1)
   make_batch = functools.partial(_fake_batch, task.from_config(config, architecture, dataset.classes), num_classes)
-  train = sizes.from_sides(data.train_size, data.train_width or data.train_size) if data.train_size else resolution
+  train = train_resolution(config, resolution)
   fake = FakeDataset(dataset, task.num_train_examples(config, dataset), train, resolution, make_batch)
   # it has everything else of the data set by __getattr__
   return cast(Dataset, fake)
+
+
+def train_resolution(config: ConfigDict, resolution: Size) -> Size:
+  """Returns the size of training images: config.data.train_size and train_width, or the network's own."""
+  height = config.data.train_size
+  return sizes.from_sides(height, config.data.train_width or height) if height else resolution
 
 
 def _check_dataset(name: str, task: type[Task]) -> None:
@@ -117,11 +124,13 @@ def class_names(config: ConfigDict) -> tuple[str, ...]:
   """Returns the class names of a config, completed from its data set where only that knows them.
 
   Raises:
-    UsageError: if the data set is missing.
+    UsageError: if the data set is missing, or has a class whose name cannot be printed.
   """
   task = task_class(fields.architecture(**config.model))
   _check_dataset(config.data.dataset, task)
-  return task.class_names(config)
+  names = task.class_names(config)
+  require_printable(names, f"config.data.dataset={config.data.dataset!r}")
+  return names
 
 
 def recall_class_names(config: ConfigDict, sections: Mapping[str, Any]) -> None:

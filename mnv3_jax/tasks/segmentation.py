@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,9 +23,11 @@ from mnv3_jax.data.transforms.preprocessing import undo_letterbox
 from mnv3_jax.errors import FatalError, UsageError
 from mnv3_jax.models import inference
 from mnv3_jax.models.resize import bilinear
+from mnv3_jax.names import markdown
 from mnv3_jax.report import overlays
+from mnv3_jax.runs import outputs
 from mnv3_jax.tasks.agreement import LogitsComparison
-from mnv3_jax.tasks.base import FileModel, OutputSpec, Run, Task, TaskReport, add_sums
+from mnv3_jax.tasks.base import FileModel, OutputSpec, Run, Task, TaskReport, add_sums, check_num_classes
 from mnv3_jax.tasks.classification import padded_names
 from mnv3_jax.types import Batch, Images, Metrics, MetricSums, PathLike, Pixels, Size
 
@@ -69,6 +71,7 @@ class Segmentation(Task):
         "invalid config.quantize_aware=True for segmentation; expected False: export(quantize='int8') finds the ranges of "
         "activations afterwards"
       )
+    check_num_classes(config.model.num_classes, "config.model.num_classes=1")
     if architecture.num_classes > IGNORED:
       raise UsageError(
         f"invalid config.model.num_classes={architecture.num_classes} for segmentation; expected at most {IGNORED}, the label "
@@ -86,6 +89,7 @@ class Segmentation(Task):
 
   @classmethod
   def configure_import(cls, config: ConfigDict, num_classes: int) -> None:
+    check_num_classes(num_classes, "weights with one logit")
     if not config.data.classes:
       raise UsageError(f"invalid classes=None; the weights have {num_classes} classes without names: classes=FILE names them")
     # images and masks in the layout of VOC
@@ -194,17 +198,27 @@ class Segmentation(Task):
 
   def predict_images(self, run: Run, images: Mapping[str, Image.Image], **options: Any) -> list["MaskPrediction"]:
     """Predicts a mask for each image, at the image's own size; option out: directory of the masks and overlays."""
+    return list(self.predict_each(run, iter(images.items()), **options))
+
+  def predict_each(self, run: Run, images: Iterator[tuple[str, Image.Image]], **options: Any) -> Iterator["MaskPrediction"]:
+    """Predicts masks one by one; option out: directory of the masks and overlays, or their paths without _mask.png by image."""
     self.check_options(options, ("out",))
-    names = padded_names(run.dataset.classes, run.architecture.num_classes)
-    forward, predictions = jax.jit(lambda variables, x: run.model.apply(variables, x).argmax(-1).astype("uint8")), []
-    for image, decoded in images.items():
+    names, out = padded_names(run.dataset.classes, run.architecture.num_classes), options.get("out")
+    forward = jax.jit(lambda variables, x: run.model.apply(variables, x).argmax(-1).astype("uint8"))
+    stems: set[str] = set()
+    for image, decoded in images:
       labels = np.asarray(forward(run.variables, run.dataset.preprocess(decoded)[None]))[0]
       pixels = np.asarray(to_rgb(apply_exif_orientation(decoded)))
       title = f"{pathlib.Path(image).name}: {run.architecture.name}, {run.architecture.head.name}"
-      predictions.append(MaskPrediction(image, undo_letterbox(labels, pixels.shape[:2]), pixels, names, title))
-    if options.get("out"):
-      return save_predictions(predictions, options["out"])
-    return predictions
+      prediction = MaskPrediction(image, undo_letterbox(labels, pixels.shape[:2]), pixels, names, title)
+      if not out:
+        yield prediction
+        continue
+      stem = pathlib.Path(image).stem
+      if not isinstance(out, Mapping) and stem in stems:
+        raise UsageError(f"two images are called {stem!r}, and so would be their masks; predict them into two directories")
+      stems.add(stem)
+      yield save_prediction(prediction, pathlib.Path(out[image] if isinstance(out, Mapping) else pathlib.Path(out) / stem))
 
   def pictures(self, pixels: UInt8[np.ndarray, "b h w 3"], batch: Batch, classes: Sequence[str]) -> list[np.ndarray]:
     palette = overlays.colours(classes)
@@ -320,27 +334,18 @@ class MaskPrediction:
     overlays.write_mask(self.mask, overlays.colours(self.classes), path)
 
 
-def save_predictions(predictions: Sequence[MaskPrediction], out: PathLike) -> list[MaskPrediction]:
-  """Writes STEM_mask.png and STEM_overlay.png of each prediction into a directory.
+def save_prediction(prediction: MaskPrediction, path: pathlib.Path) -> MaskPrediction:
+  """Writes PATH_mask.png and PATH_overlay.png of a prediction, and returns it with `files`.
 
   Raises:
-    UsageError: if two images have one stem, or `out` is a file.
+    UsageError: if the directory of `path` is a file.
   """
-  out = pathlib.Path(out)
-  stems = [pathlib.Path(p.image).stem for p in predictions]
-  for stem in stems:
-    if stems.count(stem) > 1:
-      raise UsageError(f"two images are called {stem!r}, and so would be their masks; predict them into two directories")
-  if out.exists() and not out.is_dir():
-    raise UsageError(f"invalid out={str(out)!r}; expected a directory, it is a file")
-  out.mkdir(parents=True, exist_ok=True)
-  saved = []
-  for stem, prediction in zip(stems, predictions, strict=True):
-    files = {kind: str(out / f"{stem}_{kind}.png") for kind in ("mask", "overlay")}
-    prediction.write_mask(files["mask"])
-    prediction.draw(files["overlay"])
-    saved.append(dataclasses.replace(prediction, files=files))
-  return saved
+  outputs.check_directory("out", path.parent)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  files = {kind: str(path.with_name(f"{path.name}_{kind}.png")) for kind in ("mask", "overlay")}
+  prediction.write_mask(files["mask"])
+  prediction.draw(files["overlay"])
+  return dataclasses.replace(prediction, files=files)
 
 
 def class_table(confusion: Num[np.ndarray, "n n"], classes: Sequence[str]) -> list[str]:
@@ -352,8 +357,8 @@ def class_table(confusion: Num[np.ndarray, "n n"], classes: Sequence[str]) -> li
     # a class that is predicted and never there counts in the mean as well
     if real[i] or predicted[i]:
       others = np.where(np.arange(len(classes)) == i, 0, confusion[i])
-      mistaken = f"{classes[int(others.argmax())]} ({others.max() / real[i]:.1%})" if others.any() else "-"
-      rows.append(f"| {name} | {iou[i]:.3f} | {mistaken} |")
+      mistaken = f"{markdown(classes[int(others.argmax())])} ({others.max() / real[i]:.1%})" if others.any() else "-"
+      rows.append(f"| {markdown(name)} | {iou[i]:.3f} | {mistaken} |")
   return rows
 
 

@@ -1,10 +1,15 @@
-"""Orbax checkpoints with digests: Orbax does not notice a flipped bit, so the CRC of every leaf is saved with it."""
+"""Orbax checkpoints with digests: Orbax does not notice a flipped bit, so the CRC of every leaf is saved with it.
+
+The metadata have the step, the identity of the run and a digest of all this: a checkpoint under another name is noticed too.
+"""
 
 import contextlib
-import copy
+import hashlib
+import json
 import logging
 import pathlib
 import shutil
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -19,6 +24,10 @@ from mnv3_jax.types import PathLike
 
 # arrays by path in a pytree, "['params']['logits']['kernel']"
 FlatTree = dict[str, Any]
+# words of TensorStore and Orbax in messages of asyncio
+LEFTOVERS = ("tensorstore", "_wrap_awaitable", "OCDBT", "Error reading", "Error opening")
+# keys of the metadata that tell which checkpoint this is
+IDENTITY = ("digest", "run", "step")
 
 
 def flatten(tree: Any) -> FlatTree:
@@ -35,7 +44,39 @@ def _digests(flat: Mapping[str, Any]) -> dict[str, int]:
   return {name: zlib.crc32(np.ascontiguousarray(leaf).tobytes()) for name, leaf in flat.items()}
 
 
+def _seal(meta: dict[str, Any]) -> dict[str, Any]:
+  """Returns metadata as JSON values, with their digest."""
+  plain = json.loads(json.dumps(meta))
+  return {**plain, "digest": _digest(plain)}
+
+
+def _digest(meta: dict[str, Any]) -> str:
+  return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+
+
 ORBAX = str(pathlib.Path(ocp.__file__).parent.parent)
+
+
+def _silence_leftovers() -> None:
+  """Suppresses the messages of operations of TensorStore that go on in its threads after one of them has failed.
+
+  Each of hundreds in flight would print a traceback, of its own error or of "Event loop is closed".
+  """
+  before = sys.unraisablehook
+  if before.__module__ != __name__:
+
+    def hook(unraisable: Any) -> None:
+      if str(unraisable.exc_value) != "Event loop is closed":
+        before(unraisable)
+
+    sys.unraisablehook = hook
+  # a filter that is there already is not added again
+  logging.getLogger("asyncio").addFilter(_is_no_leftover)
+
+
+def _is_no_leftover(record: logging.LogRecord) -> bool:
+  message = record.getMessage()
+  return "never retrieved" not in message or not any(word in message for word in LEFTOVERS)
 
 
 @contextlib.contextmanager
@@ -45,6 +86,7 @@ def _quiet() -> Iterator[None]:
   def keep(record: logging.LogRecord) -> bool:
     return not record.pathname.startswith(ORBAX)
 
+  _silence_leftovers()
   logger = absl.logging.get_absl_logger()
   logger.addFilter(keep)
   try:
@@ -58,11 +100,12 @@ class Checkpoints:
 
   Args:
     directory: created if it does not exist, with `write`.
+    run: identity of the run, saved in each and compared on reading; "" for none.
     keep: number of newest checkpoints to keep, besides the best.
     write: False for reading only.
   """
 
-  def __init__(self, directory: PathLike, *, keep: int = 2, write: bool = True):
+  def __init__(self, directory: PathLike, *, run: str = "", keep: int = 2, write: bool = True):
     # process 0 saves and restores alone; by default Orbax would wait for the other processes
     alone = ocp.options.MultiprocessingOptions()
     if jax.process_count() > 1:
@@ -75,7 +118,7 @@ class Checkpoints:
         create=False, cleanup_tmp_directories=write, read_only=not write, multiprocessing_options=alone
       )
       self.manager = ocp.CheckpointManager(pathlib.Path(directory).absolute(), options=options)
-    self.keep, self.write = keep, write
+    self.run, self.keep, self.write = run, keep, write
     # older checkpoints are deleted only after this process has saved one
     self.saved, self.best_step = False, None
 
@@ -96,19 +139,16 @@ class Checkpoints:
       FatalError: if the disk is full; earlier checkpoints stay.
     """
     flat = flatten(tree)
-    # the caller changes it while this is written
-    meta = copy.deepcopy(meta)
+    # a copy: the caller changes it while this is written
+    sealed = _seal({**meta, "digests": _digests(flat), "step": step, "run": self.run})
     self.wait()
-    with _quiet(), _disk():
-      self.manager.save(
-        step,
-        args=ocp.args.Composite(state=ocp.args.StandardSave(flat), meta=ocp.args.JsonSave({**meta, "digests": _digests(flat)})),
-      )
+    with _quiet(), _disk(self.manager.directory):
+      self.manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(flat), meta=ocp.args.JsonSave(sealed)))
     self.saved, self.best_step = True, best_step
 
   def wait(self) -> None:
     """Waits for the save in flight, then deletes older checkpoints; raises FatalError if the disk is full."""
-    with _quiet(), _disk():
+    with _quiet(), _disk(self.manager.directory):
       self.manager.wait_until_finished()
       if self.saved:
         for old in [s for s in self.steps()[: -self.keep] if s != self.best_step]:
@@ -169,9 +209,10 @@ class Checkpoints:
       with _quiet():
         restored: Any = self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
       meta = dict(restored.meta)
-      digests = meta.pop("digests")
+      digests = {**meta.pop("digests")}
     except Exception as error:  # Orbax and TensorStore raise many kinds
       raise DamagedCheckpoint(f"{place} is damaged: {first_line(error)}") from None
+    self._check_identity(place, step, {**meta, "digests": digests})
     if digests.keys() != flat_like.keys():
       other = sorted(digests.keys() ^ flat_like.keys())[0]
       raise DamagedCheckpoint(
@@ -187,7 +228,19 @@ class Checkpoints:
     for name, digest in _digests(flat).items():
       if digests[name] != digest:
         raise DamagedCheckpoint(f"{place} is damaged: the digest of {name} differs")
-    return flat, meta
+    return flat, {name: value for name, value in meta.items() if name not in IDENTITY}
+
+  def _check_identity(self, place: str, step: int, meta: dict[str, Any]) -> None:
+    """Raises DamagedCheckpoint unless the metadata are whole, and of this step and run."""
+    # checkpoints of earlier versions have none of the three
+    if not meta.keys() & set(IDENTITY):
+      return
+    if meta.pop("digest", None) != _digest(meta) or not meta.keys() >= {"step", "run"}:
+      raise DamagedCheckpoint(f"{place} is damaged: the digest of its metadata differs")
+    if meta["step"] != step:
+      raise DamagedCheckpoint(f"{place} is that of step {meta['step']:,}, under another name")
+    if self.run and meta["run"] and meta["run"] != self.run:
+      raise DamagedCheckpoint(f"{place} is that of another run, whose config.json differs from this one's")
 
   def close(self) -> None:
     """Waits for the last save."""
@@ -197,14 +250,18 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def _disk() -> Iterator[None]:
+def _disk(directory: PathLike) -> Iterator[None]:
   """Converts the errors of Orbax and TensorStore for a full disk to FatalError."""
   try:
     yield
   except Exception as error:
     if "No space left" not in str(error) and "os_error_code='28'" not in str(error):
       raise
-    raise FatalError("the disk is full: the checkpoint was not saved; earlier ones are as they were") from error
+    raise FullDisk(f"the disk is full: no checkpoint was saved in {directory}; earlier ones are as they were") from error
+
+
+class FullDisk(FatalError):
+  """Checkpoint that could not be written because the disk is full."""
 
 
 class DamagedCheckpoint(RuntimeError):

@@ -51,7 +51,7 @@ def create_model(
   bn_momentum: float | None = None,
   bn_epsilon: float | None = None,
   bn_group: int | None = None,
-  padding: Literal["same", "symmetric"] | None = None,
+  padding: Literal["same", "symmetric", "keras_v1"] | None = None,
   dtype: Literal["float32", "bfloat16"] | None = None,
   seed: int = 0,
   weights: PathLike | None = None,
@@ -92,7 +92,7 @@ def create_model(
     bn_momentum: decay of batch norm's averages (0.99).
     bn_epsilon: batch norm's epsilon (1e-3).
     bn_group: images that share batch-norm statistics in training; 0: all of a device, -1: all of all devices (0).
-    padding: "same" as TensorFlow pads, "symmetric" as PyTorch does.
+    padding: "same" as TensorFlow pads, "symmetric" as PyTorch does, "keras_v1" as MobileNet (V1) of Keras does.
     dtype: of convolutions ("float32"); parameters and statistics stay float32.
     seed: of the random initialization.
     weights: run directory, a run's or an import's, whose weights are loaded. Fields that are None are the run's; another
@@ -105,7 +105,7 @@ def create_model(
 
   Raises:
     ArchitectureError: for an unknown name or an invalid value, with the nearest choice.
-    UsageError: if `weights` is not a run directory, or has weights of another network.
+    UsageError: if `weights` is not a run directory, or has weights of another network; for a field without effect.
   """
   options = dict(locals())
   given = {name: options[name] for name in options.keys() - {"name_or_architecture", "seed", "weights"}}
@@ -116,6 +116,9 @@ def create_model(
   else:
     if run:
       given = _inherited(name_or_architecture, given, run)
+    for name, needed in fields.ONLY_WITH.items():
+      if name in given and needed not in given:
+        raise UsageError(f"{name}={given[name]!r} has an effect only with {needed}")
     architecture = fields.architecture(name_or_architecture, **given)
   model = network(architecture, Compute(dtype=dtype or "float32", bn_group=bn_group or 0))
   variables = initialize(model, seed)

@@ -56,6 +56,10 @@ class Evaluator:
     return accumulator.result()
 
 
+def _print_message(message: str) -> None:
+  print(f"mnv3: {message}", file=sys.stderr)
+
+
 def evaluate(
   run: "TrainedRun | Run | PathLike",
   *,
@@ -65,6 +69,7 @@ def evaluate(
   scales: Sequence[float] | None = None,
   progress: bool = False,
   on_skipped: Callable[[str], None] = print_skipped,
+  on_message: Callable[[str], None] = _print_message,
 ) -> Metrics:
   """Evaluates a trained or imported network on every test example, each counted once.
 
@@ -76,6 +81,8 @@ def evaluate(
     scales: segmentation: average over these scales of each image, from 0.25 to 4.
     progress: show a progress bar on a terminal.
     on_skipped: called with the reason for each image that cannot be read.
+    on_message: called with a sentence about each thing that is unlikely, such as files that are passed over; prints to standard
+      error by default.
 
   Returns:
     Metrics by name: "loss", "count", and "top1", "top5" for classification, "miou", "pixel_accuracy", "iou/CLASS" for
@@ -93,6 +100,8 @@ def evaluate(
   job = dataclasses.replace(job, task=task)
   if data is not None:
     job = dataclasses.replace(job, dataset=task.eval_data(trained, data))
+  for warning in job.dataset.warnings(training=False):
+    on_message(warning)
   devices = parallel.MODES[config.train.parallel]()
   evaluator = Evaluator(job, devices, config.evaluate.batch_size)
   skipped = SkippedExamples(config.data.broken_limit, on_skipped)

@@ -3,21 +3,29 @@
 Process 0 is the leader: it alone reads and writes the run directory and prints.
 """
 
+import contextlib
 import json
+import os
 import re
-from collections.abc import Callable
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from mnv3_jax.architectures.spec import ArchitectureError
 from mnv3_jax.errors import FatalError, RetryableError, UsageError, first_line
 
 T = TypeVar("T")
 
+# seconds to wait for the other processes at the start, and seconds after which a message says so
+JOIN_SECONDS, QUIET_SECONDS = 300.0, 10.0
 # exceptions that are raised on every process when they are raised on one
-SHARED_ERRORS = {error.__name__: error for error in (UsageError, FatalError, RetryableError)}
+SHARED_ERRORS = {error.__name__: error for error in (ArchitectureError, FatalError, RetryableError, UsageError)}
 
 
 def join(multihost: str) -> None:
@@ -28,21 +36,57 @@ def join(multihost: str) -> None:
       which process 0 listens at that address.
 
   Raises:
-    UsageError: for any other value, or if the processes do not find each other.
+    UsageError: for any other value, or if JAX does not find a description of the processes.
+
+  The process ends with exit status 42 if the others are not there after JOIN_SECONDS.
   """
   if multihost == "off":
     return
   given = re.fullmatch(r"([^,\s]+:\d+),(\d+),(\d+)", multihost)
   if multihost != "auto" and (not given or int(given[3]) >= int(given[2])):
     raise UsageError(f"invalid multihost={multihost!r}; expected auto, off, or HOST:PORT,N,I with I from 0 to N - 1")
+  # JAX's own limit ends the process with a stack trace
+  limit = int(JOIN_SECONDS + 60)
+  missing = "the other processes"
+  if given:
+    missing = (
+      f"process 0 of {given[2]} at {given[1]}" if int(given[3]) else f"the other {int(given[2]) - 1} of {given[2]} processes"
+    )
   try:
-    if given:
-      # an explicit start under SLURM would otherwise be given one device only
-      jax.distributed.initialize(given[1], int(given[2]), int(given[3]), cluster_detection_method="deactivate")
-    else:
-      jax.distributed.initialize()
+    with _waiting(f"multihost={multihost}: waiting for {missing}"):
+      if given:
+        # an explicit start under SLURM would otherwise be given one device only
+        jax.distributed.initialize(
+          *(given[1], int(given[2]), int(given[3])), cluster_detection_method="deactivate", initialization_timeout=limit
+        )
+      else:
+        jax.distributed.initialize(initialization_timeout=limit)
   except (RuntimeError, ValueError) as error:
     raise UsageError(f"invalid multihost={multihost!r}: the processes did not find each other: {first_line(error)}") from None
+  if given:
+    require_equal_setup(lambda: {"the number of processes": int(given[2])})
+
+
+@contextlib.contextmanager
+def _waiting(message: str) -> Iterator[None]:
+  """Prints a message after QUIET_SECONDS in the block, and ends the process after JOIN_SECONDS, since JAX only aborts it."""
+  over = threading.Event()
+
+  def watch() -> None:
+    if over.wait(QUIET_SECONDS):
+      return
+    print(f"mnv3: {message}", file=sys.stderr, flush=True)
+    if over.wait(JOIN_SECONDS - QUIET_SECONDS):
+      return
+    ended = f"{message}: not there after {JOIN_SECONDS:g} s; the same command on every host starts again"
+    print(f"mnv3: {ended}", file=sys.stderr, flush=True)
+    os._exit(42)
+
+  threading.Thread(target=watch, daemon=True).start()
+  try:
+    yield
+  finally:
+    over.set()
 
 
 def is_leader() -> bool:
@@ -115,6 +159,28 @@ def require_equal(fn: Callable[[], T], name: str) -> T:
   if other is not None:
     raise UsageError(f"{name} of process {other} differ from those of process 0: {values[other]} there, {values[0]} here")
   return values[0]
+
+
+def require_equal_setup(fn: Callable[[], Mapping[str, Any]]) -> None:
+  """Compares settings of all processes.
+
+  Args:
+    fn: returns JSON values by name.
+
+  Raises:
+    UsageError: on every process, naming the first setting that differs and both values.
+  """
+  # as JSON, so that NaN equals NaN
+  first, *others = [{name: json.dumps(value) for name, value in own.items()} for own in gather(fn)]
+  for i, other in enumerate(others, 1):
+    differ = [name for name in first | other if first.get(name) != other.get(name)]
+    if differ:
+      more = f" (and {len(differ) - 1} more differ)" if len(differ) > 1 else ""
+      here, there = (textwrap.shorten(own.get(differ[0], "none"), 60) for own in (first, other))
+      raise UsageError(
+        f"process {i} has {differ[0]}={there}, process 0 has {here}{more}; "
+        "expected the same config, versions and devices on all processes"
+      )
 
 
 def broadcast(tree: Any) -> Any:

@@ -1,6 +1,8 @@
 """Import of published weights: a run directory from a weight file of torchvision, timm, Keras applications or TF-slim."""
 
+import codecs
 import hashlib
+import json
 import pathlib
 from collections.abc import Sequence
 
@@ -10,12 +12,18 @@ from mnv3_jax.architectures import cost
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.config import base
 from mnv3_jax.errors import UsageError
+from mnv3_jax.paths import expanded, read_bounded
+from mnv3_jax.runs import outputs
 from mnv3_jax.runs.run import Run
 from mnv3_jax.tasks.job import task_class
 from mnv3_jax.training import trained
 from mnv3_jax.types import PathLike
 from mnv3_jax.weights import formats, sources
 from mnv3_jax.weights.mapping import Published
+
+# of names of classes
+MAX_CLASSES_BYTES = 2**22
+CLASSES = "classes=FILE takes a text file with one class name per line"
 
 
 def import_weights(
@@ -35,8 +43,9 @@ def import_weights(
   Args:
     source: "torchvision", "timm", "keras" or "slim".
     model: name of the network there, such as "mobilenetv3_large_100"; weights/sources.SOURCES lists them.
-    file: the weights: .safetensors, .npz, .h5 and .keras are read directly, .pth with PyTorch's safe loader; pickles are never
-      loaded. Averaged weights are preferred where a training checkpoint has them.
+    file: the weights: .safetensors, .npz, .h5 and .keras are read directly, files of torch.save (.pth, .pt, .bin, .ckpt,
+      .pth.tar) with PyTorch's safe loader, pickles never; the content decides, not the suffix. The network may stand under any
+      prefix ("module.", "model."), and averaged weights are preferred where a training checkpoint has them.
     out: directory to create.
     classes: class names, or a text file with one per line, where they are not the source's own.
     width, minimalistic, resolution, resolution_width: fields of config.model in which the file differs from what is published
@@ -46,19 +55,23 @@ def import_weights(
     The Run: run.result has the number of parameters and the digest of the file.
 
   Raises:
-    UsageError: for an unknown source or network, with the nearest choice; if `out` exists; or if the file has other tensors,
-      naming the first and the network that it seems to be.
+    UsageError: for an unknown source or network, with the nearest choice; if `out` exists; if the file has other tensors,
+      naming the first and the network that it seems to be; if it has one logit only, or values that are not finite.
   """
   options = {"width": width, "minimalistic": minimalistic, "resolution": resolution, "resolution_width": resolution_width}
   given = {name: value for name, value in options.items() if value is not None}
+  file, out = expanded(file), expanded(out)
   # an invalid request is refused before the file is read
   sources.published(source, model, **given).architecture()
+  outputs.check_directory("out", out)
   if pathlib.Path(out).exists():
     raise UsageError(f"invalid out={str(out)!r}, which exists already; expected a new directory")
   names = _class_names(classes)
   content = formats.read(str(file))
   published, architecture, variables = sources.variables(source, model, content, str(file), **given)
   config = _config(published, architecture, names)
+  with pathlib.Path(file).open("rb") as opened:
+    sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
   result = {
     "model": architecture.name,
     "params": cost.params(architecture),
@@ -69,7 +82,7 @@ def import_weights(
       "from": source,
       "model": model,
       "file": pathlib.Path(file).name,
-      "sha256": hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest(),
+      "sha256": sha256,
     },
   }
   trained.save(out, config, variables, result)
@@ -84,18 +97,40 @@ def _class_names(classes: PathLike | Sequence[str] | None) -> tuple[str, ...] | 
     names, origin = tuple(classes), "classes"
   else:
     file, origin = pathlib.Path(classes), repr(str(classes))
-    if not file.is_file():
-      raise UsageError(f"no file {origin}; classes=FILE takes a text file with one class name per line")
-    try:
-      # some editors begin a file with a byte-order mark
-      lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-      raise UsageError(f"{origin} is not text; classes=FILE takes a text file with one class name per line") from None
-    names = tuple(name.strip() for name in lines if name.strip())
-  twice = [name for i, name in enumerate(names) if name in names[:i]]
-  if twice:
-    raise UsageError(f"{origin} names the class {twice[0]!r} twice")
+    names = tuple(name.strip() for name in _text(file, origin).splitlines() if name.strip())
+  if not names:
+    raise UsageError(f"{origin} names no class; {CLASSES}")
+  for i, name in enumerate(names):
+    if not isinstance(name, str) or not name or not name.isprintable():
+      raise UsageError(f"{origin} has {name!r}, which is no name of a class")
+    if name in names[:i]:
+      raise UsageError(f"{origin} names the class {name!r} twice")
   return names
+
+
+def _text(file: pathlib.Path, origin: str) -> str:
+  """Reads a text file of class names in UTF-8, or UTF-16 with a byte-order mark, which some editors write."""
+  if not file.is_file():
+    raise UsageError(f"no file {origin}; {CLASSES}")
+  try:
+    content = read_bounded(file, MAX_CLASSES_BYTES)
+  except OSError as error:
+    raise UsageError(f"{origin} cannot be read: {error.strerror}") from None
+  utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+  try:
+    text = content.decode("utf-16" if utf16 else "utf-8-sig")
+  except UnicodeDecodeError as error:
+    line = content[: error.start].count(b"\n") + 1
+    raise UsageError(f"{origin} is not text in UTF-8 (line {line}); {CLASSES}, in UTF-8") from None
+  if "\0" in text:
+    raise UsageError(f"{origin} is not text in UTF-8 (zero bytes); {CLASSES}, in UTF-8")
+  if text.lstrip()[:1] in ("[", "{"):
+    try:
+      json.loads(text)
+    except ValueError:
+      return text
+    raise UsageError(f"{origin} is JSON; {CLASSES}")
+  return text
 
 
 def _config(published: Published, architecture: Architecture, names: tuple[str, ...] | None) -> ConfigDict:
@@ -110,8 +145,6 @@ def _config(published: Published, architecture: Architecture, names: tuple[str, 
     UsageError: if the number of names is not that of the classes, or a segmentation network has no names.
   """
   n = architecture.num_classes
-  if names is not None and len(names) != n:
-    raise UsageError(f"invalid classes with {len(names)} names; expected {n}, the number of classes of the weights")
   if names is None and len(published.classes) == n:
     names = tuple(published.classes)
   config = base()
@@ -119,4 +152,7 @@ def _config(published: Published, architecture: Architecture, names: tuple[str, 
   config.data.update({"classes": names or (), "augment": "none", **published.preprocessing})
   config.optim.update({"name": "none", "ema": 0.0})
   task_class(architecture).configure_import(config, n)
+  if names is not None and len(names) != n:
+    hint = "; one name per line" if len(names) == 1 and "," in names[0] else ""
+    raise UsageError(f"invalid classes with {len(names)} names; expected {n}, the number of classes of the weights{hint}")
   return config

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,7 +20,8 @@ from mnv3_jax.runs import progress
 from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.tasks.base import add_sums
 from mnv3_jax.tasks.job import Job
-from mnv3_jax.training import hosts, messages, parallel, peers, start, state as states
+from mnv3_jax.training import hosts, messages, parallel, peers, setup, start, state as states
+from mnv3_jax.training.batch_statistics import check_batch_statistics
 from mnv3_jax.training.checkpoints import Checkpoints, DamagedCheckpoint
 from mnv3_jax.training.evaluation import Evaluator
 from mnv3_jax.training.optimizer import optimizer, schedule
@@ -30,6 +32,9 @@ from mnv3_jax.training.signals import StopSignal
 from mnv3_jax.training.state import HostState, TrainState
 from mnv3_jax.training.step import train_step
 from mnv3_jax.types import Batch, PathLike, Variables
+
+# seconds without a common step of all processes after which one that has received a signal ends
+STOP_SECONDS = 120.0
 
 
 def train(config: ConfigDict, workdir: PathLike, job: Job, profile: bool = False) -> dict[str, Any]:
@@ -45,45 +50,54 @@ def train(config: ConfigDict, workdir: PathLike, job: Job, profile: bool = False
     The content of result.json.
 
   Raises:
-    UsageError: if the directory has other content, the batch does not divide among the devices, config.train.init holds another
-      network, or the examples are not those with which the run began.
+    UsageError: if the directory has other content, the batch does not divide among the devices or leaves batch norm a single
+      value, config.train.init holds another network, or the examples are not those with which the run began.
     FatalError: if the loss is not finite, or too many examples cannot be read.
     RetryableError: after SIGTERM or SIGINT to any of the processes, once everything is saved; LostPeer if one of them is gone.
   """
   if config.optim.name == "none":
     raise UsageError("invalid config.optim.name='none', which imported weights have; expected init=DIR to train from them")
+  hosts.require_equal_setup(lambda: setup.settings(config))
   run = RunDirectory(workdir)
   parallel.check_batch(config.train.batch_size, config.model.bn_group or 0, config.train.accumulate)
   begun = hosts.on_leader((run.path / "config.json").exists)
   initial = None
   if not begun:
     # a data set or initial weights that do not fit are refused before anything is written
-    _check_dataset(job)
+    _check(config, job)
     initial = _initial_variables(config, job)
   try:
-    result = hosts.on_leader(lambda: _open(run, config))
+    result = hosts.on_leader(lambda: _open(run, config, job.task.main_metric))
     if result:
       hosts.print_once(f"{workdir} is done: {messages.metrics_line(result['metrics']['test'], job.task)}")
       return result
-    _check_dataset(job)
+    _check(config, job)
+    if hosts.is_leader():
+      for warning in job.dataset.warnings(training=True):
+        print(f"mnv3: {warning}", file=sys.stderr)
     with contextlib.ExitStack() as stack:
-      checkpoints = Checkpoints(run.checkpoints, keep=config.checkpoint.keep) if hosts.is_leader() else None
-      if checkpoints:
+      checkpoints = None
+      if hosts.is_leader():
+        checkpoints = Checkpoints(run.checkpoints, run=run.identity, keep=config.checkpoint.keep)
         stack.enter_context(contextlib.closing(checkpoints))
       return _Training(config, run, job, checkpoints, profile).run(initial)
   finally:
     run.close()
 
 
-def _check_dataset(job: Job) -> None:
-  """Raises UsageError on every process where a data set cannot be trained on, or is not the same on all of them."""
+def _check(config: ConfigDict, job: Job) -> None:
+  """Raises UsageError on every process where a job cannot be trained, or its data set is not the same on all of them."""
+  check_batch_statistics(config, job)
   hosts.require_equal(lambda: [job.dataset.steps_per_epoch, job.dataset.fingerprint], "the images")
 
 
-def _open(run: RunDirectory, config: ConfigDict) -> dict[str, Any] | None:
+def _open(run: RunDirectory, config: ConfigDict, metric: str) -> dict[str, Any] | None:
   """Locks the directory for this run; returns its result where there is one."""
   run.open_for(config.to_dict())
-  return run.result()
+  result = run.result()
+  # one without test metrics is written again
+  tested = result["metrics"].get("test", {}) if result else {}
+  return result if tested and all(metric in values for values in tested.values()) else None
 
 
 def _initial_variables(config: ConfigDict, job: Job) -> Variables:
@@ -115,7 +129,7 @@ class _Training:
     self.optimizer = optimizer(config.optim, learning_rate, rows.factors(job.architecture, config.optim.lr_groups))
     self.evaluator = Evaluator(job, self.devices, config.evaluate.batch_size)
     self.host_state = HostState(fingerprint=job.dataset.fingerprint)
-    self.stop_signal = StopSignal()
+    self.stop_signal = StopSignal(STOP_SECONDS, self._leave if jax.process_count() > 1 else None)
     # whether a process of several has received a signal, which all know after the same step
     self.stop_agreed = False
 
@@ -130,7 +144,7 @@ class _Training:
       if not initial and self.config.train.init:
         state = self._create_state(_initial_variables(self.config, self.job))
     if hosts.is_leader():
-      self.directory.cut(step)
+      self.directory.cut(step, self.host_state.records)
       for line in messages.announcement(self.config, self.job, self.schedule, self.directory.path, step):
         print(line)
     dataset_name, seconds = self.config.data.dataset, self.host_state.seconds
@@ -211,6 +225,7 @@ class _Training:
       trace(step - first, state)
       state, sums = update(state, self.devices.shard(self._with_stop(batch)))
       step += 1
+      self.stop_signal.beat()
       pending.append(sums)
       self.clock.add_step(sums)
       log, evaluate = plan.due(step, plan.log), plan.due(step, plan.evaluate)
@@ -289,7 +304,7 @@ class _Training:
     """Evaluates raw and averaged weights; returns True for the best weights so far."""
     evaluated, task = self.host_state.evaluated, self.job.task
     for weights, variables in {"raw": state.variables, **({"ema": state.ema} if state.ema else {})}.items():
-      evaluated[weights] = self.evaluator(variables, lambda _, skipped: self._add_skipped(skipped))
+      evaluated[weights] = self.evaluator(variables, self._after_batch)
       self.recorder.metrics(step, "test", weights, evaluated[weights])
     value = evaluated["ema" if state.ema else "raw"][task.main_metric]
     self.bar.say(f"epoch {step / self.schedule.per_epoch:.4g}: {messages.metrics_line(evaluated, task)}")
@@ -300,9 +315,35 @@ class _Training:
     self.host_state.best = {"step": step, "value": value}
     return True
 
+  def _after_batch(self, _: int, skipped: list[str]) -> None:
+    """Callback of evaluation."""
+    self.stop_signal.beat()
+    self._add_skipped(skipped)
+
+  def _leave(self) -> None:
+    """Ends this process, and by its connections the others, when it has waited too long for a step after a signal."""
+    peers.leave(
+      42,
+      f"{self.stop_signal.name}: the other {jax.process_count() - 1} processes have made no step with this one for "
+      f"{STOP_SECONDS:g} s; nothing is saved now, the same command on every host resumes from the last checkpoint",
+    )
+
+  def _compare_replicas(self, step: int, state: Any) -> None:
+    """Raises FatalError, on every process, unless all devices have the same variables."""
+    if jax.device_count() == 1:
+      return
+    checksums = [c for own in hosts.gather(lambda: parallel.replica_checksums(state.variables)) for c in own]
+    other = next((i for i, checksum in enumerate(checksums) if checksum != checksums[0]), None)
+    if other is not None:
+      raise FatalError(
+        f"the variables of device {other} of {len(checksums)} are not those of device 0 after step {step}: the processes began "
+        "with different weights, or a device computes wrongly; no checkpoint is saved"
+      )
+
   def _save(self, step: int, state: Any) -> None:
     """Saves a checkpoint, on process 0."""
     host_state = self.host_state
+    self._compare_replicas(step, state)
     if jax.process_count() > 1:
       # every process has skipped its own examples
       host_state.skipped = list(dict.fromkeys(s for own in hosts.gather(lambda: host_state.skipped) for s in own))
@@ -310,6 +351,7 @@ class _Training:
     if not self.checkpoints:
       return
     self.directory.sync()
+    host_state.records = self.directory.num_records
     host_state.seconds = self.recorder.seconds()
     best = host_state.best
     self.checkpoints.save(step, self.devices.fetch(state), host_state.to_meta(), best["step"] if best else None)

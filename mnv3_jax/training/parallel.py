@@ -1,5 +1,6 @@
 """Data parallelism: maps a per-device step over all devices of all hosts, with the semantics of jax.pmap."""
 
+import zlib
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -90,6 +91,15 @@ class Pmap:
 
 
 MODES: dict[str, Callable[[], Devices]] = {"shard_map": ShardMap, "pmap": Pmap}
+
+
+def replica_checksums(tree: Any) -> list[int]:
+  """Computes the CRC of replicated values on each device of this process, in the order of the devices."""
+  found: dict[int, int] = {}
+  for leaf in jax.tree.leaves(tree):
+    for shard in leaf.addressable_shards:
+      found[shard.device.id] = zlib.crc32(np.asarray(shard.data).tobytes(), found.get(shard.device.id, 0))
+  return [found[device] for device in sorted(found)]
 
 
 def check_batch(batch_size: int, bn_group: int = 0, accumulate: int = 1) -> None:

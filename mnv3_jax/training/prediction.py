@@ -1,14 +1,18 @@
 """Predictions of a trained network for images."""
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, overload
+import pathlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast, overload
 
+import numpy as np
 from PIL import Image
 
-from mnv3_jax.data.transforms.decoding import open_image
 from mnv3_jax.errors import UsageError
+from mnv3_jax.paths import expanded
 from mnv3_jax.tasks.base import Prediction
+from mnv3_jax.training.prediction_images import AnyImage, NamedImage, Readable, is_single, named_images
 from mnv3_jax.training.trained import resolve
 from mnv3_jax.types import PathLike
 
@@ -20,64 +24,139 @@ if TYPE_CHECKING:
 
 
 @overload
-def predict(
+def predict(  # pyright: ignore[reportOverlappingOverload]: arrays and bytes are iterables, too
   run: "AnyRun",
-  images: PathLike | Image.Image,
+  images: Image.Image | np.ndarray | bytes | Readable,
   *,
   weights: str = "ema",
   top: int | None = None,
   out: PathLike | None = None,
+  on_skipped: Callable[[str], object] | None = None,
 ) -> Prediction: ...
+# a list for a folder
 @overload
 def predict(
   run: "AnyRun",
-  images: Sequence[PathLike | Image.Image],
+  images: PathLike,
   *,
   weights: str = "ema",
   top: int | None = None,
   out: PathLike | None = None,
+  on_skipped: Callable[[str], object] | None = None,
+) -> Any: ...
+@overload
+def predict(  # pyright: ignore[reportOverlappingOverload]: an iterator is an iterable
+  run: "AnyRun",
+  images: Iterator[AnyImage],
+  *,
+  weights: str = "ema",
+  top: int | None = None,
+  out: PathLike | None = None,
+  on_skipped: Callable[[str], object] | None = None,
+) -> Iterator[Prediction]: ...
+@overload
+def predict(
+  run: "AnyRun",
+  images: Iterable[AnyImage],
+  *,
+  weights: str = "ema",
+  top: int | None = None,
+  out: PathLike | None = None,
+  on_skipped: Callable[[str], object] | None = None,
 ) -> list[Prediction]: ...
 
 
 def predict(
   run: "AnyRun",
-  images: PathLike | Image.Image | Sequence[PathLike | Image.Image],
+  images: AnyImage | Iterable[AnyImage],
   *,
   weights: str = "ema",
   top: int | None = None,
   out: PathLike | None = None,
-) -> Prediction | list[Prediction]:
-  """Predicts one image or several.
+  on_skipped: Callable[[str], object] | None = None,
+) -> Prediction | list[Prediction] | Iterator[Prediction]:
+  """Predicts one image or several. Images are decoded one by one: only a batch of network inputs is held in memory.
 
   Args:
     run: a run, its directory, or what `load` returned.
-    images: a path or a PIL image of any size and mode, or a sequence of them.
+    images: a path, a PIL image of any size and mode, an array of pixels (height, width, 3) of uint8, bytes of an image file,
+      or a binary file open for reading; a folder, for all images in it at any depth; or a sequence or an iterator of these.
     weights: "ema", "raw" or "best", where `run` is not loaded yet.
     top: classification: number of classes to name (5).
-    out: segmentation: directory for masks and overlays; None writes none.
+    out: segmentation: directory for masks and overlays; None writes none. Images of a folder keep its subdirectories.
+    on_skipped: called with a sentence about each image that cannot be read, which has no prediction, and about other files in a
+      folder. None raises the former and ignores the latter.
 
   Returns:
-    A prediction, or a list of them for a sequence: lines(), to_dict(), draw(path); for classification also label, top and
-    probabilities, for segmentation mask and shares.
+    A prediction, a list of them for a sequence or a folder, in order, or an iterator for an iterator: lines(), to_dict(),
+    draw(path); for classification also label, top and probabilities, for segmentation mask and shares.
 
   Raises:
-    UsageError: for a file that is no image, or an option that the task does not have.
+    UsageError: for a file that is no image, an option of another task, or two images whose masks would have one name.
   """
   if top is not None and top < 1:
     raise UsageError(f"invalid top={top!r}; expected a whole number of at least 1")
-  is_single = isinstance(images, str | os.PathLike | Image.Image)
-  listed = [images] if is_single else list(images)
-  decoded: dict[str, Image.Image] = {}
-  for i, image in enumerate(listed):
-    if isinstance(image, Image.Image):
-      name, opened = getattr(image, "filename", "") or f"image {i}", image
-    else:
-      name, opened = str(image), open_image(image)
-    while name in decoded:
-      name = f"{name} ({i})"
-    decoded[name] = opened
-  if not decoded:
+  single = is_single(images)
+  listed = [cast(AnyImage, images)] if single else cast(Iterable[AnyImage], images)
+  named = named_images(listed, on_skipped or (lambda message: None))
+  if isinstance(listed, Iterator):
+    return predict_each(resolve(run, weights), named, top=top, out=out, on_skipped=on_skipped)
+  named, is_folder = list(named), isinstance(images, str | os.PathLike) and os.path.isdir(expanded(images))
+  paths = picture_paths(named, out) if out else None
+  if not named:
     return []
-  trained = resolve(run, weights)
-  predictions = trained.job.task.predict_images(trained, decoded, top=top, out=out)
-  return predictions[0] if is_single else list(predictions)
+  skipped = None if single and not is_folder else on_skipped
+  predictions = list(predict_each(resolve(run, weights), iter(named), top=top, out=paths, on_skipped=skipped))
+  return predictions[0] if single and not is_folder else predictions
+
+
+def predict_each(
+  run: "TrainedRun",
+  named: Iterator[NamedImage],
+  *,
+  top: int | None = None,
+  out: PathLike | Mapping[str, pathlib.Path] | None = None,
+  on_skipped: Callable[[str], object] | None = None,
+) -> Iterator[Prediction]:
+  """Yields predictions one by one.
+
+  Args:
+    run: a trained network.
+    named: the images.
+    top, on_skipped: as of `predict`.
+    out: as of `predict`, or what `picture_paths` returned.
+  """
+
+  def decoded() -> Iterator[tuple[str, Image.Image]]:
+    for image in named:
+      try:
+        found = image.decode()
+      except UsageError as error:
+        if on_skipped is None:
+          raise
+        on_skipped(str(error))
+        continue
+      yield image.name, found
+
+  yield from run.job.task.predict_each(run, decoded(), top=top, out=out)
+
+
+def picture_paths(named: Sequence[NamedImage], out: PathLike) -> dict[str, pathlib.Path]:
+  """Returns the paths of the pictures of predictions, without their endings: DIR/STEM, or DIR/NAME where stems repeat.
+
+  Raises:
+    UsageError: if two images have one name, or `out` is a file.
+  """
+  out = pathlib.Path(expanded(out))
+  if out.exists() and not out.is_dir():
+    raise UsageError(f"invalid out={str(out)!r}; expected a directory, it is a file")
+  files = {one.name: out / one.folder / pathlib.Path(one.name).name for one in named}
+  stems = {name: path.with_name(pathlib.Path(name).stem) for name, path in files.items()}
+  repeated = Counter(stems.values())
+  paths = {name: stem if repeated[stem] == 1 else files[name] for name, stem in stems.items()}
+  repeated = Counter(paths.values())
+  for one in named:
+    stem = stems[one.name].name
+    if one.number > 1 or repeated[paths[one.name]] > 1:
+      raise UsageError(f"two images are called {stem!r}, and so would be their masks; predict them into two directories")
+  return paths

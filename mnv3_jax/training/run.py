@@ -3,10 +3,12 @@
 import os
 from typing import TYPE_CHECKING
 
+import jax
 from ml_collections import ConfigDict
 
 from mnv3_jax.config import check
 from mnv3_jax.config_files import ConfigLike, as_config
+from mnv3_jax.runs import outputs
 from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.runs.run import Run
 from mnv3_jax.tasks import job as jobs
@@ -50,16 +52,23 @@ def train(
   if init is not None:
     config.train.init = os.fspath(init)
   hosts.join(multihost)
+  # an error of one process is raised on all
+  config.data.classes = tuple(hosts.gather(lambda: _completed(config, workdir))[jax.process_index()])
+  loop.train(config, workdir, jobs.from_config(config), profile=profile)
+  return Run(workdir)
+
+
+def _completed(config: ConfigDict, workdir: PathLike) -> tuple[str, ...]:
+  """Validates a config, completes it in place from the run of its initial weights, and returns its class names."""
   if config.train.init:
     start.inherit_settings(config, workdir)
   check(config)
+  outputs.check_directory("workdir", workdir)
   begun = RunDirectory(workdir)
   if (begun.path / "config.json").is_file():
     # a finished run does not need its images any more
     jobs.recall_class_names(config, begun.config())
-  config.data.classes = tuple(hosts.require_equal(lambda: jobs.class_names(config), "the classes"))
-  loop.train(config, workdir, jobs.from_config(config), profile=profile)
-  return Run(workdir)
+  return jobs.class_names(config)
 
 
 def open_dataset(config: ConfigLike) -> "Dataset":

@@ -40,6 +40,7 @@ class HostState:
     best: {"step", "value"} of the best evaluation so far.
     fingerprint: of the data set. The order of examples is a function of seed and step, so it must stay the same.
     skipped: one message per example that cannot be read.
+    records: number of records in metrics.jsonl; None in checkpoints of earlier versions.
   """
 
   fingerprint: Any
@@ -48,6 +49,7 @@ class HostState:
   evaluated: dict[str, Metrics] = dataclasses.field(default_factory=dict)
   best: dict[str, Any] | None = None
   skipped: list[str] = dataclasses.field(default_factory=list)
+  records: int | None = None
 
   def to_meta(self) -> dict[str, Any]:
     """Returns the metadata of a checkpoint."""
@@ -58,6 +60,7 @@ class HostState:
       "best": self.best,
       "photos": self.fingerprint,
       "broken": self.skipped,
+      "records": self.records,
     }
 
   def restored(self, meta: dict[str, Any]) -> "HostState":
@@ -71,6 +74,7 @@ class HostState:
       evaluated=values["evaluated"],
       best=values["best"],
       skipped=values["broken"],
+      records=values["records"],
     )
 
 

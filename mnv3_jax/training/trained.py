@@ -1,7 +1,9 @@
 """Trained networks: loading the weights of a run directory, and writing imported weights as one."""
 
 import contextlib
+import ctypes
 import dataclasses
+import errno
 import json
 import pathlib
 import shutil
@@ -21,13 +23,14 @@ from PIL import Image
 from mnv3_jax.architectures import rows
 from mnv3_jax.architectures.spec import Architecture, nearest
 from mnv3_jax.config import from_dict
-from mnv3_jax.errors import UsageError
+from mnv3_jax.errors import FatalError, UsageError
 from mnv3_jax.models.initialize import shapes
+from mnv3_jax.paths import expanded
 from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.tasks import job as jobs
 from mnv3_jax.tasks.base import Task
 from mnv3_jax.training import state as states
-from mnv3_jax.training.checkpoints import Checkpoints, DamagedCheckpoint
+from mnv3_jax.training.checkpoints import Checkpoints, DamagedCheckpoint, FullDisk
 from mnv3_jax.training.optimizer import optimizer
 from mnv3_jax.types import PathLike, Variables
 
@@ -130,23 +133,34 @@ def load(workdir: PathLike, weights: str = "ema", *, on_message: Callable[[str],
   )
   if not run.checkpoints.is_dir():
     raise UsageError(f"{str(workdir)!r} has no checkpoint yet; train makes them")
-  checkpoints = Checkpoints(run.checkpoints, write=False)
-  try:
-    found = checkpoints.newest_good(like, on_message)
-  except DamagedCheckpoint as error:
-    raise UsageError(str(error)) from None
-  if not found:
-    raise UsageError(f"{str(workdir)!r} has no checkpoint yet; train makes them")
-  step, state, meta = found
-  if weights == "best" and meta["best"] and meta["best"]["step"] != step:
-    step = meta["best"]["step"]
+  with contextlib.closing(Checkpoints(run.checkpoints, run=run.identity, write=False)) as checkpoints:
     try:
-      state, _ = checkpoints.restore(step, like)
+      found = checkpoints.newest_good(like, on_message)
     except DamagedCheckpoint as error:
-      raise UsageError(f"{error}; weights='ema' uses the newest good one") from None
+      raise UsageError(str(error)) from None
+    if not found:
+      raise UsageError(f"{str(workdir)!r} has no checkpoint yet; train makes them")
+    step, state, meta = found
+    if weights == "best" and meta["best"] and meta["best"]["step"] != step:
+      step = meta["best"]["step"]
+      try:
+        state, _ = checkpoints.restore(step, like)
+      except DamagedCheckpoint as error:
+        raise UsageError(f"{error}; weights='ema' uses the newest good one") from None
+  _trim_heap()
   weights = "raw" if weights == "raw" or not state.ema else "ema"
   variables = state.ema if weights == "ema" else state.variables
   return TrainedRun(config=config, job=job, variables=variables, weights=weights, step=step, workdir=workdir)
+
+
+def _trim_heap() -> None:
+  """Gives the memory that reading has freed back to the system.
+
+  TensorStore's threads have heaps of their own, in which glibc keeps it: 1,000 loads in one process would add up.
+  """
+  # no other C library has it
+  with contextlib.suppress(OSError, AttributeError):
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def resolve(run: "TrainedRun | Run | PathLike", weights: str = "ema") -> TrainedRun:
@@ -174,22 +188,24 @@ def save(out: PathLike, config: ConfigDict, variables: Variables, result: dict[s
   Raises:
     UsageError: if `out` exists and is not an empty directory.
   """
-  out = pathlib.Path(out)
+  out = pathlib.Path(expanded(out))
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
     raise UsageError(f"invalid out={str(out)!r}, which exists already; expected a new directory")
   out.parent.mkdir(parents=True, exist_ok=True)
   draft = pathlib.Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
   try:
-    (draft / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    (draft / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n", "utf-8")
     state = jax.device_get(states.create(variables, optimizer(config.optim, lambda step: 0.0), ema=False))
-    with contextlib.closing(Checkpoints(draft / "checkpoints")) as checkpoints:
+    with contextlib.closing(Checkpoints(draft / "checkpoints", run=RunDirectory(draft).identity)) as checkpoints:
       checkpoints.save(0, state, {"best": None}, None)
-    (draft / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    (draft / "result.json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     draft.chmod(0o755)
     draft.rename(out)
-  except BaseException:
+  except BaseException as error:
     # threads of a failed save may keep writing for a moment, and create their directories again
     for _ in range(20):
       shutil.rmtree(draft, ignore_errors=True)
       time.sleep(0.1)
+    if isinstance(error, FullDisk) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+      raise FatalError(f"the disk is full: {str(out)!r} is not written") from error
     raise

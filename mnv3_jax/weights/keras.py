@@ -7,7 +7,7 @@ The width (alpha) and the minimalistic variants are fields of config.model: widt
 
 from mnv3_jax.architectures import cost
 from mnv3_jax.architectures.spec import Architecture
-from mnv3_jax.weights.formats import KerasLayers, Tensors
+from mnv3_jax.weights.content import KerasLayers, Tensors
 from mnv3_jax.weights.mapping import TENSORFLOW, LayerNames, NameMap, Published
 
 # names of a layer's arrays, by their number
@@ -47,13 +47,14 @@ def _v1(a: Architecture) -> dict[str, LayerNames]:
   return found
 
 
-def _published(name: str, names: NameMap, bn_momentum: float) -> Published:
-  model = {"name": name, "width_rule": "keras", "bn_momentum": bn_momentum}
+def _published(name: str, names: NameMap, bn_momentum: float, **fields: str) -> Published:
+  model = {"name": name, "width_rule": "keras", "bn_momentum": bn_momentum, **fields}
   return Published(model=model, preprocessing=PREPROCESSING, names=names, layout=TENSORFLOW)
 
 
 MODELS = {
-  "MobileNet": _published("mobilenetv1", _v1, 0.99),
+  # its depthwise convolutions of stride 2 pad ((0, 1), (0, 1)), which is not TensorFlow's SAME on maps of odd sides
+  "MobileNet": _published("mobilenetv1", _v1, 0.99, padding="keras_v1"),
   "MobileNetV2": _published("mobilenetv2", _v2, 0.999),
   "MobileNetV3Large": _published("mobilenetv3_large", _v3, 0.999),
   "MobileNetV3Small": _published("mobilenetv3_small", _v3, 0.999),

@@ -5,7 +5,7 @@ A source has names for each layer of architectures/cost.py (LayerNames), and nam
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,10 +15,9 @@ from mnv3_jax.architectures import cost, fields, rows
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.errors import UsageError
 from mnv3_jax.types import Variables
-from mnv3_jax.weights.formats import Tensors, Weight
+from mnv3_jax.weights.content import Tensors, Weight, shown
+from mnv3_jax.weights.values import check_values, listed
 
-# names in an error message before "and 12 more"
-SHOWN = 4
 # dtypes of weights; bfloat16 is not NumPy's own
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
@@ -198,26 +197,25 @@ def _tensors(published: Published, architecture: Architecture) -> list[_Tensor]:
   return found
 
 
-def _listed(names: Iterable[str]) -> str:
-  """Joins names, at most SHOWN of them."""
-  names = list(names)
-  return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+def tensor_names(published: Published) -> list[str]:
+  """Returns the names of a network's tensors in its source."""
+  return [tensor.name for tensor in _tensors(published, published.architecture())]
 
 
 def _differences(expected: list[_Tensor], tensors: Tensors, layout: Layout) -> list[str]:
   """Returns the differences of a file's tensors from the expected ones, as phrases."""
   names = {e.name for e in expected}
   missing = [e.name for e in expected if e.name not in tensors]
-  left_over = [n for n in tensors if n not in names and not n.endswith(layout.ignored)]
+  left_over = [shown(n) for n in tensors if n not in names and not n.endswith(layout.ignored)]
   shaped = [e for e in expected if e.name in tensors and tensors[e.name].shape != e.source_shape]
   found = []
   if missing:
-    found.append(f"{len(missing)} tensors are missing ({_listed(missing)})")
+    found.append(f"{len(missing)} tensors are missing ({listed(missing)})")
   if left_over:
-    found.append(f"{len(left_over)} are left over ({_listed(left_over)})")
+    found.append(f"{len(left_over)} are left over ({listed(left_over)})")
   if shaped:
     phrases = [f"{e.name} is {tensors[e.name].shape} instead of {e.source_shape}" for e in shaped]
-    found.append(f"{len(shaped)} have another shape ({_listed(phrases)})")
+    found.append(f"{len(shaped)} have another shape ({listed(phrases)})")
   return found
 
 
@@ -254,16 +252,13 @@ def from_source(published: Published, tensors: Tensors, context: str) -> tuple[A
   differences = _differences(expected, tensors, published.layout)
   if differences:
     raise UsageError(f"{context}: {'; '.join(differences)}")
-  odd = [f"{e.name} is {tensors[e.name].dtype}" for e in expected if str(tensors[e.name].dtype) not in FLOATS]
+  # by name: NumPy writes the dtype of another byte order as >f4
+  odd = [f"{e.name} is {tensors[e.name].dtype}" for e in expected if tensors[e.name].dtype.name not in FLOATS]
   if odd:
-    raise UsageError(f"{context}: {len(odd)} tensors are no floating-point numbers ({_listed(odd)})")
+    raise UsageError(f"{context}: {len(odd)} tensors are no floating-point numbers ({listed(odd)})")
   with np.errstate(over="ignore"):
     found = {e: e.from_source(tensors[e.name]) for e in expected}
-  not_finite = [e.name for e, a in found.items() if not np.isfinite(a).all()]
-  negative = [e.name for e, a in found.items() if e.path[-1] == "var" and (a < 0).any()]
-  if not_finite or negative:
-    why = f"not finite: {_listed(not_finite)}" if not_finite else f"variances below 0: {_listed(negative)}"
-    raise UsageError(f"{context}: invalid values; {why}")
+  check_values({e.name: a for e, a in found.items()}, {e.name for e in expected if e.path[-1] == "var"}, context)
   variables: dict[str, Any] = {}
   for e, a in found.items():
     node = variables

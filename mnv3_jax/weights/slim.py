@@ -13,7 +13,7 @@ import dataclasses
 from typing import Any
 
 from mnv3_jax.architectures.spec import Architecture
-from mnv3_jax.weights.formats import Tensors
+from mnv3_jax.weights.content import Tensors
 from mnv3_jax.weights.mapping import TENSORFLOW, LayerNames, NameMap, Published
 
 AVERAGE = "/ExponentialMovingAverage"

@@ -7,8 +7,9 @@ from typing import Any
 from mnv3_jax.architectures.spec import Architecture, nearest
 from mnv3_jax.errors import UsageError
 from mnv3_jax.weights import keras, mapping, slim, timm, torchvision
-from mnv3_jax.weights.formats import Content, KerasLayers, Tensors
+from mnv3_jax.weights.content import Content, KerasLayers, Tensors
 from mnv3_jax.weights.mapping import Published
+from mnv3_jax.weights.prefixes import without_prefix
 
 SOURCES: dict[str, dict[str, Published]] = {
   "torchvision": torchvision.MODELS,
@@ -59,9 +60,10 @@ def variables(
   expected = published(source, model, **fields)
   tensors = _tensors(source, expected, content, file)
   try:
-    return expected, *mapping.from_source(expected, tensors, f"{file!r} is not {source}'s {model}")
+    return expected, *mapping.from_source(expected, tensors, f"{file!r} as {source}'s {model}")
   except UsageError as error:
-    seems = [f"source={s!r}, model={m!r}" for s, m in _candidates(content, tensors) if (s, m) != (source, model)]
+    # where names and shapes are right, the values are not
+    seems = [] if mapping.fits(expected, tensors) else [f"source={s!r}, model={m!r}" for s, m in _candidates(content, tensors)]
     raise UsageError(f"{error}; it seems to be {seems[0]}" if seems else str(error)) from None
 
 
@@ -73,7 +75,8 @@ def _tensors(source: str, expected: Published, content: Content, file: str) -> T
     return keras.tensors(content, expected)
   if source == "keras":
     raise UsageError(f"invalid file={file!r} for source='keras'; expected a Keras file (.h5, .keras)")
-  return slim.averaged(content) if source == "slim" else content
+  content = slim.averaged(content) if source == "slim" else content
+  return without_prefix(content, mapping.tensor_names(expected))
 
 
 def _candidates(content: Content, tensors: Tensors) -> Iterator[tuple[str, str]]:
@@ -82,5 +85,5 @@ def _candidates(content: Content, tensors: Tensors) -> Iterator[tuple[str, str]]
     if (source == "keras") != isinstance(content, KerasLayers):
       continue
     for model, other in models.items():
-      if mapping.fits(other, tensors):
+      if mapping.fits(other, tensors if source == "keras" else without_prefix(tensors, mapping.tensor_names(other))):
         yield source, model

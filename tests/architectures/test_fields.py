@@ -98,3 +98,19 @@ def test_relu_everywhere_in_every_model():
     a = fields.architecture(model, h_swish_from=0)
     assert {a.stem.activation, a.head.activation, *(b.activation for b in a.blocks)} == {"relu"}
     assert a == edits.h_swish_from(zoo.MODELS[model](), None)
+
+
+@pytest.mark.parametrize("model", zoo.MODELS)
+@pytest.mark.parametrize("field", [f for f in fields.FIELDS if f not in fields.COMPUTE_FIELDS])
+def test_a_field_without_effect_says_so(model, field):
+  """Each field changes the network by one of its values, has an error, or is declared to need another field."""
+  usual = {int: [8, 40], float: [0.3, 0.7], bool: [True, False], str: ["block_02=40"]}
+  values = fields.FIELDS[field].choices or usual[fields.FIELDS[field].type]
+  networks, errors = set(), 0
+  for value in (None, *values):
+    try:
+      networks.add(fields.architecture(model, **{field: value}))
+    except ArchitectureError:
+      errors += 1
+  as_it_is = field == "minimalistic" and model.endswith("minimalistic")
+  assert len(networks) > 1 or errors or field in fields.ONLY_WITH or as_it_is

@@ -9,7 +9,7 @@ import pytest
 from conftest import ended, mnv3, ok
 from PIL import Image
 
-from mnv3_jax.data.sources import fashion_mnist, folder
+from mnv3_jax.data.sources import class_folders, fashion_mnist
 from mnv3_jax.export import graph, runtime
 
 ALIKE = {"kind", "fused", "quantize_aware", "bytes", "ops", "tensors", "partitions", "agreement", "calibration", "accuracy"}
@@ -69,7 +69,7 @@ def test_h_swish_in_parts_has_a_name_of_its_own(run):
 def test_photos_of_ones_own(run, tmp_path):
   images, labels = fashion_mnist.load("test[:60]")
   for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-    name = folder.folder_names(fashion_mnist.CLASSES)[label][-1].replace("/", "_")
+    name = class_folders.folder_names(fashion_mnist.CLASSES)[label][-1].replace("/", "_")
     (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(tmp_path / "photos" / name / f"{i}.png")
   words = ("--quantize", "int8", "--data", tmp_path / "photos", "--out", tmp_path / "m", "--calibration", 20)

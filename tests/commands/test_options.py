@@ -66,3 +66,25 @@ def test_a_misspelt_option_that_is_required_is_named(words, sentence, options):
   with pytest.raises(UsageError) as error:
     options.parse(words)
   assert str(error.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+  ("words", "sentence"),
+  [
+    (["--width_rule=slim"], "--width_rule has an effect only with --width"),
+    (["--atrous=torchvision"], "--atrous has an effect only with --output_stride"),
+    (["--flip"], "--flip has an effect only with --quantize int8 or int8_integer"),
+    (["--flip", "--quantize=none"], "--flip has an effect only with --quantize int8 or int8_integer"),
+  ],
+)
+def test_an_option_without_effect_is_refused(words, sentence, options):
+  options.only_with("--flip", "--quantize int8|int8_integer")
+  with pytest.raises(UsageError) as error:
+    options.parse(words)
+  assert str(error.value) == sentence
+
+
+def test_an_option_with_its_other_is_taken(options):
+  options.only_with("--flip", "--quantize int8|int8_integer")
+  given = options.parse(["--flip", "--quantize=int8", "--width_rule=slim", "--width=0.5"])
+  assert given.flip and given.width_rule == "slim"

@@ -56,6 +56,7 @@ def test_everything_as_a_folder(tmp_path):
     (("table", "tabel5"), "no table 'tabel5'; did you mean 'table5'"),
     (("table", "nowhere.py"), "no file 'nowhere.py'"),
     (("table", "table5", "--all"), "--all goes without table5"),
+    (("table", "table5", "--format=csv", "--out=page"), "--format csv goes without --out, which writes every format"),
     (("table", "table5", "--scale", "maxi"), "invalid choice: 'maxi'"),
     (("table", "table5", "--sclae", "mini"), "did you mean '--scale'"),
     (("table", "table5", "--seeds", "0"), "'0' is not a whole number above 0"),

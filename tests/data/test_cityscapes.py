@@ -105,8 +105,8 @@ def test_a_mask_of_another_size_is_named(tmp_path):
   ("root", "split", "words"),
   [
     ("", "train", "requires config.data.dir, which has leftImg8bit and gtFine"),
-    ("here", "training", "leftImg8bit/training'; config.data.dir has leftImg8bit/SPLIT and gtFine/SPLIT in it"),
-    ("here", "training", "there: empty, train"),
+    ("here", "trian", "leftImg8bit/trian'; config.data.dir has leftImg8bit/SPLIT and gtFine/SPLIT in it"),
+    ("here", "trian", "there: empty, train"),
     ("nowhere", "train", "nowhere/leftImg8bit/train'"),
     ("here", "train[2:", "no split 'train[2:'"),
     ("here", "train[9:]", "a slice of 'train' in"),

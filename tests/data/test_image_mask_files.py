@@ -11,7 +11,8 @@ from PIL import Image
 
 from mnv3_jax.data.pipelines.image_mask_files import ImageMaskFiles
 from mnv3_jax.data.sources import cityscapes, label_maps, voc
-from mnv3_jax.data.transforms import preprocessing
+from mnv3_jax.data.sources.image_mask_pairs import ImageMaskPairs
+from mnv3_jax.data.transforms import decoding, preprocessing
 from mnv3_jax.errors import FatalError, UsageError
 
 SIZE = (32, 48)
@@ -310,6 +311,27 @@ def test_a_turned_image_is_prepared_upright(own, tmp_path):
   image.rotate(90, expand=True).save(tmp_path / "a.png", exif=turned)
   dataset = opened(own)
   assert np.array_equal(dataset.preprocess(Image.open(tmp_path / "a.png")), dataset.preprocess(image))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_and_its_mask_are_upright(tmp_path, orientation):
+  ids = pairs.labels(0, (40, 24))
+  image, mask = pairs.painted(ids), Image.fromarray(ids)
+  inverse = decoding.TURNS.get({6: 8, 8: 6}.get(orientation, orientation))
+  stored, stored_mask = (x if inverse is None else x.transpose(inverse) for x in (image, mask))
+  exif = Image.Exif()
+  exif[0x0112] = orientation
+  stored.save(tmp_path / "a.png", exif=exif)
+  stored_mask.save(tmp_path / "stored.png")
+  mask.save(tmp_path / "upright.png")
+  for name in ("stored", "upright") if orientation > 4 else ("stored",):
+    pair = ImageMaskPairs(tmp_path, [(tmp_path / "a.png", tmp_path / f"{name}.png", label_maps.indices(34))])
+    pixels, labels = pair.read(0)
+    assert np.array_equal(pixels, image) and np.array_equal(labels, ids) and pair.size(0) == (40, 24)
+  Image.fromarray(ids.astype(np.uint16)).save(tmp_path / "deep.png")
+  deep = ImageMaskPairs(tmp_path, [(tmp_path / "a.png", tmp_path / "deep.png", label_maps.indices(34))])
+  with pytest.raises(label_maps.MaskError, match="16-bit grey"):
+    deep.read(0)
 
 
 def test_a_stream_that_is_left_early_ends(own):

@@ -10,7 +10,7 @@ from PIL import Image
 from mnv3_jax.config import base
 from mnv3_jax.data import image_datasets
 from mnv3_jax.data.sources import imagenet
-from mnv3_jax.data.sources.folder import folder_names
+from mnv3_jax.data.sources.class_folders import folder_names
 from mnv3_jax.data.transforms.preprocessing import Preprocessing, from_config
 from mnv3_jax.errors import UsageError
 

@@ -1,6 +1,5 @@
 """Latency on this host: what is counted, in what order, and what is compared."""
 
-import collections
 import dataclasses
 import json
 
@@ -9,7 +8,7 @@ import pytest
 from conftest import tiny_architecture
 
 from mnv3_jax.errors import UsageError
-from mnv3_jax.export import tflite as exporting
+from mnv3_jax.export import runtime, tflite as exporting
 from mnv3_jax.export.random_weights import random_weights
 from mnv3_jax.latency import timing
 from mnv3_jax.latency.timing import Host, LatencyStats
@@ -106,12 +105,19 @@ def test_the_host_is_described():
   assert found["device"].endswith(("core", "cores")) and found["runtime"].startswith("ai-edge-litert 2.")
 
 
-def test_integers_are_filled_with_all_they_have():
-  given = collections.namedtuple("Interpreter", "get_input_details set_tensor")
-  tensors, kept = [{"index": 7, "dtype": np.int8, "shape": (1000,)}, {"index": 8, "dtype": np.float32, "shape": (1000,)}], {}
-  timing._set_random_inputs(given(lambda: tensors, kept.__setitem__))
-  assert kept[7].dtype == np.int8 and kept[7].min() < -120 and kept[7].max() > 120
-  assert kept[8].dtype == np.float32 and -1 <= kept[8].min() < -0.9 < 0.9 < kept[8].max() <= 1
+@pytest.mark.parametrize(
+  ("dtype", "scale", "low", "high"),
+  [(np.int8, 0.5, -120, 120), (np.uint8, 0, 5, 250), (np.int16, 0.1, -32000, 32000), (np.float32, 0, -0.9, 0.9)],
+)
+def test_inputs_are_filled_with_all_they_have(dtype, scale, low, high):
+  x = runtime._random(np.random.default_rng(0), {"dtype": dtype, "shape": np.array([1, 10000]), "quantization": (scale, 0)})
+  assert x.shape == (1, 10000) and x.dtype == dtype and x.min() < low < high < x.max() and abs(x.max()) >= high
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint32, np.int16, np.bool_])
+def test_whole_numbers_that_may_be_indices_are_zero(dtype):
+  x = runtime._random(np.random.default_rng(0), {"dtype": dtype, "shape": np.array([1, 100]), "quantization": (0.0, 0)})
+  assert x.shape == (1, 100) and x.dtype == dtype and not x.any()
 
 
 def test_a_damaged_file_is_named(files):

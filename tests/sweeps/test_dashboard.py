@@ -26,7 +26,7 @@ def trials(folder, hours=(None, None, None, None)):
 
 
 def test_the_time_left_is_what_finished_trials_took(tmp_path, monkeypatch):
-  monkeypatch.setattr(dashboard.time, "time", lambda: 1000.0)
+  monkeypatch.setattr(dashboard.time, "monotonic", lambda: 1000.0)
   logs = tmp_path / "logs"
   shown = dashboard.Dashboard(trials(tmp_path), logs, io.StringIO())
   assert shown.done_before == 1 and shown.remaining_seconds() == 300
@@ -56,7 +56,7 @@ def test_without_a_terminal_each_change_is_a_line(tmp_path, monkeypatch):
   monkeypatch.setattr(dashboard.time, "monotonic", lambda: now[0])
   logs = tmp_path / "logs"
   with dashboard.Dashboard(trials(tmp_path), logs, stream) as shown:
-    shown.update("net/seed_1", "started", state="running", started=time.time())
+    shown.update("net/seed_1", "started", state="running", started=time.monotonic())
     for _ in range(100):
       now[0] += 1
       shown.refresh()
@@ -78,9 +78,9 @@ def test_on_a_terminal_running_trials_are_seen(tmp_path, monkeypatch):
   logs = tmp_path / "logs"
   with os.fdopen(theirs, "w") as stream:
     with dashboard.Dashboard(trials(tmp_path), logs, stream) as shown:
-      shown.update("net/seed_1", "started", state="running", started=time.time() - 65)
+      shown.update("net/seed_1", "started", state="running", started=time.monotonic() - 65)
       shown.update("net/seed_2", "retry: killed by SIGKILL", failures=1)
-      shown.update("net/seed_2", "started", state="running", started=time.time())
+      shown.update("net/seed_2", "started", state="running", started=time.monotonic())
     stream.flush()
   text = b""
   # reading what is left of a closed terminal ends with an error

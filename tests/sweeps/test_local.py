@@ -10,7 +10,7 @@ import sys
 import psutil
 import pytest
 from conftest import ROOT, SHORT, SMALL
-from tiny import alive, begun, ended, nothing_left, sweep, trial, until  # noqa: F401
+from tiny import alive, begun, ended, nothing_left, shadowed, sweep, trial, until  # noqa: F401
 
 from mnv3_jax.errors import UsageError
 from mnv3_jax.sweeps import launch, local
@@ -311,3 +311,10 @@ def test_real_runs_survive_a_killed_sweep(tmp_path):
   outcomes, shown = run(trials, tmp_path / "logs", jobs=2)
   assert set(outcomes.values()) == {"done"}, shown
   assert "resuming after step" in (tmp_path / "logs" / "seed_0.log").read_text()
+
+
+def test_modules_of_the_current_directory_are_not_run(tmp_path):
+  folder, one = shadowed(tmp_path / "shadowed")
+  status, out, err = ended(sweep("local", [one], tmp_path / "logs", cwd=folder))
+  assert not (folder / "executed").exists(), (folder / "executed").read_text()
+  assert status == 0 and "1 of 1 trials done" in out, out + err

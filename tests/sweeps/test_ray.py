@@ -11,7 +11,7 @@ import psutil
 import pytest
 from conftest import ROOT, SHORT, SMALL
 from ray_cluster import Cluster
-from tiny import alive, begun, ended, nothing_left, sweep, trial, until  # noqa: F401
+from tiny import alive, begun, ended, nothing_left, shadowed, sweep, trial, until  # noqa: F401
 
 from mnv3_jax.sweeps.trial import Trial
 
@@ -134,3 +134,10 @@ def test_a_gang_that_loses_a_host_is_restarted_as_a_whole(cluster, tmp_path):
   assert status == 0 and "1 of 1 trials done, 1 lost with a host" in out, "".join([out, err, *said])
   assert [text.count(": mnv3 train --config") for text in said] == [2, 2]
   assert '"count": 2' in (directory / "result.json").read_text() and (tmp_path / "after").read_text() == "once"
+
+
+def test_modules_of_the_current_directory_are_not_run(cluster, tmp_path):
+  folder, one = shadowed(tmp_path / "shadowed")
+  status, out, err = ended(sweep("ray", [one], tmp_path / "logs", cwd=folder, variables=cluster.environment))
+  assert not (folder / "executed").exists(), (folder / "executed").read_text()
+  assert status == 0 and "1 of 1 trials done" in out, out + err

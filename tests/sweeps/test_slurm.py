@@ -10,7 +10,7 @@ import time
 import pytest
 import slurm_cluster
 from conftest import ROOT, SHORT, SMALL
-from tiny import alive, begun, ended, nothing_left, sweep, trial, until  # noqa: F401
+from tiny import alive, begun, ended, nothing_left, shadowed, sweep, trial, until  # noqa: F401
 
 from mnv3_jax.errors import UsageError
 from mnv3_jax.sweeps import launch, slurm
@@ -156,3 +156,10 @@ def test_a_trial_of_two_hosts_trains(cluster, tmp_path):
   log = (tmp_path / "logs" / "gang.log").read_text()
   assert outcomes == {"gang": "done"}, shown + log
   assert '"count": 2' in (directory / "result.json").read_text() and (tmp_path / "after").read_text() == "once", log
+
+
+def test_modules_of_the_current_directory_are_not_run(cluster, tmp_path):
+  folder, one = shadowed(tmp_path / "shadowed")
+  status, out, err = ended(sweep("slurm", [one], tmp_path / "logs", cwd=folder, sbatch="--cpus-per-task=1"))
+  assert not (folder / "executed").exists(), (folder / "executed").read_text()
+  assert status == 0 and "1 of 1 trials done" in out, out + err

@@ -1,5 +1,6 @@
 """Trials that take a moment: each writes a line into a file when it begins, and its result at its end."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -54,17 +55,32 @@ end(work)
 """
 
 
-def sweep(engine, trials, logs, variables=None, **options):
+# modules that everything imports, each of which leaves a trace where it is run
+SHADOWS = ("json", "random", "socket", "jax", "numpy", "mnv3_jax")
+
+
+def shadowed(folder):
+  """A directory whose modules stand in for others, and a trial with a command of the package, whose directory it is to be."""
+  folder.mkdir()
+  for name in SHADOWS:
+    trace = f"open({str(folder / 'executed')!r}, 'a').write(__name__ + chr(10))"
+    (folder / f"{name}.py").write_text(f"{trace}\nraise SystemExit(7)\n")
+  done = trial(folder.parent, "done")
+  return folder, dataclasses.replace(done, commands=(("mnv3", "--version"), *done.commands))
+
+
+def sweep(engine, trials, logs, variables=None, cwd=None, **options):
   """A sweep in a process of its own, with these environment variables; its standard output and error are pipes."""
   given = pathlib.Path(logs).parent / "given"
   files = [str(TrialFiles(given, t.name).write_trial(t)) for t in trials]
   environment = {**os.environ, "PYTHONPATH": str(ROOT), **(variables or {})}
   process = subprocess.Popen(
-    [sys.executable, "-W", "error", "-c", SWEEP, engine, str(logs), json.dumps(options), *files],
+    [sys.executable, "-P", "-W", "error", "-c", SWEEP, engine, str(logs), json.dumps(options), *files],
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
     env=environment,
+    cwd=cwd,
   )
   STARTED.append(process)
   return process

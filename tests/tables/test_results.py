@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 from mnv3_jax.architectures import cost
-from mnv3_jax.config import read_config
+from mnv3_jax.config_overrides import read_config
 from mnv3_jax.errors import UsageError
 from mnv3_jax.export import record
 from mnv3_jax.tables import cells, columns, registry, render, results, scales, table as tables, trials

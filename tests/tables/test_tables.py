@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 from mnv3_jax.architectures import cost, fields, printed, sizes, zoo
-from mnv3_jax.config import read_config
+from mnv3_jax.config_overrides import read_config
 from mnv3_jax.errors import UsageError
 from mnv3_jax.tables import columns, registry, results, scales, table as tables, trials
 

@@ -4,7 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mnv3_jax.architectures import fields
+from mnv3_jax.config import base
+from mnv3_jax.errors import UsageError
 from mnv3_jax.tasks.classification import Classification
+from mnv3_jax.tasks.segmentation import Segmentation
 
 
 def test_loss_is_smoothed_cross_entropy():
@@ -43,3 +47,13 @@ def test_a_constant_network_is_right_by_chance_only():
 
 def test_fewer_than_five_classes():
   assert float(Classification().sums(jnp.zeros((3, 3)), {"label": jnp.arange(3)})["top5"]) == 3
+
+
+@pytest.mark.parametrize("task", [Classification, Segmentation])
+def test_a_softmax_over_one_logit_says_nothing(task):
+  config = base()
+  config.model.num_classes = 1
+  with pytest.raises(UsageError, match="num_classes=1; expected at least 2 classes"):
+    task.from_config(config, fields.architecture(**config.model), ("cat",))
+  with pytest.raises(UsageError, match="weights with one logit"):
+    task.configure_import(config, 1)

@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 
 from mnv3_jax.architectures import fields, sizes
-from mnv3_jax.config import read_config
+from mnv3_jax.config_overrides import read_config
 from mnv3_jax.models.initialize import shapes
 from mnv3_jax.models.layers import AXIS
 from mnv3_jax.models.network import network

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,8 +24,8 @@ ENVIRONMENT = {
 }
 
 
-def start(workdir, *words, kill=None, own=((), ())):
-  """Starts two processes of two devices, with arguments of their own; process `kill` kills itself at step 7."""
+def start(workdir, *words, kill=None, own=((), ()), inside=(None, None)):
+  """Starts two processes of two devices, with arguments and directories of their own; process `kill` kills itself at step 7."""
   with socket.socket() as free:
     free.bind(("localhost", 0))
     address = f"localhost:{free.getsockname()[1]}"
@@ -33,7 +34,7 @@ def start(workdir, *words, kill=None, own=((), ())):
     command = [sys.executable, "-W", "error", str(ROOT / "tests" / "training" / "tiny_run.py"), str(workdir), *words]
     command += [f"--multihost={address},2,{i}", *(["--kill", "7"] if kill == i else []), *own[i]]
     log = (workdir.parent / f"{workdir.name}_{i}.log").open("w")
-    started.append(subprocess.Popen(command, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT))
+    started.append(subprocess.Popen(command, env=ENVIRONMENT, cwd=inside[i], stdout=log, stderr=subprocess.STDOUT))
     log.close()
   return started
 
@@ -222,18 +223,132 @@ def test_two_processes_of_the_real_command_on_photos_in_files(tmp_path):
 
 @pytest.mark.slow
 def test_processes_that_see_other_photos_are_refused(tmp_path):
-  own = []
-  for i in range(2):
-    photographs.class_folders(tmp_path / f"photos_{i}" / "train", 20 - i)
-    photographs.class_folders(tmp_path / f"photos_{i}" / "test", 6)
-    own.append((f"--config.data.dir={str(tmp_path / f'photos_{i}')!r}",))
+  hosts_ = [tmp_path / f"host_{i}" for i in range(2)]
+  for i, host in enumerate(hosts_):
+    photographs.class_folders(host / "photos" / "train", 20 - i)
+    photographs.class_folders(host / "photos" / "test", 6)
   fields = {"data.dataset": "folder", "data.augment": "none", "data.classes": photographs.CLASSES, "train.batch_size": 8}
-  fields |= {"data.train_split": "train", "data.eval_split": "test"}
+  fields |= {"data.train_split": "train", "data.eval_split": "test", "data.dir": "photos"}
   words = [f"--config.{name}={value!r}" for name, value in fields.items()]
-  assert ended(start(tmp_path / "run", *words, own=own), 60) == [2, 2]
+  assert ended(start(tmp_path / "run", *words, inside=hosts_), 60) == [2, 2]
   for i in range(2):
     assert "the images of process 1 differ from those of process 0: [2, '19 photos" in said(tmp_path / "run", i)
   # a folder that one of them does not have
-  own[1] = (f"--config.data.dir={str(tmp_path / 'nowhere')!r}",)
-  assert ended(start(tmp_path / "run", *words, own=own), 60) == [2, 2]
+  shutil.rmtree(hosts_[1] / "photos")
+  assert ended(start(tmp_path / "run", *words, inside=hosts_), 60) == [2, 2]
   assert "no folder" in said(tmp_path / "run", 0) and not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("word", "here", "there"), [("optim.lr=0.02", "0.01", "0.02"), ("train.epochs=4.0", "3.0", "4.0")])
+def test_processes_with_different_configs_are_refused(word, here, there, tmp_path):
+  workdir, name = tmp_path / "run", word.partition("=")[0]
+  statuses = ended(start(workdir, own=((), (f"--config.{word}",))))
+  assert statuses == [2, 2] and not workdir.exists()
+  for i in range(2):
+    assert f"mnv3: process 1 has config.{name}={there}, process 0 has {here}; expected the same config" in said(workdir, i)
+
+
+@pytest.mark.slow
+def test_different_numbers_of_processes_are_refused():
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    address = f"localhost:{free.getsockname()[1]}"
+  code = (
+    "import sys\nfrom mnv3_jax.__main__ import end\nfrom mnv3_jax.training import hosts\nend(lambda: hosts.join(sys.argv[1]))"
+  )
+  command = [sys.executable, "-c", code]
+  started = [
+    subprocess.Popen([*command, f"{address},{n},{i}"], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    for i, n in enumerate((2, 3))
+  ]
+  sentences = [process.communicate(timeout=50)[1] for process in started]
+  assert [process.returncode for process in started] == [2, 2], sentences
+  assert all("process 1 has the number of processes=3, process 0 has 2" in sentence for sentence in sentences)
+
+
+ALONE = """
+import sys
+from mnv3_jax.training import hosts
+hosts.QUIET_SECONDS, hosts.JOIN_SECONDS = 1.0, 3.0
+hosts.join(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize(("i", "missing"), [(0, "the other 2 of 3 processes"), (1, "process 0 of 3 at localhost:")])
+def test_a_process_does_not_wait_for_ever_for_the_others(i, missing):
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    address = f"localhost:{free.getsockname()[1]}"
+  done = subprocess.run([sys.executable, "-c", ALONE, f"{address},3,{i}"], env=ENVIRONMENT, capture_output=True, text=True)
+  assert done.returncode == 42, done.stderr
+  waiting, ended = (line for line in done.stderr.splitlines() if line.startswith("mnv3: "))
+  assert f"waiting for {missing}" in waiting and "not there after 3 s; the same command on every host" in ended
+
+
+# other weights on one process, or one that stops making steps
+DIFFERENT = """
+import sys, time
+import jax
+import tiny_run
+from mnv3_jax.__main__ import end
+from mnv3_jax.training import hosts, loop
+
+def work():
+  what, workdir, where = sys.argv[1:]
+  hosts.join(where)
+  loop.STOP_SECONDS = 3.0
+  if jax.process_index() == 1 and what == "weights":
+    seeded = loop.initialize
+    loop.initialize = lambda model, seed: seeded(model, seed + 1)
+  if jax.process_index() == 1 and what == "hangs":
+    advance, steps = loop._Training._with_stop, []
+    def hanging(self, batch):
+      steps.append(1)
+      if len(steps) == 8:
+        time.sleep(60)
+      return advance(self, batch)
+    loop._Training._with_stop = hanging
+  config = tiny_run.tiny_config()
+  loop.train(config, workdir, tiny_run.tiny_job(config))
+
+end(work)
+"""
+
+
+def different(what, tmp_path):
+  """Two processes that run DIFFERENT."""
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    address = f"localhost:{free.getsockname()[1]}"
+  path = os.pathsep.join([ENVIRONMENT["PYTHONPATH"], str(ROOT / "tests" / "training")])
+  started = []
+  for i in range(2):
+    log = (tmp_path / f"run_{i}.log").open("w")
+    command = [sys.executable, "-c", DIFFERENT, what, str(tmp_path / "run"), f"{address},2,{i}"]
+    started.append(subprocess.Popen(command, env={**ENVIRONMENT, "PYTHONPATH": path}, stdout=log, stderr=subprocess.STDOUT))
+    log.close()
+  return started
+
+
+@pytest.mark.slow
+def test_replicas_that_differ_end_the_training(tmp_path):
+  assert ended(different("weights", tmp_path)) == [1, 1], said(tmp_path / "run", 0) + said(tmp_path / "run", 1)
+  # two devices a process; the process that says it first ends the other
+  both = said(tmp_path / "run", 0) + said(tmp_path / "run", 1)
+  assert "mnv3: the variables of device 2 of 4 are not those of device 0 after step 3" in both
+  assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+@pytest.mark.slow
+def test_a_signal_does_not_wait_for_ever_for_a_process_that_hangs(tmp_path):
+  processes = different("hangs", tmp_path)
+  deadline = time.monotonic() + 90
+  while "step 4/" not in said(tmp_path / "run", 0):
+    assert time.monotonic() < deadline and all(p.poll() is None for p in processes), said(tmp_path / "run", 0)
+    time.sleep(0.1)
+  time.sleep(2)
+  processes[0].send_signal(signal.SIGTERM)
+  assert ended(processes, timeout=30) == [42, 42]
+  assert "SIGTERM: the other 1 processes have made no step with this one for 3 s" in said(tmp_path / "run", 0)
+  assert "another process of this training is gone" in said(tmp_path / "run", 1)

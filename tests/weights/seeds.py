@@ -24,8 +24,12 @@ CASES = [
   *(("timm", m, {}) for m in sources.SOURCES["timm"] if "." not in m),
   ("keras", "MobileNet", {}),
   ("keras", "MobileNet", {"width": 0.75}),
+  # maps of odd sides, where Keras's padding of V1 is not TensorFlow's SAME
+  ("keras", "MobileNet", {"resolution": 100}),
+  ("keras", "MobileNet", {"resolution": 97, "resolution_width": 129}),
   ("keras", "MobileNetV2", {}),
   ("keras", "MobileNetV2", {"width": 0.75}),
+  ("keras", "MobileNetV2", {"resolution": 97, "resolution_width": 129}),
   *(
     ("keras", f"MobileNetV3{size}", fields)
     for size in ("Large", "Small")

@@ -3,9 +3,10 @@
 import abc
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
+from mnv3_jax.data import checks
 from mnv3_jax.data.pipelines.order import Order
 from mnv3_jax.data.sources.base import Source
 from mnv3_jax.data.sources.splits import Subset, evenly_spaced
@@ -56,6 +57,16 @@ class ShardedDataset(abc.ABC):
     """See Dataset.steps_per_epoch; the order changes every epoch, so the examples left over change too."""
     return self.order.steps_per_epoch
 
+  def labels(self, training: bool) -> Sequence[int] | None:
+    """See Dataset.labels."""
+    del training
+    return None
+
+  def warnings(self, training: bool) -> list[str]:
+    """See Dataset.warnings."""
+    del training
+    return []
+
   def eval_shares(self, batch_size: int) -> Iterator[range]:
     """Yields the numbers of this host's evaluation examples by batch; the last ranges may be shorter, or empty."""
     share, n = batch_size // self.hosts, self.num_eval_examples
@@ -104,6 +115,14 @@ class SourceDataset(ShardedDataset, Generic[S]):
   def fingerprint(self) -> str:
     """See Dataset.fingerprint."""
     return f"{self.train.fingerprint}; tested on {self.test.fingerprint}"
+
+  def labels(self, training: bool) -> Sequence[int] | None:
+    """See Dataset.labels."""
+    return getattr(self.train if training else self.test, "labels", None)
+
+  def warnings(self, training: bool) -> list[str]:
+    """See Dataset.warnings."""
+    return checks.warnings(self.classes, self.test, self.train if training else None)
 
   def limit_eval(self: D, n: int) -> D:
     """See Dataset.limit_eval."""

@@ -14,6 +14,8 @@ from jaxtyping import Float32, Int
 from PIL import Image
 
 from mnv3_jax.architectures import sizes
+from mnv3_jax.data import checks
+from mnv3_jax.data.facts import Facts, mask_facts
 from mnv3_jax.data.pipelines.base import SourceDataset
 from mnv3_jax.data.sources.base import ImageMaskSource, Labels
 from mnv3_jax.data.sources.label_maps import IGNORED, MaskError
@@ -84,6 +86,15 @@ class ImageMaskFiles(SourceDataset[ImageMaskSource]):
     for i in range(len(self.test)):
       self._check_size(i, self.test.size(i) or (1, 1))
     return self.order.steps_per_epoch
+
+  def facts(self, i: int, training: bool) -> Facts:
+    """See Dataset.facts."""
+    return mask_facts(self.train if training else self.test, i)
+
+  def warnings(self, training: bool) -> list[str]:
+    """See Dataset.warnings; reads a few masks."""
+    found = super().warnings(training)
+    return [*found, *checks.mask_warnings(self.classes, self.train)] if training else found
 
   def train_batches(self, start: int) -> Iterator[Batch]:
     """See Dataset.train_batches: "image" (b, h, w, 3), "label" (b, h, w), "broken".

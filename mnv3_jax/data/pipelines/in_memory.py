@@ -9,12 +9,14 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 from PIL import Image, ImageOps
 
+from mnv3_jax.data import checks
+from mnv3_jax.data.facts import Facts, digest
 from mnv3_jax.data.pipelines.base import ShardedDataset
 from mnv3_jax.data.sources.splits import evenly_spaced
 from mnv3_jax.data.transforms import augment
 from mnv3_jax.data.transforms.augment import CropParams
 from mnv3_jax.data.transforms.decoding import apply_exif_orientation, to_uint8
-from mnv3_jax.types import Batch
+from mnv3_jax.types import Batch, Size
 
 # images and labels of a split; "_": the axes of two splits differ
 Arrays: TypeAlias = tuple[UInt8[np.ndarray, "_n _size _size"], Int32[np.ndarray, " _n"]]
@@ -24,17 +26,19 @@ Arrays: TypeAlias = tuple[UInt8[np.ndarray, "_n _size _size"], Int32[np.ndarray,
 class InMemoryImages(ShardedDataset):
   """Data set of square grey images in memory, resized to any resolution, as three equal channels.
 
+  In images that are no squares they stand in the middle, as high or as wide as the image, on black.
+
   Attributes:
     train, test: images and labels of the splits.
     classes: names by label.
-    resolution: of the batches, in pixels.
+    resolution: of the batches.
     augment: name of the policy for training, in augment.POLICIES.
   """
 
   train: Arrays
   test: Arrays
   classes: tuple[str, ...]
-  resolution: int
+  resolution: Size
   augment: str
 
   @property
@@ -53,8 +57,23 @@ class InMemoryImages(ShardedDataset):
     # "photos": checkpoints keep these words
     return f"{len(self.train[0])} photos; tested on {len(self.test[0])} photos"
 
+  def facts(self, i: int, training: bool) -> Facts:
+    """See Dataset.facts."""
+    images, labels = self.train if training else self.test
+    name = f"{'training' if training else 'test'} image {i:,}"
+    return Facts(name, int(labels[i]), digest(images[i].tobytes()), images[i].shape, mode="L")
+
+  def labels(self, training: bool) -> list[int]:
+    """See Dataset.labels."""
+    return (self.train if training else self.test)[1].tolist()
+
+  def warnings(self, training: bool) -> list[str]:
+    """See Dataset.warnings."""
+    same = training and np.may_share_memory(self.train[0], self.test[0])
+    return [*checks.class_warnings(self.classes), *([checks.SHARED] if same else [])]
+
   def train_batches(self, start: int) -> Iterator[Batch]:
-    """See Dataset.train_batches: "image" (b, r, r, 3), "label" (b,)."""
+    """See Dataset.train_batches: "image" (b, h, w, 3), "label" (b,)."""
     images, labels = self.train
     policy, size = augment.get_policy(self.augment), images.shape[1]
     params, sampled = augment.identity(0, size), None
@@ -65,7 +84,7 @@ class InMemoryImages(ShardedDataset):
       yield {"image": self._render(images[indices], params[indices]), "label": labels[indices]}
 
   def eval_batches(self, batch_size: int) -> Iterator[Batch]:
-    """See Dataset.eval_batches: "image" (b, r, r, 3), "label" (b,), "mask" (b,)."""
+    """See Dataset.eval_batches: "image" (b, h, w, 3), "label" (b,), "mask" (b,)."""
     images, labels = self.test
     share = batch_size // self.hosts
     for numbers in self.eval_shares(batch_size):
@@ -88,14 +107,17 @@ class InMemoryImages(ShardedDataset):
     one = images[i : i + 1], labels[i : i + 1]
     return dataclasses.replace(self, train=one, batch_size=1, seed=self.seed + i, host=0, hosts=1)
 
-  def preprocess(self, image: Image.Image) -> Float32[np.ndarray, "r r 3"]:
-    """See Dataset.preprocess; pads the shorter side with black, the background of the embedded images."""
+  def preprocess(self, image: Image.Image) -> Float32[np.ndarray, "h w 3"]:
+    """See Dataset.preprocess; pads to a square with black, the background of the embedded images, which are squares."""
     size = self.train[0].shape[1]
     grey = to_uint8(apply_exif_orientation(image)).convert("L")
+    if 2 * size * min(grey.size) <= max(grey.size):
+      # the shorter side would be rounded to 0
+      grey = grey.resize((1, size) if grey.height > grey.width else (size, 1), Image.Resampling.BILINEAR)
     grey = ImageOps.pad(grey, (size, size), method=Image.Resampling.BILINEAR)
     return self._render(np.asarray(grey)[None], augment.identity(1, size))[0]
 
-  def _render(self, images: UInt8[np.ndarray, "b size size"], params: CropParams) -> Float32[np.ndarray, "b r r 3"]:
+  def _render(self, images: UInt8[np.ndarray, "b size size"], params: CropParams) -> Float32[np.ndarray, "b h w 3"]:
     grey = augment.render(images, params, self.resolution)
     return self.preprocessing.normalize(np.repeat(grey[..., None], 3, axis=3))
 

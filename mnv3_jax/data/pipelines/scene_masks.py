@@ -9,6 +9,7 @@ from jaxtyping import Float32, Int
 from PIL import Image
 
 from mnv3_jax.architectures import sizes
+from mnv3_jax.data.facts import Facts, pixel_counts
 from mnv3_jax.data.pipelines.base import ShardedDataset
 from mnv3_jax.data.sources.scenes import CLASSES, Scene, Scenes
 from mnv3_jax.data.sources.splits import evenly_spaced
@@ -56,6 +57,12 @@ class SceneMasks(ShardedDataset):
   def _test_numbers(self) -> Int[np.ndarray, " n"]:
     n = len(self.test)
     return evenly_spaced(n, n if self.tests is None else self.tests)
+
+  def facts(self, i: int, training: bool) -> Facts:
+    """See Dataset.facts; of training scenes, those of the first epoch."""
+    scene = self.train.scene(i, self.seed, 0) if training else self.test.scene(int(self._test_numbers[i]))
+    name = f"{'training' if training else 'test'} scene {i:,}"
+    return Facts(name, size=scene.mask.shape, mode="RGB", pixels=pixel_counts(scene.mask))
 
   def train_batches(self, start: int) -> Iterator[Batch]:
     """See Dataset.train_batches: "image" (b, h, w, 3), "label" (b, h, w)."""

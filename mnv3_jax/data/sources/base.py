@@ -1,6 +1,6 @@
 """Protocols of the sources: random access to the examples of one split."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import TypeAlias
 
@@ -40,6 +40,11 @@ class Source(Protocol):
 class ImageSource(Source, Protocol):
   """Encoded images with one label each."""
 
+  @property
+  def labels(self) -> Sequence[int] | None:
+    """Labels of all examples; None where they have to be read."""
+    ...
+
   def read(self, i: int) -> tuple[bytes, int]:
     """Returns (content of the image file, label) of example `i`; raises OSError where it cannot be read."""
     ...
@@ -54,7 +59,7 @@ class ImageMaskSource(Source, Protocol):
   """Images with a class per pixel."""
 
   def read(self, i: int) -> tuple[Image.Image, Labels]:
-    """Returns (RGB image, train ids of its pixels) of example `i`, as stored: Exif orientation is ignored.
+    """Returns (RGB image, train ids of its pixels) of example `i`, both upright by the image's Exif orientation.
 
     Raises:
       UsageError: naming the file that is damaged or not an image.
@@ -62,8 +67,12 @@ class ImageMaskSource(Source, Protocol):
     """
     ...
 
+  def image(self, i: int) -> bytes:
+    """Returns the content of the image file of example `i`; raises OSError where it cannot be read."""
+    ...
+
   def size(self, i: int) -> tuple[int, int] | None:
-    """Returns (height, width) of image `i` in pixels without decoding it; None where that fails."""
+    """Returns (height, width) of the upright image `i` in pixels without decoding it; None where that fails."""
     ...
 
 

@@ -1,5 +1,6 @@
 """Cityscapes with fine masks (Cordts et al., 2016): from its own folders, or as TFDS prepares it."""
 
+import os
 import pathlib
 import re
 from typing import Any
@@ -8,6 +9,7 @@ from PIL import Image
 
 from mnv3_jax.data.sources import label_maps, tfds
 from mnv3_jax.data.sources.base import Labels
+from mnv3_jax.data.sources.class_folders import other_names
 from mnv3_jax.data.sources.image_mask_pairs import ImageMaskPairs, decode_pair
 from mnv3_jax.data.sources.splits import parse_split, take_slice
 from mnv3_jax.errors import UsageError
@@ -58,7 +60,7 @@ class Cityscapes(ImageMaskPairs):
 
   Args:
     root: parent of leftImg8bit and gtFine.
-    split: "train", "val" or "test".
+    split: "train", "val" (or "validation") or "test".
 
   Raises:
     UsageError: if there are no images; or naming the image or mask that lacks its counterpart.
@@ -66,7 +68,7 @@ class Cityscapes(ImageMaskPairs):
 
   def __init__(self, root: PathLike, split: str) -> None:
     root = pathlib.Path(root)
-    split = "val" if split == "validation" else split
+    split = next((s for s in (split, *other_names(split)) if os.path.isdir(root / "leftImg8bit" / s)), split)
     images, masks = (_list_files(root / kind, split) for kind in ("leftImg8bit", "gtFine"))
     files = []
     for stem in sorted(stem for stem, end in images if end == IMAGE_END):
@@ -87,7 +89,7 @@ class Cityscapes(ImageMaskPairs):
 def _list_files(root: pathlib.Path, split: str) -> dict[tuple[str, str], pathlib.Path]:
   """Image or mask files by (CITY/STEM, end of their name)."""
   folder = root / split
-  if not folder.is_dir():
+  if not os.path.isdir(folder):
     there = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
     raise UsageError(f"no folder {str(folder)!r}; {EXPECTED_FOLDERS}" + (f"; there: {', '.join(there[:8])}" if there else ""))
   found = {}
@@ -123,6 +125,10 @@ class TFDSCityscapes(tfds.TFDSExamples):
     return decode_pair(
       example["image_left"], self.name(i), example["segmentation_label"], f"{self.name(i)}, its mask", label_map
     )
+
+  def image(self, i: int) -> bytes:
+    """See ImageMaskSource.image."""
+    return self.example(i)["image_left"]
 
   def size(self, i: int) -> tuple[int, int] | None:
     """Returns (height, width) of every image, as TFDS declares it."""

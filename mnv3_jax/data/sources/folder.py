@@ -1,19 +1,21 @@
 """Images in one folder per class: ROOT/CLASS/IMAGE.jpg."""
 
 import functools
+import os
 import pathlib
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from types import ModuleType
 from typing import Any
 
 from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.data.sources.base import Reader
-from mnv3_jax.data.sources.splits import parse_split, take_slice
+from mnv3_jax.data.sources.class_folders import FolderOwners, class_folders, files_in, split_folder
+from mnv3_jax.data.sources.image_suffixes import counted, describe, image_suffixes, suffix_counts
+from mnv3_jax.data.sources.splits import base_source, parse_split, take_slice
 from mnv3_jax.errors import UsageError
+from mnv3_jax.paths import read_bounded
 from mnv3_jax.types import PathLike
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm")
 
 
 class Folder:
@@ -27,13 +29,16 @@ class Folder:
 
   Attributes:
     files: [(path, label)].
+    skipped: names of the folders that belong to no class.
+    passed_over: numbers of other files in the classes' folders, by suffix.
+    loose: number of images outside the classes' folders.
 
   Raises:
     UsageError: naming the missing folder, or the folder that belongs to no class, or if there are no images.
   """
 
   def __init__(
-    self, root: PathLike, classes: Sequence[str], folders: Sequence[Sequence[str]], others: Sequence[str] = ()
+    self, root: PathLike, classes: Sequence[str], folders: Sequence[Sequence[str]], others: Collection[str] = ()
   ) -> None:
     root = pathlib.Path(root)
     if not root.is_dir():
@@ -42,23 +47,40 @@ class Folder:
       raise UsageError(
         "the classes of these weights have no names, by which folders are found; import --classes FILE gives them names"
       )
-    owners = _folder_owners(folders)
-    self.root = root
+    owners = FolderOwners(folders)
+    self.root, self.classes = root, tuple(classes)
     self.files: list[tuple[pathlib.Path, int]] = []
-    for folder in class_folders(root):
-      if len(owners.get(folder.name, ())) > 1:
-        names = " and ".join(repr(classes[i]) for i in sorted(owners[folder.name]))
+    self.skipped: list[str] = []
+    suffixes: list[str] = []
+    for folder in class_folders(root, owners.names):
+      labels = owners.labels(folder.name)
+      if len(labels) > 1:
+        names = " and ".join(repr(classes[i]) for i in sorted(labels))
         raise UsageError(f"{str(folder)!r} may be the folder of {names}; expected the whole name of one of them")
-      if folder.name in owners:
-        (label,) = owners[folder.name]
-        self.files += [(p, label) for p in sorted(folder.rglob("[!.]*")) if _is_image(p.relative_to(root))]
-      elif folder.name not in others:
-        raise UsageError(f"{str(folder)!r} is the folder of no class of this network; {nearest(folder.name, owners)}")
+      if labels:
+        (label,) = labels
+        there = files_in(folder)
+        self.files += [(p, label) for p in there if _is_image(p)]
+        suffixes += [p.suffix for p in there if not _is_image(p)]
+      elif folder.name in others:
+        self.skipped.append(folder.name)
+      else:
+        raise UsageError(f"{str(folder)!r} is the folder of no class of this network; {nearest(folder.name, owners.names)}")
+    self.passed_over = suffix_counts(suffixes)
+    self.loose = sum(_is_image(p) for p in root.iterdir() if p.is_file() and not p.name.startswith("."))
     if not self.files:
-      raise UsageError(f"no images in the folders of {str(root)!r}; expected files that end with {', '.join(SUFFIXES)}")
+      also = f"; passed over: {describe(self.passed_over)}" if self.passed_over else ""
+      raise UsageError(
+        f"no images in the folders of {str(root)!r}; expected files that end with {', '.join(image_suffixes()[:7])}, ...{also}"
+      )
 
   def __len__(self) -> int:
     return len(self.files)
+
+  @property
+  def labels(self) -> list[int]:
+    """Labels of the images."""
+    return [label for _, label in self.files]
 
   def name(self, i: int) -> str:
     """Returns the path of image `i`."""
@@ -67,12 +89,13 @@ class Folder:
   def read(self, i: int) -> tuple[bytes, int]:
     """See ImageSource.read."""
     path, label = self.files[i]
-    return path.read_bytes(), label
+    return read_bounded(path), label
 
   def reader(self, tf: ModuleType) -> Reader:
     """See ImageSource.reader."""
-    paths = tf.constant([str(path) for path, _ in self.files])
-    labels = tf.constant([label for _, label in self.files], tf.int32)
+    # names in another encoding than UTF-8 are text with surrogates, which only the operating system's encoding undoes
+    paths = tf.constant([os.fsencode(path) for path, _ in self.files])
+    labels = tf.constant(self.labels, tf.int32)
     return lambda i: (tf.io.read_file(tf.gather(paths, i)), tf.gather(labels, i))
 
   @property
@@ -84,33 +107,42 @@ class Folder:
   def _fingerprint(self) -> str:
     lines = "".join(f"{path.relative_to(self.root)} {label}\n" for path, label in self.files)
     # "photos": checkpoints keep these words
-    return f"{len(self.files)} photos, {zlib.crc32(lines.encode()):08x}"
+    return f"{len(self.files)} photos, {zlib.crc32(lines.encode('utf-8', 'surrogateescape')):08x}"
 
-
-def _folder_owners(folders: Sequence[Sequence[str]]) -> dict[str, set[int]]:
-  """Labels by folder name; a class's first name takes precedence over the alternative names of other classes."""
-  owners = {names[0]: {i} for i, names in enumerate(folders)}
-  first = {names[0] for names in folders}
-  for i, names in enumerate(folders):
-    for name in names[1:]:
-      if name not in first:
-        owners.setdefault(name, set()).add(i)
-  return owners
+  @property
+  def warnings(self) -> list[str]:
+    """Sentences about files that are not used."""
+    found, where = [], repr(str(self.root))
+    if self.passed_over:
+      n = sum(self.passed_over.values())
+      found.append(f"{counted(n, 'file')} in the class folders of {where} passed over: {describe(self.passed_over)}")
+    inner = sorted({parts[1] for path, _ in self.files if len(parts := path.relative_to(self.root).parts) > 2})
+    if len(self.classes) == 1 and len(inner) > 1:
+      names = ", ".join(map(repr, inner[:3])) + (", ..." if len(inner) > 3 else "")
+      found.append(f"the only class folder of {where} has folders in it that are no classes: {names}")
+    if self.loose:
+      found.append(f"{counted(self.loose, 'image')} directly in {where} passed over: in no class folder")
+    if self.skipped:
+      names = ", ".join(repr(name) for name in self.skipped[:5]) + (", ..." if len(self.skipped) > 5 else "")
+      found.append(
+        f"{counted(len(self.skipped), 'folder')} in {where} left out, of none of the {len(self.classes)} classes: {names}"
+      )
+    return found
 
 
 def _is_image(path: pathlib.Path) -> bool:
-  return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
+  return path.suffix.lower() in image_suffixes()
 
 
 def open_split(
-  root: PathLike, name: str, classes: Sequence[str], folders: Sequence[Sequence[str]], others: Sequence[str] = ()
+  root: PathLike, name: str, classes: Sequence[str], folders: Sequence[Sequence[str]], others: Collection[str] = ()
 ) -> Any:
   """Opens a split: the subfolder of that name in `root`, or all class folders in `root`.
 
   Args:
     root: a folder that holds one folder per split, or is itself a parent of class folders.
-    name: the subfolder, or "all" for the class folders in `root`; a slice may follow, as TFDS writes it: "all[:90%]", of the
-      images in a random order that is always the same.
+    name: see class_folders.split_folder; a slice may follow, as TFDS writes it: "all[:90%]", of the images in a random order
+      that is always the same.
     classes, folders, others: see Folder.
 
   Returns:
@@ -123,29 +155,28 @@ def open_split(
   return take_slice(Folder(split_folder(root, name), classes, folders, others), part, f"{name!r} in {str(root)!r}")
 
 
-def split_folder(root: PathLike, name: str) -> pathlib.Path:
-  """Returns the folder that holds the class folders of a split; raises UsageError with the existing ones if it is missing."""
-  root = pathlib.Path(root)
-  if name == "all":
-    return root
-  # folders call val what TFDS calls validation
-  names = (name, "val") if name == "validation" else (name,)
-  for folder in names:
-    if (root / folder).is_dir():
-      return root / folder
-  there = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+def check_every_class(source: Any, folders: Sequence[Sequence[str]]) -> None:
+  """Raises UsageError where a class has no image, naming its folder.
+
+  Args:
+    source: result of open_split; all of its images count, also those outside its slice.
+    folders: as for open_split.
+  """
+  whole: Folder = base_source(source)
+  classes, present = whole.classes, set(whole.labels)
+  empty = [i for i in range(len(classes)) if i not in present]
+  if not empty:
+    return
+  owners, name = FolderOwners(folders), classes[empty[0]]
+  there = class_folders(whole.root, owners.names)
+  own = next((p for p in there if empty[0] in owners.labels(p.name)), None)
+  more = f" (nor have {len(empty) - 1} more)" if len(empty) > 1 else ""
+  if own is None:
+    left = [p.name for p in there if not owners.labels(p.name)]
+    advice = nearest(name, left) if left else f"expected {str(whole.root / folders[empty[0]][0])!r}"
+    raise UsageError(f"the class {name!r} has no folder in {str(whole.root)!r}{more}; {advice}")
+  found = suffix_counts(p.suffix for p in files_in(own))
   raise UsageError(
-    f"no folder {str(root / name)!r}; a split is a folder in config.data.dir with one folder per class in it, or all, or a "
-    "slice such as all[:90%], of the class folders in config.data.dir itself"
-    + (f"; there: {', '.join(there[:8])}" if there else "")
+    f"the class folder {str(own)!r} has no image{more}: it {'has ' + describe(found) if found else 'is empty'}; a class "
+    "without images cannot be learned: remove the folder, or name the other classes in config.data.classes"
   )
-
-
-def class_folders(root: PathLike) -> list[pathlib.Path]:
-  """Returns the folders in a folder, sorted by name, without hidden ones."""
-  return sorted(p for p in pathlib.Path(root).iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def folder_names(names: Iterable[str]) -> tuple[tuple[str, ...], ...]:
-  """Returns the accepted folder names of classes: the name itself, or with underscores for slashes or spaces."""
-  return tuple(tuple(dict.fromkeys((name, name.replace("/", "_"), name.replace(" ", "_")))) for name in names)

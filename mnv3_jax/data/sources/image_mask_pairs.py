@@ -5,12 +5,22 @@ import pathlib
 import zlib
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image
 
 from mnv3_jax.data.sources.base import Labels
 from mnv3_jax.data.sources.label_maps import LabelMap, MaskError
-from mnv3_jax.data.transforms.decoding import decode_image, to_rgb
+from mnv3_jax.data.transforms.decoding import (
+  SWAPPING,
+  TURNS,
+  apply_exif_orientation,
+  decode_image,
+  orientation,
+  silence_pillow,
+  to_rgb,
+)
 from mnv3_jax.errors import UsageError
+from mnv3_jax.paths import read_bounded
 from mnv3_jax.types import PathLike
 
 
@@ -37,12 +47,17 @@ class ImageMaskPairs:
     image, mask, label_map = self.files[i]
     return decode_pair(read_bytes(image), image, read_bytes(mask), mask, label_map)
 
+  def image(self, i: int) -> bytes:
+    """See ImageMaskSource.image."""
+    return read_bounded(self.files[i][0])
+
   def size(self, i: int) -> tuple[int, int] | None:
     """See ImageMaskSource.size; reads the header of the file."""
+    silence_pillow()
     try:
       with Image.open(self.files[i][0]) as image:
-        return image.height, image.width
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return (image.width, image.height) if orientation(image) in SWAPPING else (image.height, image.width)
+    except Exception:  # whatever Pillow raises for a damaged file
       return None
 
   @property
@@ -62,9 +77,13 @@ class ImageMaskPairs:
 def decode_pair(
   image: bytes, image_name: PathLike, mask: bytes, mask_name: PathLike, label_map: LabelMap
 ) -> tuple[Image.Image, Labels]:
-  """Decodes an image and its mask from the bytes of two files; raises as ImageMaskSource.read does."""
-  decoded = to_rgb(decode_image(image, image_name))
+  """Decodes an image and its mask from the bytes of two files, both upright; raises as ImageMaskSource.read does."""
+  stored = decode_image(image, image_name)
+  decoded, turn = to_rgb(apply_exif_orientation(stored)), TURNS.get(orientation(stored))
   labels = label_map.read(mask, mask_name)
+  # a mask has no orientation of its own: where it fits the stored pixels, it is turned as they are
+  if turn is not None and labels.shape == (stored.height, stored.width):
+    labels = np.asarray(Image.fromarray(labels).transpose(turn))
   height, width = labels.shape
   if decoded.size != (width, height):
     raise MaskError(
@@ -77,6 +96,6 @@ def decode_pair(
 def read_bytes(path: pathlib.Path) -> bytes:
   """Reads a file; raises UsageError with its name where that fails."""
   try:
-    return path.read_bytes()
+    return read_bounded(path)
   except OSError as error:
     raise UsageError(f"{str(path)!r} cannot be read: {error.strerror or error}") from None

@@ -9,7 +9,7 @@ NUM_TRAIN = 1_281_167
 
 @functools.cache
 def _lines() -> tuple[tuple[str, str], ...]:
-  text = resources.files("mnv3_jax.data").joinpath("imagenet_classes.txt").read_text()
+  text = resources.files("mnv3_jax.data").joinpath("imagenet_classes.txt").read_text("utf-8")
   pairs = (line.split("\t") for line in text.splitlines())
   return tuple((wnid, name) for wnid, name in pairs)
 

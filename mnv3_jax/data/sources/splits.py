@@ -53,6 +53,12 @@ class Subset:
     """See Source.fingerprint."""
     return f"{len(self)} of {self.source.fingerprint}"
 
+  @property
+  def labels(self) -> list[int] | None:
+    """See ImageSource.labels."""
+    labels = self.source.labels
+    return None if labels is None else [labels[int(i)] for i in self.indices]
+
   def __len__(self) -> int:
     return len(self.indices)
 
@@ -64,6 +70,10 @@ class Subset:
     """See ImageSource.read and ImageMaskSource.read."""
     return self.source.read(int(self.indices[i]))
 
+  def image(self, i: int) -> bytes:
+    """See ImageMaskSource.image."""
+    return self.source.image(int(self.indices[i]))
+
   def size(self, i: int) -> tuple[int, int] | None:
     """See ImageMaskSource.size."""
     return self.source.size(int(self.indices[i]))
@@ -72,6 +82,11 @@ class Subset:
     """See ImageSource.reader."""
     read, indices = self.source.reader(tf), tf.constant(self.indices)
     return lambda i: read(tf.gather(indices, i))
+
+
+def base_source(source: Any) -> Any:
+  """Returns the source of which a Subset has some examples; any other source itself."""
+  return base_source(source.source) if isinstance(source, Subset) else source
 
 
 def take_slice(source: Source, part: Callable[[int], slice] | None, name: str) -> Any:

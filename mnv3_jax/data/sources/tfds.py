@@ -7,7 +7,6 @@ without reading what came before. TensorFlow itself is not needed.
 import concurrent.futures
 import hashlib
 import os
-import pathlib
 import struct
 from collections.abc import Sequence
 from types import ModuleType
@@ -19,6 +18,7 @@ from jaxtyping import Int64
 from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.data.sources.base import Reader
 from mnv3_jax.errors import UsageError, first_line
+from mnv3_jax.paths import cache_directory
 
 # bytes before a record: its length and the length's checksum; after it: its own checksum
 HEADER, FOOTER = 12, 4
@@ -69,18 +69,34 @@ def open_builder(name: str, folder: str) -> Any:
 
 def image_builder(name: str, folder: str) -> Any:
   """Opens the TFDS builder of a data set of images with one label each; raises UsageError for other kinds, too."""
-  found, tfds = open_builder(name, folder), import_tfds()
-  keys = found.info.supervised_keys
-  features = found.info.features
-  kinds = [features[key] for key in keys or () if isinstance(key, str) and key in list(features)]
-  if len(kinds) != 2 or not isinstance(kinds[0], tfds.features.Image) or not isinstance(kinds[1], tfds.features.ClassLabel):
-    raise UsageError(f"invalid data set {name!r} with supervised keys {keys}; expected images with one class each")
+  found = open_builder(name, folder)
+  image_and_label(found)
   return found
+
+
+def image_and_label(found: Any) -> tuple[str, str]:
+  """Returns the names of the features that are the image and its class: the supervised keys, else the only ones of their types.
+
+  Raises:
+    UsageError: with the features that there are, for a data set of another kind.
+  """
+  tfds, features, keys = import_tfds(), found.info.features, found.info.supervised_keys
+  types = (tfds.features.Image, tfds.features.ClassLabel)
+  if not isinstance(features, tfds.features.FeaturesDict):
+    raise UsageError(f"invalid data set {found.name!r}; expected a dict of features, among them an image and its class")
+  if keys is None:
+    named = [[name for name, feature in features.items() if isinstance(feature, kind)] for kind in types]
+    keys = tuple(names[0] for names in named if len(names) == 1)
+  kinds = [features[key] for key in keys if isinstance(key, str) and key in list(features)]
+  if len(kinds) != 2 or not all(map(isinstance, kinds, types)):
+    has = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
+    raise UsageError(f"invalid data set {found.name!r}; expected images with one class each, it has {has}")
+  return keys
 
 
 def class_names(found: Any) -> tuple[str, ...]:
   """Returns the class names of a builder by label."""
-  return tuple(found.info.features[found.info.supervised_keys[1]].names)
+  return tuple(found.info.features[image_and_label(found)[1]].names)
 
 
 class TFDSExamples:
@@ -150,8 +166,13 @@ class TFDSImages(TFDSExamples):
   def __init__(self, found: Any, split: str, classes: Sequence[str] | None = None) -> None:
     if classes is not None and tuple(classes) != class_names(found):
       raise UsageError(f"invalid config.data.classes; expected all classes of {found.name} in its order, or ()")
-    self.image, self.label = found.info.supervised_keys
+    self.image, self.label = image_and_label(found)
     super().__init__(found, split, (self.image,))
+
+  @property
+  def labels(self) -> None:
+    """See ImageSource.labels."""
+    return None
 
   def read(self, i: int) -> tuple[bytes, int]:
     """See ImageSource.read."""
@@ -194,9 +215,10 @@ def _index_file(path: str) -> Int64[np.ndarray, "n 2"]:
   """Offset and length of the records of a file; kept in the user's cache, since a large data set takes minutes."""
   size, changed = _stat(path)
   key = hashlib.sha256(f"{path} {size} {changed}".encode()).hexdigest()[:24]
-  cache = (
-    pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "mnv3_jax" / "records" / f"{key}.npy"
-  )
+  directory = cache_directory()
+  if directory is None:
+    return _scan_file(path, size)
+  cache = directory / "records" / f"{key}.npy"
   try:
     return np.load(cache)
   except (OSError, ValueError, EOFError):

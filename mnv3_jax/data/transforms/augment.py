@@ -8,7 +8,9 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
+from mnv3_jax.architectures import sizes
 from mnv3_jax.errors import UsageError
+from mnv3_jax.types import Size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,26 +82,33 @@ def identity(n: int, size: int) -> CropParams:
   return CropParams(boxes, np.zeros(n, bool), np.zeros((n, 4), np.float32))
 
 
-def render(images: UInt8[np.ndarray, "n size size"], params: CropParams, resolution: int) -> Float[np.ndarray, "n r r"]:
+def render(images: UInt8[np.ndarray, "n size size"], params: CropParams, resolution: Size) -> Float[np.ndarray, "n h w"]:
   """Crops, mirrors, resizes and erases.
+
+  A crop grows along one side, about its center, to the aspect ratio of the result: nothing is stretched, and what is beyond the
+  stored image is black, the background of the embedded images.
 
   Args:
     images: square grey images.
     params: their parameters.
-    resolution: height and width r of the result in pixels.
+    resolution: of the result.
 
   Returns:
     Pixels from 0 to 255.
   """
-  size = images.shape[1]
+  size, (out_height, out_width) = images.shape[1], sizes.sides(resolution)
   top, left, height, width = params.boxes.T
-  rows = _bilinear_weights(top, height, size, resolution)
-  columns = _bilinear_weights(left, width, size, resolution)
+  (top, height), (left, width) = (
+    (start - (factor - 1) * extent / 2, factor * extent)
+    for start, extent, factor in zip((top, left), (height, width), sizes.aspect(resolution), strict=True)
+  )
+  rows = _bilinear_weights(top, height, size, out_height)
+  columns = _bilinear_weights(left, width, size, out_width)
   columns = np.where(params.mirrored[:, None, None], columns[:, ::-1], columns)
   result = rows @ images.astype(np.float32) @ columns.transpose(0, 2, 1)
-  pixel = (np.arange(resolution) + 0.5) / resolution
+  y, x = ((np.arange(n) + 0.5) / n for n in (out_height, out_width))
   top, left, height, width = params.erased.T[:, :, None]
-  hit_y, hit_x = (pixel >= top) & (pixel < top + height), (pixel >= left) & (pixel < left + width)
+  hit_y, hit_x = (y >= top) & (y < top + height), (x >= left) & (x < left + width)
   return np.where(hit_y[:, :, None] & hit_x[:, None, :], 0, result)
 
 

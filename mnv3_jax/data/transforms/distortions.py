@@ -16,7 +16,8 @@ class Distortion:
   Attributes:
     area: smallest and largest share of the image that the crop covers; None for the central crop of evaluation. Sampled as
       TensorFlow samples crops, by a height among the possible ones: a third of the image on average.
-    aspect: smallest and largest width / height of the crop.
+    aspect: smallest and largest width / height of the crop, relative to that of the result: nothing is stretched by more,
+      whatever the shape of the result.
     flip: mirror half of the images.
     brightness: largest change, of 1.
     saturation: smallest and largest factor.

@@ -8,10 +8,14 @@ from jaxtyping import Float, Float32, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
 
+from mnv3_jax.architectures import sizes
 from mnv3_jax.data.transforms.decoding import apply_exif_orientation, to_rgb
 from mnv3_jax.errors import UsageError
+from mnv3_jax.types import Size
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+# aspect ratio of images of which only the central crop is resized
+THIN = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +24,8 @@ class Preprocessing:
 
   Attributes:
     mean, std: per channel, of pixels from 0 to 1; 0.5 and 0.5 give inputs in [-1, 1].
-    crop: side of the central crop as a share of the image's shorter side, as in ImageNet evaluation.
+    crop: side of the central crop as a share of the image's shorter side, as in ImageNet evaluation; of a crop that is no
+      square, its share of the sides of the largest crop of its aspect ratio in the image.
     interpolation: "bilinear" or "bicubic", antialiased.
   """
 
@@ -45,17 +50,40 @@ class Preprocessing:
     """Inverts `normalize`, rounded to 8-bit pixels."""
     return np.round(np.clip((x * np.array(self.std) + np.array(self.mean)) * 255, 0, 255)).astype(np.uint8)
 
-  def central_crop(self, image: Image.Image, resolution: int) -> Float32[np.ndarray, "{resolution} {resolution} 3"]:
-    """Resizes the shorter side, crops the center and normalizes; takes an image of any size and mode."""
-    image = to_rgb(apply_exif_orientation(image))
-    # the shorter side and then the crop, rounded as torchvision and timm do
-    side = int(resolution / self.crop + 1e-6)
-    width, height = image.size
-    width, height = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
-    image = image.resize((width, height), FILTERS[self.interpolation])
-    left, top = round((width - resolution) / 2), round((height - resolution) / 2)
-    image = image.crop((left, top, left + resolution, top + resolution))
+  def central_crop(self, image: Image.Image, resolution: Size) -> Float32[np.ndarray, "h w 3"]:
+    """Resizes the image until it just covers the crop over `crop`, crops the center and normalizes.
+
+    Both sides are scaled by one factor: the aspect ratio of what is seen stays, however wide the crop is.
+
+    Args:
+      image: of any size and mode.
+      resolution: of the crop.
+    """
+    image, (rows, columns) = to_rgb(apply_exif_orientation(image)), sizes.sides(resolution)
+    height, width = self.covering_size((image.height, image.width), resolution)
+    left, top = round((width - columns) / 2), round((height - rows) / 2)
+    box = (left, top, left + columns, top + rows)
+    if max(width / columns, height / rows) * self.crop > THIN:
+      # all of it would take gigabytes: only the crop is resized
+      across, down = image.width / width, image.height / height
+      source = (box[0] * across, box[1] * down, min(box[2] * across, image.width), min(box[3] * down, image.height))
+      image = image.resize((columns, rows), FILTERS[self.interpolation], source)
+    else:
+      image = image.resize((width, height), FILTERS[self.interpolation]).crop(box)
     return self.normalize(np.asarray(image, np.float32))
+
+  def covering_size(self, image: tuple[int, int], resolution: Size) -> tuple[int, int]:
+    """Returns (height, width) to which `central_crop` resizes an image of (height, width), rounded as the sources do.
+
+    For a square that is torchvision's Resize, for another crop timm's ResizeKeepRatio: one side is that of the crop over
+    `crop`, the other is at least that.
+    """
+    height, width = image
+    rows, columns = (int(n / self.crop + 1e-6) for n in sizes.sides(resolution))
+    rounded = int if rows == columns else round
+    if columns * height >= rows * width:
+      return rounded(columns * height / width), columns
+    return rows, rounded(rows * width / height)
 
 
 def from_config(data: ConfigDict) -> Preprocessing:

@@ -1,5 +1,8 @@
 """Files that PyTorch really writes, read by this project: files_torch.py CASE.npz ... (needs the project on PYTHONPATH)."""
 
+import argparse
+import datetime
+import itertools
 import os
 import pathlib
 import pickle
@@ -11,6 +14,9 @@ import torch
 
 from mnv3_jax.errors import UsageError
 from mnv3_jax.weights import formats, sources
+
+# names that files of torch.save have
+SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".pth.tar", "")
 
 
 class Bomb:
@@ -39,6 +45,100 @@ def refused(path):
   raise AssertionError(f"{path} was read")
 
 
+def prefixed(prefix, state):
+  """A state dict as a wrapper names it."""
+  return {f"{prefix}{k}": t for k, t in state.items()}
+
+
+def forms_of(state):
+  """Contents of files with these weights, and whether each is a zip archive: as training programs write them."""
+  zeros = {k: t * 0 for k, t in state.items()}
+  counted = {**state, "bn1.num_batches_tracked": torch.tensor(7)}
+  arguments = argparse.Namespace(lr=0.1, output=pathlib.Path("/tmp"), best=np.float64(72.3))
+  optimizer = {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": np.float32(0.1), "params": [0]}]}
+  average = {"n_averaged": torch.tensor(5), **prefixed("module.", state)}
+  return {
+    "zip": (counted, True),
+    "legacy": (counted, False),
+    "wrapped": ({"model": state, "epoch": 3, "args": {"lr": 0.1}}, True),
+    "averaged": ({"state_dict": zeros, "state_dict_ema": state}, True),
+    "parallel": ({"model_ema": average}, True),
+    "parameters": ({k: torch.nn.Parameter(t) for k, t in state.items()}, True),
+    "transposed in memory": ({k: t.T.contiguous().T if t.ndim == 2 else t for k, t in state.items()}, True),
+    "double": ({k: t.double() for k, t in state.items()}, True),
+    "compiled": (prefixed("_orig_mod.module.", state), True),
+    "compiled first": (prefixed("module._orig_mod.", state), False),
+    # references/classification/train.py
+    "torchvision": (
+      {
+        "model": prefixed("module.", zeros),
+        "model_ema": average,
+        "optimizer": optimizer,
+        "lr_scheduler": {"_last_lr": [0.1]},
+        "epoch": 3,
+        "args": arguments,
+        "scaler": {"scale": 1.0},
+      },
+      True,
+    ),
+    # timm/utils/checkpoint_saver.py
+    "timm": (
+      {
+        "epoch": 3,
+        "arch": "mobilenet",
+        "state_dict": zeros,
+        "optimizer": optimizer,
+        "version": 2,
+        "args": arguments,
+        "amp_scaler": {},
+        "state_dict_ema": state,
+        "metric": np.float64(72.3),
+      },
+      True,
+    ),
+    "lightning": (
+      {
+        "state_dict": {**prefixed("model.", state), "criterion.weight": torch.ones(4)},
+        "optimizer_states": [optimizer],
+        "hyper_parameters": {"when": datetime.date(2026, 1, 1), "sizes": np.arange(3)},
+      },
+      True,
+    ),
+  }
+
+
+def check_refused(folder, state):
+  """Asserts the sentence about each file that has no plain weights."""
+  bomb = Bomb(folder / "went_off")
+  for content in (bomb, {"weights": bomb}, {**state, "args": argparse.Namespace(x=bomb)}, {"metric": [np.float64(1), bomb]}):
+    for zipped in (True, False):
+      torch.save(content, folder / "bomb.pth", _use_new_zipfile_serialization=zipped)
+      assert "(io.open): that can run any program" in refused(folder / "bomb.pth"), refused(folder / "bomb.pth")
+  (folder / "plain.pth").write_bytes(pickle.dumps(bomb))
+  assert "never loaded" in refused(folder / "plain.pth"), refused(folder / "plain.pth")
+  assert not (folder / "went_off").exists()
+  for zipped in (True, False):
+    torch.save(state, folder / "whole.pth", _use_new_zipfile_serialization=zipped)
+    content = (folder / "whole.pth").read_bytes()
+    for tenth in range(1, 10):
+      (folder / "cut.pth").write_bytes(content[: len(content) * tenth // 10])
+      assert "damaged" in refused(folder / "cut.pth"), refused(folder / "cut.pth")
+  script = torch.jit.script(torch.nn.Linear(2, 2))
+  torch.jit.save(script, folder / "script.pth")
+  assert "a TorchScript program" in refused(folder / "script.pth"), refused(folder / "script.pth")
+  for content, words in (
+    ([torch.ones(3)], "no state dict of named tensors, but a list"),
+    ({"a": 1, "b": {"c": 2}}, "no state dict of named tensors; 'a', 'b' are none"),
+    (torch.nn.Linear(2, 2), "(torch.nn.modules.linear.Linear)"),
+    ({"a": torch.zeros(1).expand(2**20, 2**20)}, "declares 4,096.00 GiB"),
+    ({"a": torch.eye(3).to_sparse()}, "a sparse or quantized tensor"),
+    ({"a": torch.ones(3, device="meta")}, "one without values"),
+  ):
+    torch.save(content, folder / "odd.pth")
+    assert words in refused(folder / "odd.pth"), refused(folder / "odd.pth")
+  print("bombs, cut and odd files: refused")
+
+
 def main(files):
   """Every form of .pth, with the names of every network."""
   folder = pathlib.Path(tempfile.mkdtemp())
@@ -47,38 +147,20 @@ def main(files):
     source, model = str(case["source"]), str(case["model"])
     state = {k[2:]: torch.from_numpy(case[k]) for k in case.files if k.startswith("w:")}
     expected = sources.variables(source, model, {k: t.numpy() for k, t in state.items()}, "arrays")[2]
-    counted = {**state, "bn1.num_batches_tracked": torch.tensor(7)}
-    forms = {
-      "zip": (counted, True),
-      "legacy": (counted, False),
-      "wrapped": ({"model": state, "epoch": 3, "args": {"lr": 0.1}}, True),
-      "averaged": ({"state_dict": {k: t * 0 for k, t in state.items()}, "state_dict_ema": state}, True),
-      "parallel": ({"model_ema": {"n_averaged": torch.tensor(5), **{f"module.{k}": t for k, t in state.items()}}}, True),
-      "parameters": ({k: torch.nn.Parameter(t) for k, t in state.items()}, True),
-    }
-    for form, (content, zipped) in forms.items():
-      path = folder / f"{form}.pth"
+    forms = forms_of(state)
+    for (form, (content, zipped)), suffix in zip(forms.items(), itertools.cycle(SUFFIXES), strict=False):
+      path = folder / f"weights{suffix}"
       torch.save(content, path, _use_new_zipfile_serialization=zipped)
       found = sources.variables(source, model, formats.read(path), str(path))[2]
       assert same(found, expected), (file, form)
       path.unlink()
-    print(f"{source} {model}: {len(forms)} forms of .pth", flush=True)
-  torch.save({"weights": Bomb(folder / "went_off")}, folder / "bomb.pth")
-  torch.save({"weights": Bomb(folder / "went_off")}, folder / "old.pth", _use_new_zipfile_serialization=False)
-  (folder / "plain.pth").write_bytes(pickle.dumps(Bomb(folder / "went_off")))
-  for name in ("bomb.pth", "old.pth", "plain.pth"):
-    assert "never loaded" in refused(folder / name), refused(folder / name)
-  assert not (folder / "went_off").exists()
-  torch.save(state, folder / "whole.pth")
-  content = (folder / "whole.pth").read_bytes()
-  for share in (0.1, 0.5, 0.99):
-    (folder / "cut.pth").write_bytes(content[: int(len(content) * share)])
-    assert "damaged" in refused(folder / "cut.pth"), refused(folder / "cut.pth")
-  torch.save([torch.ones(3)], folder / "list.pth")
-  assert "no state dict" in refused(folder / "list.pth")
-  torch.save({"a": torch.ones(3), "b": 4}, folder / "mixed.pth")
-  assert "'b' is no tensor" in refused(folder / "mixed.pth")
-  print("bombs, cut and odd files: refused")
+    for dtype in (torch.float16, torch.bfloat16):
+      torch.save({k: t.to(dtype) for k, t in state.items()}, folder / "half.pth")
+      found = sources.variables(source, model, formats.read(folder / "half.pth"), "half.pth")[2]
+      rounded = {k: t.to(dtype).float().numpy() for k, t in state.items()}
+      assert same(found, sources.variables(source, model, rounded, "arrays")[2]), (file, dtype)
+    print(f"{source} {model}: {len(forms) + 2} forms of .pth", flush=True)
+  check_refused(folder, state)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ import numpy as np
 
 for path in map(pathlib.Path, sys.argv[1:]):
   case = np.load(path)
-  name, r = str(case["model"]), int(case["resolution"])
+  name, (height, width) = str(case["model"]), np.broadcast_to(case["resolution"], 2).tolist()
   options = {"minimalistic": bool(case["minimalistic"]), "include_preprocessing": False} if "V3" in name else {}
   build = getattr(keras.applications, name)
-  model = build(weights=None, alpha=float(case["width"]), classifier_activation=None, input_shape=(r, r, 3), **options)
+  options |= {"alpha": float(case["width"]), "classifier_activation": None}
+  model = build(weights=None, input_shape=(height, width, 3), **options)
   names = {k[2:].rpartition("/")[0] for k in case.files if k.startswith("w:")}
   assert names == {layer.name for layer in model.layers if layer.weights}
   for layer in model.layers:
