@@ -216,6 +216,7 @@ def check(config: ConfigDict) -> None:
 
 
 def value(config: ConfigDict, field: str) -> Any:
+  """Returns the value of a field by its name, such as "train.epochs"."""
   section, name = field.split(".")
   return config[section][name]
 

@@ -78,7 +78,7 @@ def _places(base: Any) -> list[str]:
 
 
 def _keys(source: Any) -> list[Any]:
-  """Where each example is stored."""
+  """Returns the place of each example in its files."""
   base, indices = source, range(len(source))
   while base is not base_source(base):
     base, indices = base.source, [int(base.indices[i]) for i in indices]

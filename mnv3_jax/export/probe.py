@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from mnv3_jax.errors import UsageError, first_line
+from mnv3_jax.memory import limited_memory
 
 # bytes that the child may allocate, besides a few copies of the file: more than networks for phones need
 MEMORY = 4 << 30
@@ -58,7 +59,8 @@ def _child() -> Iterator[subprocess.Popen[bytes]]:
   """Context manager of a child process that answers requests."""
   path = os.pathsep.join(filter(None, (str(PACKAGES), os.environ.get("PYTHONPATH"))))
   child = subprocess.Popen(
-    [sys.executable, "-m", "mnv3_jax.export.probe"],
+    # without modules of the current directory
+    [sys.executable, "-P", "-m", "mnv3_jax.export.probe"],
     stdin=subprocess.PIPE,
     stdout=subprocess.PIPE,
     stderr=subprocess.DEVNULL,
@@ -125,12 +127,12 @@ def main(requests: IO[bytes], answer: Callable[[str], object]) -> None:
   while line := requests.readline():
     request = json.loads(line)
     name, content, reason = request["name"], requests.read(request["bytes"]), None
-    _limit(MEMORY + 8 * len(content))
     try:
-      model = TFLiteModel(content, name=name, shape=request["shape"])
-      model.set_random_inputs()
-      if "profile" in request["checks"]:
-        graph.operators(model.content)
+      with limited_memory(MEMORY + 8 * len(content)):
+        model = TFLiteModel(content, name=name, shape=request["shape"])
+        model.set_random_inputs()
+        if "profile" in request["checks"]:
+          graph.operators(model.content)
     except UsageError as error:
       reason = str(error)
     except MemoryError:
@@ -140,18 +142,9 @@ def main(requests: IO[bytes], answer: Callable[[str], object]) -> None:
     answer(json.dumps({"reason": reason}) + "\n")
 
 
-def _limit(more: int) -> None:
-  """Limits the memory of this process to `more` bytes than it has now."""
-  status = pathlib.Path("/proc/self/statm")
-  now = int(status.read_text("utf-8").split()[0]) * resource.getpagesize() if status.is_file() else 0
-  _, hard = resource.getrlimit(resource.RLIMIT_AS)
-  limit = now + more if hard == resource.RLIM_INFINITY else min(now + more, hard)
-  with contextlib.suppress(ValueError, OSError):
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 if __name__ == "__main__":
+  # a crash leaves no core file
+  resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
   # libraries may print to standard output
   replies = os.fdopen(os.dup(1), "w", buffering=1)
   os.dup2(2, 1)

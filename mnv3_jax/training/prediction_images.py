@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from mnv3_jax.data.sources.class_folders import SYSTEM_FOLDERS
+from mnv3_jax.data.sources.image_suffixes import SYSTEM_FILES, describe, image_suffixes, suffix_counts
 from mnv3_jax.data.transforms.decoding import decode_image, open_image
 from mnv3_jax.errors import UsageError
 from mnv3_jax.paths import MAX_BYTES, expanded
@@ -31,8 +33,6 @@ class Readable(Protocol):
 AnyImage: TypeAlias = PathLike | Image.Image | UInt8[np.ndarray, "h w 3"] | bytes | Readable
 
 URL = re.compile(r"[a-z][a-z0-9+.\-]+://", re.I)
-# folders of tools, which have no photos of their own
-IGNORED = ("__MACOSX",)
 
 
 class Stdin:
@@ -106,7 +106,7 @@ def _expanded(image: Any, number: int, on_message: Callable[[str], object]) -> I
 
 
 def _folder(folder: pathlib.Path, on_message: Callable[[str], object]) -> Iterator[NamedImage]:
-  suffixes, others, found = image_suffixes(), Counter(), 0
+  others, found = [], 0
   seen: set[tuple[int, int]] = set()
   closed: list[OSError] = []
   for parent, folders, files in os.walk(folder, onerror=closed.append, followlinks=True):
@@ -116,17 +116,17 @@ def _folder(folder: pathlib.Path, on_message: Callable[[str], object]) -> Iterat
       folders.clear()
       continue
     seen.add((status.st_dev, status.st_ino))
-    folders[:] = sorted((f for f in folders if not f.startswith(".") and f not in IGNORED), key=natural)
-    for file in sorted((f for f in files if not f.startswith(".")), key=natural):
+    folders[:] = sorted((f for f in folders if not f.startswith(".") and f not in SYSTEM_FOLDERS), key=natural)
+    for file in sorted((f for f in files if not f.startswith(".") and f.lower() not in SYSTEM_FILES), key=natural):
       suffix = pathlib.Path(file).suffix.lower()
-      if suffix not in suffixes:
-        others[suffix or "no suffix"] += 1
+      if suffix not in image_suffixes():
+        others.append(suffix)
         continue
       found += 1
       path = pathlib.Path(parent, file)
       yield NamedImage(str(path), lambda path=path: _from_path(path, str(path)), pathlib.Path(parent).relative_to(folder))
   if others:
-    listed = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(5))
+    listed = describe(suffix_counts(others))
     on_message(f"{str(folder)!r} has files that are passed over, which are no images by their names: {listed}")
   for error in closed:
     reason = f"{error.filename!r} cannot be read: {error.strerror}"
@@ -138,12 +138,6 @@ def _folder(folder: pathlib.Path, on_message: Callable[[str], object]) -> Iterat
 def natural(name: str) -> list[tuple[bool, int, str]]:
   """Sort key that orders numbers by value: 2.jpg before 10.jpg."""
   return [(not w.isdecimal(), int(w) if w.isdecimal() else 0, w) for w in re.split(r"(\d+)", name) if w]
-
-
-def image_suffixes() -> set[str]:
-  """Returns the file suffixes of all formats that Pillow reads."""
-  Image.init()
-  return {suffix for suffix, format_ in Image.registered_extensions().items() if format_ in Image.OPEN}
 
 
 def _refuse(message: str) -> Image.Image:

@@ -89,7 +89,7 @@ def create(variables: Variables, optimizer: optax.GradientTransformation, ema: b
 
   # compiled as one: hundreds of small operations, one by one, would take seconds of every start
   @jax.jit
-  def make(variables):
+  def make(variables: Variables) -> TrainState:
     return TrainState(
       step=jnp.zeros((), jnp.int32),
       variables=variables,

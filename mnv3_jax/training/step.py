@@ -52,7 +52,7 @@ def train_step(
   def gradient_of(params: Any, statistics: Any, batch: DeviceBatch, key: jax.Array) -> tuple[Any, Any, Sums]:
     """Computes (gradient, moving statistics, sums) for a device's images, or a part of them."""
 
-    def objective(params):
+    def objective(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
       outputs, changed = model.apply(
         {"params": params, "batch_stats": statistics},
         batch["image"],
@@ -70,7 +70,7 @@ def train_step(
     """Computes as gradient_of, part by part."""
     parts = jax.tree.map(lambda x: x.reshape(accumulate, len(x) // accumulate, *x.shape[1:]), batch)
 
-    def one(carried, part):
+    def one(carried: Any, part: DeviceBatch) -> tuple[Any, Sums]:
       total, statistics, i = carried
       gradient, statistics, sums = gradient_of(params, statistics, part, jax.random.fold_in(key, i))
       return (jax.tree.map(jnp.add, total, gradient), statistics, i + 1), sums

@@ -1,9 +1,7 @@
 """Layers of Keras files: .h5 of Keras 2, .weights.h5 and .keras of Keras 3. Links to other files are never followed."""
 
-import contextlib
 import math
 import pathlib
-import resource
 import shutil
 import tempfile
 import zipfile
@@ -15,9 +13,10 @@ import ml_dtypes
 import numpy as np
 
 from mnv3_jax.errors import UsageError, first_line
+from mnv3_jax.memory import limited_memory
 from mnv3_jax.weights.content import KerasLayers, Weight, check_bytes, shown
 
-# bytes that reading may take: twice what a file may declare
+# bytes that reading may take, twice what a file may declare: HDF5 allocates texts and chunks of 4 GB of a damaged file
 MEMORY = 2**30
 
 
@@ -39,7 +38,7 @@ def read_hdf5(path: pathlib.Path) -> KerasLayers:
 
 def _layers(file: pathlib.Path | IO[bytes], path: pathlib.Path) -> KerasLayers:
   """Reads a Keras 3 weights file (layers/*/vars with their names) or a legacy one (layer_names in the model's order)."""
-  with _limited_memory(), h5py.File(file) as h5:
+  with limited_memory(MEMORY), h5py.File(file) as h5:
     try:
       root = _group(h5, "model_weights") if _has(h5, "model_weights") else h5
       legacy = "layer_names" in root.attrs or "layer_names0" in root.attrs
@@ -49,25 +48,6 @@ def _layers(file: pathlib.Path | IO[bytes], path: pathlib.Path) -> KerasLayers:
     check_bytes(path, (_bytes(data) for _, layer in found for data in layer))
     layers = [(name, [_array(data) for data in layer]) for name, layer in found]
   return KerasLayers([(name, arrays) for name, arrays in layers if arrays], ordered=legacy)
-
-
-@contextlib.contextmanager
-def _limited_memory() -> Iterator[None]:
-  """Limits the memory of this process where /proc tells it: HDF5 allocates texts and chunks of 4 GB of a damaged file."""
-  try:
-    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
-  except OSError:
-    yield
-    return
-  soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-  most = pages * resource.getpagesize() + MEMORY
-  if resource.RLIM_INFINITY not in (soft, hard):
-    most = min(most, soft)
-  resource.setrlimit(resource.RLIMIT_AS, (most, hard))
-  try:
-    yield
-  finally:
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _legacy_layers(root: h5py.Group) -> Iterator[tuple[str, list[h5py.Dataset]]]:

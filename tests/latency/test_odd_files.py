@@ -21,6 +21,14 @@ def content(name):
   return (FIELD / f"{name}.tflite").read_bytes()
 
 
+def test_modules_of_the_current_directory_are_not_run(monkeypatch, tmp_path):
+  for name in ("json", "jax", "numpy"):
+    (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w').write({name!r})\nraise SystemExit\n")
+  monkeypatch.chdir(tmp_path)
+  assert probe({"batch": content("batch")}) == {}
+  assert not (tmp_path / "executed").exists()
+
+
 def test_an_open_size_is_asked_for():
   with pytest.raises(UsageError, match=r"\(\?, \?, \?, 3\), of no fixed size; give one to benchmark with shape=1,224,224,3"):
     benchmark(FIELD / "dynamic.tflite", runs=1)

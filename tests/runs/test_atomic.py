@@ -1,10 +1,10 @@
 """Files that are written whole or not at all, and read with a check."""
 
-import pathlib
 import subprocess
 import sys
 
 import pytest
+from conftest import ROOT
 
 from mnv3_jax.errors import UsageError
 from mnv3_jax.runs.atomic import read_json, write_atomically
@@ -54,9 +54,12 @@ def test_a_huge_file_is_not_read(tmp_path):
     read_json(file)
 
 
-def test_a_full_disk_names_the_file():
-  if not pathlib.Path("/dev/full").exists():
-    pytest.skip("Linux has /dev/full")
-  with pytest.raises(OSError) as caught:
-    write_atomically("/dev/full/a.json", "{}")
-  assert caught.value.filename
+def test_a_file_for_which_there_is_no_room_is_named_and_stays(tmp_path):
+  file = tmp_path / "a.json"
+  file.write_text("{}")
+  code = f"from mnv3_jax.runs.atomic import write_atomically; write_atomically({str(file)!r}, 10**6 * '1')"
+  # of 512 bytes each: where the limit is reached, the error has no name of its own
+  limited = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh"]
+  done = subprocess.run([*limited, sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+  assert done.returncode == 1 and f"File too large: {str(file)!r}" in done.stderr
+  assert [p.name for p in tmp_path.iterdir()] == ["a.json"] and file.read_text() == "{}"

@@ -21,11 +21,15 @@ SEGMENTER = {
 }
 
 
-def checked(**changes):
+def refusal(**changes):
+  """The sentence with which a config is refused; None for one that is not."""
   config = base()
   config.update_from_flattened_dict({"data.train_split": "train[:16]", "data.eval_split": "test[:8]", **changes})
   config = with_classes(config)
-  batch_statistics.check_batch_statistics(config, jobs.from_config(config))
+  try:
+    batch_statistics.check_batch_statistics(config, jobs.from_config(config))
+  except UsageError as error:
+    return str(error)
 
 
 @pytest.mark.parametrize(
@@ -39,9 +43,8 @@ def checked(**changes):
   ],
 )
 def test_a_single_value_is_refused(changes, words):
-  with pytest.raises(UsageError) as error:
-    checked(**{**SMALL, **changes})
-  assert "invalid config.train.batch_size=" in str(error.value) and words in str(error.value)
+  sentence = refusal(**{**SMALL, **changes})
+  assert "invalid config.train.batch_size=" in sentence and words in sentence
 
 
 @pytest.mark.parametrize(
@@ -56,11 +59,11 @@ def test_a_single_value_is_refused(changes, words):
   ],
 )
 def test_two_values_are_enough(changes):
-  checked(**{**SMALL, **changes})
+  assert refusal(**{**SMALL, **changes}) is None
 
 
 def test_a_head_without_batch_norm_over_its_pool():
-  checked(**{**SEGMENTER, "model.resolution": 64})
+  assert refusal(**{**SEGMENTER, "model.resolution": 64}) is None
 
 
 def test_nothing_is_written(tmp_path):

@@ -104,7 +104,7 @@ class Stream:
 
   @functools.cached_property
   def jpeg(self) -> bool:
-    """Whether the first file is a JPEG: TensorFlow then decodes no other format, which saves a tenth of the time."""
+    """True if the first file is a JPEG: TensorFlow then decodes no other format, which saves a tenth of the time."""
     tf = self.tf
     try:
       return bool(tf.io.is_jpeg(self.read(tf.constant(0, tf.int64))[0]))
