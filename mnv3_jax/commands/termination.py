@@ -7,6 +7,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from mnv3_jax.errors import FatalError, RetryableError, UsageError
+
 # seconds after which a signal is sent again whose exception was lost
 AGAIN = 0.02
 
@@ -31,6 +33,7 @@ class Terminating:
 
   def __init__(self) -> None:
     self._process, self._over = os.getpid(), False
+    self._ending: KeyboardInterrupt | Terminated | None = None
     self._handlers: dict[int, Any] = {}
     self._hook = sys.unraisablehook
 
@@ -50,6 +53,9 @@ class Terminating:
     self._restore()
     if sys.unraisablehook == self._unraisable:
       sys.unraisablehook = self._hook
+    # Python and libraries put errors of their own in the place of a signal's, as in __set_name__ and in callbacks
+    if self._ending and isinstance(error, Exception) and not isinstance(error, FatalError | RetryableError | UsageError):
+      raise self._ending from error
 
   def _install(self) -> None:
     for number in self._handlers:
@@ -65,10 +71,9 @@ class Terminating:
     if os.getpid() != self._process:
       # a copy of this process, which has no draft of its own
       os.kill(os.getpid(), number)
-    elif number == signal.SIGINT:
-      raise KeyboardInterrupt
-    else:
-      raise Terminated(number)
+      return
+    self._ending = KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
+    raise self._ending
 
   def _unraisable(self, lost: "sys.UnraisableHookArgs") -> None:
     """Sends a signal again whose exception was raised where Python cannot pass it on, as in callbacks of JAX."""

@@ -37,6 +37,27 @@ def test_a_signal_is_not_lost_in_a_callback(name, status, said):
   assert (done.returncode, done.stdout, done.stderr) == (status, "in order\n", f"mnv3: {said}\n")
 
 
+# Python raises RuntimeError from the exception of a __set_name__
+IN_A_CLASS = """
+import os, signal, sys, time
+from mnv3_jax.__main__ import end
+class Name:
+  def __set_name__(self, owner, name):
+    os.kill(os.getpid(), signal.Signals[sys.argv[1]])
+    time.sleep(60)
+def work():
+  class Owner:
+    name = Name()
+end(work)
+"""
+
+
+@pytest.mark.parametrize(("name", "status", "said"), [("SIGTERM", 143, "ended by SIGTERM"), ("SIGINT", 130, "interrupted")])
+def test_a_signal_ends_a_command_that_raises_another_error_for_it(name, status, said):
+  done = subprocess.run([sys.executable, "-c", IN_A_CLASS, name], capture_output=True, text=True, cwd=ROOT, timeout=50)
+  assert (done.returncode, done.stdout, done.stderr) == (status, "", f"mnv3: {said}\n")
+
+
 def test_handlers_are_put_back():
   numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
   before, hook = [signal.getsignal(number) for number in numbers], sys.unraisablehook
