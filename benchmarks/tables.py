@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 
+import detection_postprocess
 import files
 import pipeline
 import segmentation
@@ -12,7 +13,7 @@ import start
 
 HERE = pathlib.Path(__file__).parent
 PAGES = tuple(sorted((HERE.parent / "docs").glob("*.md")))
-TABLES = {name.__name__: name.table for name in (speed, pipeline, start, files, segmentation)}
+TABLES = {name.__name__: name.table for name in (speed, pipeline, start, files, segmentation, detection_postprocess)}
 
 
 def section(name: str) -> str:

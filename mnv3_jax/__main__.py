@@ -21,7 +21,7 @@ VERBS = {
   "evaluate": "evaluate a run on every test example",
   "predict": "predict images: the likeliest classes, or a class for every pixel",
   "summary": "print a network as the paper's table, with its cost",
-  "import": "import weights of torchvision, timm, Keras or TF-slim",
+  "import": "import weights of torchvision, timm, Keras, TF-slim or TF Object Detection",
   "export": "write a .tflite file",
   "benchmark": "time .tflite files on this machine or a phone, by operator and block",
   "latency_table": "time the blocks of networks, to predict the latency of others",

@@ -40,6 +40,7 @@ def base() -> ConfigDict:
       "augment": "shift_flip",
       "train_size": 0,  # segmentation: height and width of the training crops; 0: the network's resolution
       "train_width": 0,  # their width, where it is not the height
+      "max_boxes": 100,  # detection: boxes of an image that a batch has room for; of more, the largest count
       "broken_limit": 100,  # unreadable images are skipped and named; more of them stop the run
       "fake": False,  # repeats one random batch: measures the model without its pipeline
       # preprocessing; None: that of train.init's network, else values in [-1, 1], the central 87.5 %, bilinear
@@ -195,6 +196,7 @@ def check(config: ConfigDict) -> None:
   _range(config, "train.seed", 0, 2**32)
   for field in ("data.broken_limit", "data.train_size", "data.train_width"):
     _range(config, field, 0, None)
+  _range(config, "data.max_boxes", 1, 10_001)
   for field in ("optim.momentum", "optim.decay", "optim.ema", "train.label_smoothing"):
     _range(config, field, 0, 1)
   if config.train.steps == 0:

@@ -17,7 +17,14 @@ from jaxtyping import install_import_hook  # noqa: E402
 
 # packages whose annotations are checked wherever the tests call them: shapes and dtypes by jaxtyping, the rest by beartype;
 # before any of them is imported
-CHECKED = ("mnv3_jax.models", "mnv3_jax.tasks", "mnv3_jax.data.transforms", "mnv3_jax.training.step", "mnv3_jax.export")
+CHECKED = (
+  "mnv3_jax.boxes",
+  "mnv3_jax.models",
+  "mnv3_jax.tasks",
+  "mnv3_jax.data.transforms",
+  "mnv3_jax.training.step",
+  "mnv3_jax.export",
+)
 install_import_hook(CHECKED, "beartype.beartype")
 
 from mnv3_jax.architectures.heads import ClassifierHead  # noqa: E402

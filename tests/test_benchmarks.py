@@ -39,6 +39,12 @@ def test_convolutions_by_formulation(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_operator_of_detectors_by_profile():
+  said = run("benchmarks/detection_postprocess.py", "--runs", "1")
+  assert "| tensorflow | 2034 | evaluate | 1e-08 |" in said and "| torchvision | 3234 | none |  |" in said
+
+
+@pytest.mark.slow
 def test_segmenters_beside_tensorflow(tmp_path):
   out = tmp_path / "segmentation.json"
   words = ["--networks", "mobilenetv3_small", "--heads", "lr_aspp", "--size", "64x96", "--runs", "4", "--out", str(out)]

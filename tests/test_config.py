@@ -20,7 +20,7 @@ from mnv3_jax.training import parallel
 from mnv3_jax.training.loop import train
 
 # what only photos in files are shown by, and another schedule: tests/data and tests/training change these
-ELSEWHERE = {"data.crop", "data.interpolation", "data.broken_limit", "optim.power"}
+ELSEWHERE = {"data.crop", "data.interpolation", "data.broken_limit", "data.max_boxes", "optim.power"}
 
 # another value for every field; "tests/architectures/test_fields.py" has those of the network itself
 OTHER = {

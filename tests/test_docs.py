@@ -127,7 +127,7 @@ def test_blocks_are_run_or_say_why_not(page):
       compile(block.code, f"{page}:{block.line}", "exec")
 
 
-CONCEPTS = ("getting-started", "networks", "training", "fine-tuning", "segmentation", "export", "tables", "sweeps")
+CONCEPTS = ("getting-started", "networks", "training", "fine-tuning", "segmentation", "detection", "export", "tables", "sweeps")
 
 
 @pytest.mark.parametrize("concept", CONCEPTS)

@@ -51,6 +51,11 @@ class Layer:
     return self.weights + self.out_channels * (2 if self.norm else int(self.bias))
 
   @property
+  def folded_params(self) -> int:
+    """Parameters with batch norm folded into the kernel: one bias in place of scale and bias."""
+    return self.weights + self.out_channels * int(self.norm or self.bias)
+
+  @property
   def madds(self) -> int:
     """Multiply-adds of one image."""
     return self.weights * sizes.area(self.out_size)
@@ -109,6 +114,11 @@ def _layer(layer: HeadLayer) -> Layer:
 def params(architecture: Architecture) -> int:
   """Counts the trainable parameters of the whole network."""
   return sum(layer.params for layer in layers(architecture))
+
+
+def folded_params(architecture: Architecture) -> int:
+  """Counts the parameters of the whole network as a file has them, batch norm folded."""
+  return sum(layer.folded_params for layer in layers(architecture))
 
 
 def madds(architecture: Architecture) -> int:

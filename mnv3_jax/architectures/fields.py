@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mnv3_jax.architectures import edits, sizes, widths, zoo
-from mnv3_jax.architectures.heads import HEADS, SETTINGS, ClassifierHead
+from mnv3_jax.architectures.conventions import CONVENTIONS
+from mnv3_jax.architectures.heads import HEADS, NUM_CLASSES, SETTINGS, ClassifierHead
 from mnv3_jax.architectures.spec import PADDINGS, Architecture
 from mnv3_jax.architectures.validation import ACTIVATIONS, GATES, ArchitectureError, fail, nearest
 
@@ -25,7 +26,7 @@ class Field:
 
 # None, the default of every field, keeps the network as published
 FIELDS = {
-  "num_classes": Field(int, "classes (1000)"),
+  "num_classes": Field(int, "classes (1000; 90 of ssdlite, whose background is no class)"),
   "resolution": Field(int, "input height and width in pixels (224)"),
   "resolution_width": Field(int, "input width in pixels where it is not the height"),
   "width": Field(float, "multiplier of the channels (1.0); the last edit to be applied"),
@@ -47,7 +48,7 @@ FIELDS = {
     str, "half the channels from stride 32 on: RF2 of Table 7 or the dagger of Table 6", ("segmentation", "detection")
   ),
   "atrous": Field(str, "rule for the rate of a block that gave up its stride for output_stride (slim)", edits.ATROUS),
-  "head": Field(str, "head: a class per image, or per pixel as in Figure 10 or in V2 (classifier)", tuple(HEADS)),
+  "head": Field(str, "a class per image, or per pixel as in Figure 10 or in V2, or boxes (classifier)", tuple(HEADS)),
   **{f"head_{name}": Field(*setting) for name, setting in SETTINGS.items()},
   "minimalistic": Field(bool, "3x3 kernels, ReLU, no squeeze-excite"),
   "dropout": Field(float, "share of units dropped before the logits (0.2)"),
@@ -55,7 +56,9 @@ FIELDS = {
   "bn_epsilon": Field(float, "batch norm's epsilon (1e-3)"),
   "bn_group": Field(int, "images that share batch-norm statistics in training; 0: all on a device, -1: all of all devices (0)"),
   "padding": Field(
-    str, "same as TensorFlow pads, symmetric as PyTorch does, keras_v1 as MobileNet of Keras does (same)", PADDINGS
+    str,
+    "same as TensorFlow pads, symmetric as PyTorch does, keras_v1 as MobileNet of Keras does (same; that of head_convention)",
+    PADDINGS,
   ),
   "dtype": Field(str, "dtype of convolutions; parameters and statistics stay float32", ("float32", "bfloat16")),
 }
@@ -158,9 +161,13 @@ def architecture(name: str, **fields: Any) -> Architecture:
     a = edits.with_output_stride(a, f["output_stride"], f["atrous"] or "slim")
   names = ("num_classes", "resolution", "padding", "bn_momentum", "bn_epsilon")
   same: dict[str, Any] = {field: f[field] for field in names if f[field] is not None}
+  if f["num_classes"] is None and f["head"] in NUM_CLASSES:
+    same["num_classes"] = NUM_CLASSES[f["head"]]
   if f["resolution_width"] is not None:
     height, _ = sizes.sides(same.get("resolution", a.resolution))
     same["resolution"] = sizes.from_sides(height, f["resolution_width"])
+  if f["padding"] is None and f["head_convention"] is not None:
+    same["padding"] = CONVENTIONS[f["head_convention"]].padding
   a = a.replace(**same)
   if f["width"] is not None:
     a = edits.with_width(a, f["width"], f["width_rule"] or "paper")

@@ -33,7 +33,7 @@ def row_format(rows: Sequence[TableRow]) -> Callable[..., str]:
 
 
 def table(architecture: PrintedNetwork) -> list[TableRow]:
-  """Returns (name, cells) for every row: the name of the layer or block as in cost.layers, or "pool", and its texts."""
+  """Returns (name, cells) for every row: its name as in rows.names, or "pool", and its texts."""
   a = architecture
   size, channels = a.resolution, a.in_channels
   rows = []
@@ -52,7 +52,10 @@ def table(architecture: PrintedNetwork) -> list[TableRow]:
     add(name, operator, b.out, b.activation, exp=b.expand, se=se, stride=b.stride)
   if a.features is not None:
     add("features", "conv2d 1×1", a.features.filters, a.features.activation, stride=1)
-  return rows + [(layer.name, _cells(layer)) for layer in a.head_layers()]
+  by_row: dict[str, list[HeadLayer]] = {}
+  for layer in a.head_layers():
+    by_row.setdefault(layer.row, []).append(layer)
+  return rows + [(name, _cells(name, layers)) for name, layers in by_row.items()]
 
 
 def as_text(architecture: PrintedNetwork) -> str:
@@ -62,6 +65,16 @@ def as_text(architecture: PrintedNetwork) -> str:
   return "\n".join([line(*COLUMNS), *(line(*cells) for _, cells in rows)])
 
 
-def _cells(layer: HeadLayer) -> tuple[str, ...]:
-  taken = f"{sizes.text(layer.in_size)}×{layer.in_channels}"
-  return taken, layer.operator, "-", str(layer.out_channels), "-", NL[layer.activation], layer.stride_text
+def _cells(row: str, layers: Sequence[HeadLayer]) -> tuple[str, ...]:
+  """Returns the texts of a head's row: of its only layer, or of depthwise and 1x1 ("pw") convolutions as one operator."""
+  first, last = layers[0], layers[-1]
+  taken = f"{sizes.text(first.in_size)}×{first.in_channels}"
+  if first is last:
+    return taken, first.operator, "-", str(first.out_channels), "-", NL[first.activation], first.stride_text
+  depthwise = next(layer for layer in layers if layer.kind == "depthwise")
+  steps = "+".join("dw" if layer.kind == "depthwise" else "pw" for layer in layers)
+  # "extra_0" and "extra_1" are alike
+  kind = row.rstrip("0123456789").rstrip("_")
+  operator = f"{kind}: {steps} {depthwise.kernel}×{depthwise.kernel}" + ("" if last.norm else ", NBN")
+  expanded = "-" if depthwise is first else str(depthwise.in_channels)
+  return taken, operator, expanded, str(last.out_channels), "-", NL[first.activation], depthwise.stride_text

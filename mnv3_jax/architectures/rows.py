@@ -20,8 +20,8 @@ def after(architecture: Architecture) -> tuple[str, ...]:
 
 
 def per_class(architecture: Architecture) -> tuple[str, ...]:
-  """Returns the head's rows whose width is the number of classes: those that are new for other classes."""
-  return tuple(dict.fromkeys(layer.row for layer in architecture.head_layers() if layer.per_class))
+  """Returns the head's layers whose width depends on the number of classes: those that are new for other classes."""
+  return tuple(layer.name for layer in architecture.head_layers() if layer.per_class)
 
 
 def convolutions(architecture: Architecture) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ class WidthRule:
     wide: of the last 1x1 convolution where no hidden row follows it (the original last stage).
     expand_by_factor: the expansion is a factor of the scaled input, or else the scaled absolute number.
     features_by_factor: likewise the last 1x1 convolution, a factor of the last block's scaled output.
+    scales_all: whether the last 1x1 convolution is scaled where Features.scaled is False, too.
   """
 
   stem: Callable[[int, float], int]
@@ -26,6 +27,7 @@ class WidthRule:
   wide: Callable[[int, float], int]
   expand_by_factor: bool
   features_by_factor: bool
+  scales_all: bool = False
 
 
 def _scaled(channels: int, multiplier: float) -> int:
@@ -52,7 +54,7 @@ def _kept_or_1280(channels: int, multiplier: float) -> int:
   return channels if multiplier < 1 else 1280
 
 
-# the authors' code by default (slim), the rule that the paper's own counts fit (paper), and the ports
+# the authors' code by default (slim), the rule that the paper's own counts fit (paper; detection for Table 6), and the ports
 RULES = {
   "paper": WidthRule(
     stem=_scaled,
@@ -62,6 +64,9 @@ RULES = {
     features_by_factor=False,
   ),
   "slim": WidthRule(stem=_scaled, hidden=_scaled, wide=_scaled, expand_by_factor=True, features_by_factor=False),
+  "detection": WidthRule(
+    stem=_scaled, hidden=_scaled, wide=_scaled, expand_by_factor=True, features_by_factor=False, scales_all=True
+  ),
   "torchvision": WidthRule(stem=_scaled, hidden=_scaled, wide=_kept_below_1, expand_by_factor=False, features_by_factor=True),
   "keras": WidthRule(
     stem=_kept_at_16, hidden=_kept_below_1, wide=_kept_below_1, expand_by_factor=True, features_by_factor=True
@@ -84,7 +89,7 @@ def with_width(architecture: Architecture, multiplier: float, rule: str = "paper
     multiplier: above 0; the paper's Table 9 has 0.35, 0.5, 0.75, 1.0 and 1.25.
     rule: "paper" (Table 9: stem and outputs scaled, expansion a factor of the scaled input, the 1280 / 1024 head kept below 1
       and 1280 above; V2's 1280 kept below 1 and scaled above, MnasNet's always kept), "slim" (the same, head scaled),
-      "torchvision" (everything scaled), "keras" (V3's stem kept), "timm".
+      "detection" (Table 6: as slim, MnasNet's 1280 too), "torchvision" (everything scaled), "keras" (V3's stem kept), "timm".
 
   Raises:
     ArchitectureError: for an unknown rule, a multiplier that is not positive, or a network that was already scaled.
@@ -112,7 +117,7 @@ def with_width(architecture: Architecture, multiplier: float, rule: str = "paper
   features = architecture.features
   if features is not None:
     if head.hidden is None:
-      wide = widths.wide(features.filters, multiplier) if features.scaled else features.filters
+      wide = widths.wide(features.filters, multiplier) if features.scaled or widths.scales_all else features.filters
     elif widths.features_by_factor:
       wide = make_divisible(Fraction(features.filters, architecture.blocks[-1].out) * channels)
     else:

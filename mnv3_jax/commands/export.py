@@ -39,7 +39,18 @@ def main(arguments: list[str]) -> None:
       if given.resolution or given.resolution_width:
         height = given.resolution or sizes.sides(source.architecture.resolution)[0]
         resolution = sizes.from_sides(height, given.resolution_width or height)
-    names = ("quantize", "calibration", "data", "examples", "preprocess", "argmax", "labels", "unfused", "format")
+    names = (
+      "quantize",
+      "calibration",
+      "data",
+      "examples",
+      "preprocess",
+      "argmax",
+      "postprocess",
+      "labels",
+      "unfused",
+      "format",
+    )
     exported = export(source, given.file, resolution=resolution, **{name: getattr(given, name) for name in names})
   print("\n".join(exported.lines()))
   if exported.warning():
@@ -47,6 +58,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _options() -> Options:
+  from mnv3_jax.architectures.conventions import PROFILES
   from mnv3_jax.deploy import FORMATS, PREPROCESS
   from mnv3_jax.export.quantize import QUANTIZATIONS
 
@@ -83,6 +95,8 @@ def _options() -> Options:
   options.add_argument(
     "--argmax", action="store_true", help="segmentation: the file gives the class of every pixel, uint8, instead of logits"
   )
+  profiles = "; ".join(f"{name}: {meaning}" for name, meaning in PROFILES.items())
+  options.add_argument("--postprocess", choices=tuple(PROFILES), help=f"detection: the file gives boxes. {profiles} (device)")
   options.add_argument("--labels", action="store_true", help="write the class names to FILE.labels.txt too")
   options.add_argument(
     "--unfused",

@@ -85,7 +85,7 @@ def _options() -> Options:
 
 def add_runs(options: argparse.ArgumentParser) -> None:
   """Adds --scale, --runs and --seeds."""
-  options.add_argument("--scale", choices=scales.NAMES, help="scale of the runs (the paper's: imagenet or cityscapes)")
+  options.add_argument("--scale", choices=scales.NAMES, help="scale of the runs (the paper's: imagenet, cityscapes or coco)")
   options.add_argument("--runs", metavar="DIR", default="runs", help="directory of all runs (runs)")
   options.add_argument("--seeds", type=positive, metavar="N", help="runs of each row (the paper's data sets 1, mini 3 or 2)")
 

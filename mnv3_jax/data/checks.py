@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int64
 
 from mnv3_jax.data.sources.base import ImageMaskSource, ImageSource, Source, read_image
 from mnv3_jax.data.sources.class_folders import folded
@@ -61,6 +62,16 @@ def missing_classes(classes: Sequence[str], split: str, labels: Sequence[int] | 
   missing = sorted(set(range(len(classes))) - set(labels))
   names = ", ".join(repr(classes[i]) for i in missing[:5]) + (", ..." if len(missing) > 5 else "")
   return [f"{len(missing):,} of {len(classes):,} classes without {split} images: {names}"] if missing else []
+
+
+def crowded_images(counts: Int64[np.ndarray, " n"] | None, max_boxes: int, split: str) -> list[str]:
+  """Returns a sentence about the images of a split with more boxes than a batch has rows; `counts` are those of the images."""
+  if counts is None or not (counts > max_boxes).any():
+    return []
+  return [
+    f"{int((counts > max_boxes).sum()):,} of {len(counts):,} {split} images have more boxes than "
+    f"config.data.max_boxes={max_boxes}, at most {int(counts.max()):,}: of those the largest count"
+  ]
 
 
 def count_shared(train: Source, test: Source) -> int:

@@ -11,6 +11,7 @@ from PIL import Image
 from typing_extensions import Protocol, runtime_checkable
 
 from mnv3_jax.data.facts import Facts
+from mnv3_jax.data.sources.box_problems import Problems
 from mnv3_jax.data.transforms.preprocessing import Preprocessing
 from mnv3_jax.types import Batch, Size
 
@@ -90,6 +91,10 @@ class Dataset(Protocol):
 
   def warnings(self, training: bool) -> list[str]:
     """Returns sentences about what is unlikely in the evaluation split; with `training`, in both splits together."""
+    ...
+
+  def problems(self, training: bool) -> Problems | None:
+    """Returns the problems of the annotations of the training or the evaluation split; None where none are looked for."""
     ...
 
   def train_batches(self, start: int) -> Iterator[Batch]:

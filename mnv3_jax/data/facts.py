@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Int
 from PIL import Image
 
-from mnv3_jax.data.sources.base import ImageMaskSource, ImageSource
+from mnv3_jax.data.sources.base import ImageBoxSource, ImageMaskSource, ImageSource
 from mnv3_jax.data.sources.label_maps import IGNORED, MaskError
+from mnv3_jax.data.transforms.annotations import Annotations
 from mnv3_jax.data.transforms.decoding import decode_image
 from mnv3_jax.errors import UsageError, first_line
 
@@ -32,6 +33,7 @@ class Facts:
     turned: whether metadata turn or mirror the image.
     animated: whether the file has further images.
     pixels: pixels of a mask by train id, 0 to 255; None where there is no mask.
+    boxes: boxes of the image; None where it has none to be found.
     error: why the example is skipped.
     mask_error: why the mask stops a training.
   """
@@ -45,6 +47,7 @@ class Facts:
   turned: bool = False
   animated: bool = False
   pixels: Int[np.ndarray, "256"] | None = None
+  boxes: Annotations | None = None
   error: str = ""
   mask_error: str = ""
 
@@ -79,6 +82,22 @@ def mask_facts(source: ImageMaskSource, i: int) -> Facts:
   except UsageError as error:
     return dataclasses.replace(facts, error=first_line(error))
   return dataclasses.replace(facts, pixels=pixel_counts(labels))
+
+
+def box_facts(source: ImageBoxSource, i: int) -> Facts:
+  """Reads and decodes image `i` and its boxes."""
+  name = source.name(i)
+  try:
+    content = source.image(i)
+  except (OSError, UsageError) as error:
+    reason = f"{name!r} cannot be read: {error.strerror or error}" if isinstance(error, OSError) else first_line(error)
+    return Facts(name, error=reason)
+  facts = _header(content, Facts(name, digest=digest(content)))
+  try:
+    _, boxes = source.read(i)
+  except UsageError as error:
+    return dataclasses.replace(facts, error=first_line(error))
+  return dataclasses.replace(facts, boxes=boxes)
 
 
 def digest(content: bytes) -> bytes:

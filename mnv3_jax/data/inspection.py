@@ -13,13 +13,40 @@ import numpy as np
 from mnv3_jax.architectures import sizes
 from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.data.facts import Facts
+from mnv3_jax.data.sources.box_problems import Problems
 from mnv3_jax.data.sources.label_maps import IGNORED
 from mnv3_jax.data.sources.splits import evenly_spaced
+from mnv3_jax.data.transforms.annotations import Annotations
 
 # examples that are read at a time: what bounds the memory
 CHUNK = 64
 # examples, and groups of duplicates, that are named
 NAMED = 10
+# sides of the squares by whose areas COCO calls objects small or medium; others are large
+SIZES = {"small": 32, "medium": 96}
+
+
+@dataclasses.dataclass
+class BoxFacts:
+  """Facts about the boxes of a split.
+
+  Attributes:
+    boxes: number of boxes of the inspected images, those of crowds among them.
+    crowd: boxes of crowds (COCO) or difficult ones (VOC).
+    per_image: boxes of an image: [least, median, most].
+    empty: inspected images without boxes.
+    sizes: boxes by COCO's sizes, of annotated areas below 32 x 32 pixels, below 96 x 96, and others.
+    problems: number of the annotations of the whole split by kind, see box_problems.KINDS.
+    examples: sentences about the first problems of each kind.
+  """
+
+  boxes: int
+  crowd: int
+  per_image: list[int]
+  empty: int
+  sizes: dict[str, int]
+  problems: dict[str, int] = dataclasses.field(default_factory=dict)
+  examples: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -30,8 +57,10 @@ class SplitFacts:
     split: as the config has it.
     examples: number of its examples.
     inspected: number of those that were read, evenly spaced.
-    classes: examples by class name; of segmentation, inspected masks that have the class.
+    classes: examples by class name; of segmentation, inspected masks that have the class; of detection, boxes of inspected
+      images.
     pixels: share of the pixels by class name, for masks; those that are ignored under "ignored".
+    boxes: facts about boxes; None where there are none.
     formats, modes: inspected images by format and by Pillow's mode.
     heights, widths: of the inspected images: [least, median, most] in pixels; [] where none can be read.
     small: images of which a side is below the network's input.
@@ -48,6 +77,7 @@ class SplitFacts:
   inspected: int = 0
   classes: dict[str, int] = dataclasses.field(default_factory=dict)
   pixels: dict[str, float] = dataclasses.field(default_factory=dict)
+  boxes: BoxFacts | None = None
   formats: dict[str, int] = dataclasses.field(default_factory=dict)
   modes: dict[str, int] = dataclasses.field(default_factory=dict)
   heights: list[int] = dataclasses.field(default_factory=list)
@@ -105,7 +135,7 @@ def inspect_splits(
       seen.add(split, facts)
       done += 1
       on_progress(done, sum(map(len, chosen)))
-    found.append(counter.result(dataset.labels(split == 0)))
+    found.append(counter.result(dataset.labels(split == 0), dataset.problems(split == 0)))
   return found, seen.result()
 
 
@@ -125,6 +155,7 @@ class _Counter:
     self.modes: collections.Counter[str] = collections.Counter()
     self.sizes: list[tuple[int, int]] = []
     self.pixels, self.masks = np.zeros(IGNORED + 1, np.int64), np.zeros(IGNORED + 1, np.int64)
+    self.annotations: list[Annotations] = []
 
   def add(self, facts: Facts) -> None:
     split = self.split
@@ -151,7 +182,10 @@ class _Counter:
       self.masks[:IGNORED] += present
       split.single_class_masks += present.sum() <= 1
 
-  def result(self, labels: Sequence[int] | None) -> SplitFacts:
+    if facts.boxes is not None:
+      self.annotations.append(facts.boxes)
+
+  def result(self, labels: Sequence[int] | None, problems: Problems | None) -> SplitFacts:
     split, names = self.split, self.classes
     split.formats, split.modes = ({k: n for k, n in c.most_common() if n} for c in (self.formats, self.modes))
     if self.sizes:
@@ -161,12 +195,33 @@ class _Counter:
       split.classes = {name: int(n) for name, n in zip(names, self.masks, strict=False)}
       split.pixels = {name: float(n / total) for name, n in zip(names, self.pixels, strict=False)}
       split.pixels["ignored"] = float(self.pixels[IGNORED] / total)
+    elif self.annotations:
+      split.boxes = _box_facts(self.annotations, problems)
+      counts = np.bincount(np.concatenate([one.labels for one in self.annotations]), minlength=len(names))
+      split.classes = {name: int(n) for name, n in zip(names, counts, strict=False)}
+      split.labels_were_read = True
     elif labels is not None or self.labels:
       counts = self.labels if labels is None else collections.Counter(labels)
       split.labels_were_read = labels is None
       split.foreign_labels = sum(n for label, n in counts.items() if not 0 <= label < len(names))
       split.classes = {name: counts[i] for i, name in enumerate(names)}
     return split
+
+
+def _box_facts(found: Sequence[Annotations], problems: Problems | None) -> BoxFacts:
+  """Sums up the boxes of images."""
+  counts = [len(one) for one in found]
+  limits = [side**2 for side in SIZES.values()]
+  sizes_ = np.digitize(np.concatenate([one.area for one in found]), limits)
+  return BoxFacts(
+    boxes=sum(counts),
+    crowd=int(sum(one.crowd.sum() for one in found)),
+    per_image=[min(counts), int(np.median(counts)), max(counts)],
+    empty=counts.count(0),
+    sizes={name: int((sizes_ == i).sum()) for i, name in enumerate((*SIZES, "large"))},
+    problems=dict(problems.counts) if problems else {},
+    examples={kind: list(sentences) for kind, sentences in problems.first.items()} if problems else {},
+  )
 
 
 class _Seen:

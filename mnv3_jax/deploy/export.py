@@ -128,6 +128,7 @@ def export(
   examples: int | None = None,
   preprocess: str = "outside",
   argmax: bool = False,
+  postprocess: str | None = None,
   labels: bool = False,
   unfused: bool = False,
   format: str = "tflite",
@@ -145,6 +146,7 @@ def export(
     examples: number of test examples to evaluate on (500; embedded images: all; segmentation 10 to 50).
     preprocess: "outside": the file takes normalized images; "in_graph": it takes uint8 pixels and normalizes them itself.
     argmax: segmentation: the file gives the class of every pixel instead of logits.
+    postprocess: detection: "device" (the file gives boxes; the default), "evaluate" or "none"; see conventions.PROFILES.
     labels: write the class names to FILE.labels.txt too.
     unfused: write h-swish as add, ReLU6 and product, as runtimes without an optimized h-swish have it (Table 5).
     format: "tflite", "stablehlo" (runs with JAX alone) or "saved_model" (needs TensorFlow).
@@ -159,12 +161,13 @@ def export(
     FatalError: if the file agrees less with Flax than it must; nothing is written then.
   """
   tflite_only = {"calibration": calibration, "examples": examples, "argmax": argmax, "labels": labels, "unfused": unfused}
+  tflite_only["postprocess"] = postprocess
   _check_arguments(format, quantize, preprocess, tflite_only)
   if file is not None and format == "saved_model":
     outputs.check_directory("file", file)
   elif file is not None:
     outputs.check_file("file", file, f".{format}")
-  options = {"argmax": argmax or None}
+  options = {"argmax": argmax or None, "postprocess": postprocess}
   source: Weights
   if isinstance(run, Architecture):
     if file is None:
@@ -183,7 +186,7 @@ def export(
   if format != "tflite":
     return _export_portable(source, file, format)
   names = {"quantize": quantize, "weights": weights, "resolution": resolution, "unfused": unfused}
-  path = pathlib.Path(expanded(file) if file else _default_file(source, preprocess=preprocess, argmax=argmax, **names))
+  path = pathlib.Path(expanded(file) if file else _default_file(source, preprocess=preprocess, options=options, **names))
   if labels and not source.classes:
     raise UsageError(f"invalid labels=True; {str(source.workdir)!r} has no class names: import them with classes=FILE")
   tflite_options = tflite.TFLiteOptions(
@@ -306,14 +309,21 @@ class Evaluation:
 
 
 def _default_file(
-  source: Weights, *, quantize: str, weights: str, resolution: Size | None, unfused: bool, preprocess: str, argmax: bool
+  source: Weights,
+  *,
+  quantize: str,
+  weights: str,
+  resolution: Size | None,
+  unfused: bool,
+  preprocess: str,
+  options: Mapping[str, Any],
 ) -> pathlib.Path:
   parts = [source.architecture.name, quantize if quantize != "none" else "float32"]
   parts += [weights] if weights != "ema" else []
   parts += [f"{'x'.join(dict.fromkeys(map(str, sizes.sides(resolution))))}px"] if resolution else []
   parts += ["unfused"] if unfused else []
   parts += ["pixels"] if preprocess == "in_graph" else []
-  parts += ["argmax"] if argmax else []
+  parts += [name if value is True else str(value) for name, value in options.items() if value]
   return pathlib.Path(str(source.workdir)) / "export" / f"{'_'.join(parts)}.tflite"
 
 

@@ -11,6 +11,8 @@ from typing import Any
 _SCOPED = re.compile(r"jit\([^/]*\)/(.+)")
 # name of the export note in the file's metadata
 NOTE = "mnv3_jax"
+# custom operator after a detector, and its first output
+DETECTIONS = "TFLite_Detection_PostProcess"
 # row of every operator in a file whose tensors have other names, such as one that another project exported
 UNNAMED = "unnamed"
 WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -24,7 +26,8 @@ class Operator:
     type: e.g. "CONV_2D".
     row: row of the network: "input", "stem", "block_01", ..., "features", "pool", "hidden", "logits"; of a head for masks
       "filter", "pool", "gate" (with the product and its scaling), "pooled", "merge", "logits", "skip_logits" (with the sum),
-      "resize" (to the image's size) and "argmax"; UNNAMED in a file whose tensors have other names.
+      "resize" (to the image's size) and "argmax"; "postprocess" (to detections); UNNAMED in a file whose tensors have other
+      names.
     scope: name of the output tensor.
     output: index of the output tensor.
     shape: shape of the output tensor.
@@ -84,7 +87,7 @@ def operators(content: bytes) -> list[Operator]:
   readers = zip(graph.operators or [], found, strict=True)
   reader = {int(i): operator.row for op, operator in readers for i in _some(op.inputs)}
   found = [dataclasses.replace(op, row=reader.get(op.output, op.row)) if i in unpacking else op for i, op in enumerate(found)]
-  named = any(op.row not in ("input", "pool") for op in found)
+  named = any(op.row not in ("input", "pool", "postprocess") for op in found)
   return found if named else [dataclasses.replace(op, row=UNNAMED) for op in found]
 
 
@@ -112,6 +115,8 @@ def _row(type_: str, scopes: Sequence[str], before: str) -> str:
     return "pool"
   if named:
     return named
+  if type_ == "CUSTOM" and scopes[0] == DETECTIONS:
+    return "postprocess"
   # operators after the logits of a mask
   if type_ == "RESIZE_BILINEAR" and before in ("logits", "skip_logits"):
     return "resize"

@@ -51,7 +51,7 @@ def write_stablehlo(architecture: Architecture, variables: Variables, path: Path
   model = network(architecture, PLAIN)
   (batch,) = jax.export.symbolic_shape("batch")
   shape = jax.ShapeDtypeStruct((batch, *architecture.image_shape), jnp.float32)
-  exported = jax.export.export(jax.jit(lambda x: model.apply(variables, x)), platforms=PLATFORMS)(shape)
+  exported = jax.export.export(jax.jit(lambda x: _by_name(model.apply(variables, x))), platforms=PLATFORMS)(shape)
   content = bytes(exported.serialize())
   difference = _check_difference(architecture, variables, images, jax.export.deserialize(bytearray(content)).call, path)
   write_atomically(path, content)
@@ -81,15 +81,25 @@ def write_saved_model(architecture: Architecture, variables: Variables, path: Pa
   layout = architecture.image_shape
   shape = tf.TensorSpec((None, *layout), tf.float32, name="input")
   any_number = f"(batch, {', '.join(map(str, layout))})"
-  traced = jax2tf.convert(lambda x: model.apply(variables, x), polymorphic_shapes=[any_number])
+  traced = jax2tf.convert(lambda x: _by_name(model.apply(variables, x)), polymorphic_shapes=[any_number])
+
+  def serve(x: Any) -> dict[str, Any]:
+    found = traced(x)
+    return found if isinstance(found, dict) else {"output": found}
+
   module: Any = tf.Module()
-  module.serve = tf.function(lambda x: {"output": traced(x)}, input_signature=[shape], autograph=False)
+  module.serve = tf.function(serve, input_signature=[shape], autograph=False)
   path.parent.mkdir(parents=True, exist_ok=True)
   draft = tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)
   try:
     tf.saved_model.save(module, draft, signatures={"serving_default": module.serve})
     run = tf.saved_model.load(draft).signatures["serving_default"]
-    difference = _check_difference(architecture, variables, images, lambda x: run(input=tf.constant(x))["output"].numpy(), path)
+
+    def outputs(x: ImageArray) -> Any:
+      found = {name: values.numpy() for name, values in run(input=tf.constant(x)).items()}
+      return found.get("output", found)
+
+    difference = _check_difference(architecture, variables, images, outputs, path)
     pathlib.Path(draft).chmod(0o755)
     pathlib.Path(draft).replace(path)
   except BaseException as error:
@@ -98,6 +108,11 @@ def write_saved_model(architecture: Architecture, variables: Variables, path: Pa
       raise OSError(errno.ENOSPC, "no space left", str(path)) from error
     raise
   return difference
+
+
+def _by_name(outputs: Any) -> Any:
+  """Returns several outputs as a dictionary by name, which files keep; one array as it is."""
+  return outputs._asdict() if hasattr(outputs, "_asdict") else outputs
 
 
 def _check_difference(
@@ -109,7 +124,12 @@ def _check_difference(
 ) -> float:
   """Returns the largest difference of an output from Flax's; raises FatalError where it is too large."""
   expected = inference.outputs(network(architecture), variables, images, inference.images_per_step(architecture))
-  difference, largest = float(np.abs(np.asarray(run(images)) - expected).max()), max(float(np.abs(expected).max()), 1)
+  pairs = [
+    (np.asarray(one), np.asarray(other))
+    for one, other in zip(jax.tree.leaves(_by_name(expected)), jax.tree.leaves(run(images)), strict=True)
+  ]
+  difference = max(float(np.abs(one - other).max()) for one, other in pairs)
+  largest = max(1.0, *(float(np.abs(one).max()) for one, _ in pairs))
   if not difference <= MAX_RELATIVE_DIFFERENCE * largest:
     raise FatalError(
       f"{path} is not written: its outputs differ from Flax's by {difference:.2g}, more than "

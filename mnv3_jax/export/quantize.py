@@ -14,6 +14,8 @@ ai-edge-quantizer does the work; the settings that are right for these networks 
   times as large as the others, of which 8 bits then leave three or four levels: 7 points of mIoU on the embedded scenes,
   0.629 to 0.564; 0.632 with it in float. (Not yet so in classifiers, which lose less there: their tables, and the rounding of
   quantization-aware training, are of the first depthwise convolution in 8 bits.)
+- The scores that a file ends with (a sigmoid or softmax that no operator but a custom one reads) stay in float in "int8": in 8
+  bits every score below 1/256 would be 0 and many others equal, and XNNPACK has no 8-bit softmax.
 - Activations have the minimum and maximum over the calibration images. The library's own way, a moving average over images,
   cost four points of accuracy.
 """
@@ -125,8 +127,10 @@ def _recipe(quantization: str, operators: Sequence[graph.Operator]) -> Any:
     for name in (names.INPUT, names.OUTPUT, names.HARD_SWISH):
       keep_float(name)
     upsamples = any(operator.row == "resize" for operator in operators)
+    read = {i for operator in operators if operator.type != "CUSTOM" for i in operator.inputs}
     for operator in operators:
-      if _stays_float(operator, upsamples) and operator.type in set(names):
+      is_score = operator.type in ("LOGISTIC", "SOFTMAX") and operator.output not in read
+      if (is_score or _stays_float(operator, upsamples)) and operator.type in set(names):
         keep_float(names(operator.type), f"^{re.escape(operator.scope)};?$")
   return recipe
 

@@ -69,12 +69,14 @@ def by_row(
   expected = jax.jit(lambda v, x: model.apply(v, x, method="features"))(variables, images)
   expected = {**expected, **_head_maps(model, variables, images, head)}
   file = _without_delegate(content)
-  found = {row: [] for row in last if row in expected}
+  found: dict[str, list[np.ndarray]] = {row: [] for row in last if row in expected}
   for x in inputs:
     file(x[None])
-    for row, maps in found.items():
-      maps.append(file.tensor(last[row]))
-  return {row: snr(np.asarray(expected[row]), np.concatenate(maps)) for row, maps in found.items()}
+    for row, parts in found.items():
+      parts.append(file.tensor(last[row]))
+  maps = {row: np.concatenate(parts) for row, parts in found.items()}
+  # a predictor of boxes gives its map as rows of anchors, in the same order
+  return {row: snr(np.asarray(expected[row]).reshape(each.shape), each) for row, each in maps.items()}
 
 
 def _head_maps(

@@ -139,6 +139,11 @@ class TFLiteModel:
     """Tells whether the input is uint8 pixels, i.e. preprocessing is part of the graph."""
     return bool(self.input["dtype"] == np.uint8 and not self.input["quantization"][0])
 
+  @property
+  def note(self) -> dict[str, Any] | None:
+    """Metadata of the export; None in a file of another project."""
+    return graph.note(self.content)
+
   def __repr__(self) -> str:
     outputs = ", ".join(f"{name}: {shape}" for name, shape in zip(self.output_names, self.output_shapes, strict=True))
     inputs = ", ".join(map(str, self.input_shapes))

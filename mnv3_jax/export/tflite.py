@@ -15,7 +15,9 @@ from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.data.transforms.preprocessing import Preprocessing
 from mnv3_jax.errors import FatalError, UsageError
 from mnv3_jax.export import graph, record, row_agreement
+from mnv3_jax.export.concatenations import split_concatenations
 from mnv3_jax.export.converter import convert
+from mnv3_jax.export.detection_postprocess import append_operator
 from mnv3_jax.export.quantize import CALIBRATED, check_quantization, quantize
 from mnv3_jax.export.runtime import TFLiteModel
 from mnv3_jax.models import fake_quantization, inference
@@ -72,7 +74,8 @@ class ExportedFile:
     path, size: the file and its bytes.
     quantization: one of quantize.QUANTIZATIONS.
     content: the file.
-    float_content: the float32 file of the same network, with h-swish as one operator; latencies are compared with it.
+    float_content: the float32 file of the same network and outputs, with h-swish as one operator; latencies are compared with
+      it.
     ops: number of operators by name.
     tensors: number of tensors by type.
     partitions: subgraphs that XNNPACK runs.
@@ -137,9 +140,12 @@ def write_tflite(
   rounded = network(architecture, ROUNDED)
   ranges = fake_quantization.ranges(rounded, variables) if qat else ()
   content = quantize(float_content, quantization, [x[None] for x in calibration], ranges)
+  if outputs.operator:
+    content = append_operator(content, outputs.operator)
   metadata = _metadata(architecture, options, outputs) | dict(note or {})
   content = graph.with_note(content, metadata)
-  model = TFLiteModel(content, threads=os.cpu_count() or 1)
+  threads = outputs.operator.threads if outputs.operator else None
+  model = TFLiteModel(content, threads=threads or os.cpu_count() or 1)
   forward = jax.jit((rounded if qat else network(architecture)).apply)
   comparison, first = outputs.comparison(), None
   for batch in [{"image": images}] if isinstance(images, np.ndarray) else images:
@@ -162,12 +168,16 @@ def write_tflite(
     raise FatalError(f"{path} is not written: {failure}; {departure}")
   # the record of an earlier file of this name is not one of this file
   write_atomically(path, content, outdated=record.path_of(path))
+  if not fused:
+    float_content = convert_float(architecture, variables, outputs, preprocessing)
+  if outputs.operator:
+    float_content = append_operator(float_content, outputs.operator)
   return ExportedFile(
     path=str(path),
     size=len(content),
     quantization=quantization,
     content=content,
-    float_content=float_content if fused else convert_float(architecture, variables, outputs, preprocessing),
+    float_content=float_content,
     ops=model.ops,
     tensors=graph.types(content),
     partitions=model.partitions,
@@ -202,7 +212,7 @@ def convert_float(
     found = model.apply(variables, x)
     return outputs.transform(found) if outputs else found
 
-  return convert(forward, jax.ShapeDtypeStruct(shape, jnp.uint8 if preprocessing else jnp.float32))
+  return split_concatenations(convert(forward, jax.ShapeDtypeStruct(shape, jnp.uint8 if preprocessing else jnp.float32)))
 
 
 def _metadata(architecture: Architecture, options: TFLiteOptions, outputs: OutputSpec) -> dict[str, Any]:

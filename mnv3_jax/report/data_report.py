@@ -1,11 +1,12 @@
 """Report about a data set: facts about its splits and duplicates, and warnings, as text and JSON."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mnv3_jax.architectures import sizes
-from mnv3_jax.data.inspection import Duplicates, SplitFacts
+from mnv3_jax.data.inspection import BoxFacts, Duplicates, SplitFacts
+from mnv3_jax.data.sources import box_problems
 from mnv3_jax.data.sources.image_suffixes import counted
 from mnv3_jax.report.text_table import aligned
 from mnv3_jax.types import Size
@@ -67,6 +68,8 @@ class DataReport:
         if n:
           more = [f"  ... and {n - 3:,} more"] if n > 3 else []
           found += ["", f"{what} of {name}: {n:,}", *(f"  {reason}" for reason in reasons[:3]), *more]
+      if split.boxes is not None:
+        found += _problem_lines(split.boxes, name)
     if self.duplicates.groups:
       shown = [f"  {' = '.join(group[:3])}{' = ...' if len(group) > 3 else ''}" for group in self.duplicates.groups[:3]]
       found += ["", "equal bytes, for example", *shown]
@@ -79,7 +82,7 @@ class DataReport:
       head = ["share of the pixels", *names]
     elif self.train.classes or self.eval.classes:
       rows = [[name, *(f"{split.classes.get(name, 0):,}" for split in splits)] for name in _order(self.train.classes)]
-      head = ["images by class", *names]
+      head = ["boxes by class" if any(split.boxes for split in splits) else "images by class", *names]
     else:
       return []
     if len(rows) > TOP + BOTTOM + 1:
@@ -132,13 +135,29 @@ def warnings(splits: Sequence[SplitFacts], duplicates: Duplicates, resolution: S
     found.append(f"{counted(copies, 'example')} copied from others in their own split")
   counts = {name: n for name, n in train.classes.items() if n}
   if len(counts) > 1 and not train.pixels:
+    things = "boxes" if train.boxes else "images"
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     if counts[most] >= IMBALANCE * counts[least]:
       found.append(
-        f"the class {most!r} has {counts[most]:,} training images, {least!r} has {counts[least]:,}: "
+        f"the class {most!r} has {counts[most]:,} training {things}, {least!r} has {counts[least]:,}: "
         f"{counts[most] / counts[least]:,.0f} times as many"
       )
   return found
+
+
+def _problem_lines(boxes: BoxFacts, name: str) -> list[str]:
+  """Formats the problems of annotations, a few of each kind."""
+  found = []
+  for kind, (_, several, consequence) in box_problems.KINDS.items():
+    n, sentences = boxes.problems.get(kind, 0), boxes.examples.get(kind, [])
+    if n:
+      more = [f"  ... and {n - 3:,} more"] if n > 3 else []
+      found += ["", f"{several} in {name}: {n:,}, {consequence}", *(f"  {sentence}" for sentence in sentences[:3]), *more]
+  return found
+
+
+def _boxes(facts: Callable[[BoxFacts], str]) -> Callable[[SplitFacts], str]:
+  return lambda split: facts(split.boxes) if split.boxes else ""
 
 
 def _side(values: Sequence[int]) -> str:
@@ -163,6 +182,11 @@ _ROWS = (
   ("width: least / median / most", lambda s: _side(s.widths)),
   ("smaller than the input", lambda s: _count(s.small)),
   ("turned by metadata", lambda s: _count(s.turned)),
+  ("boxes", _boxes(lambda b: f"{b.boxes:,}")),
+  ("boxes per image: least / median / most", _boxes(lambda b: _side(b.per_image))),
+  ("images without boxes", _boxes(lambda b: _count(b.empty))),
+  ("boxes of crowds or difficult", _boxes(lambda b: _count(b.crowd))),
+  ("small / medium / large boxes", _boxes(lambda b: _side(list(b.sizes.values())))),
   ("formats", lambda s: _modes(s.formats)),
   ("modes", lambda s: _modes(s.modes)),
 )

@@ -76,15 +76,16 @@ def learning_curve(
     ("test", "ema", "test, EMA", BLUE, "-"),
   ]
   for split, weights, name, colour, line in styles:
-    chosen = [m for m in metrics if (m["split"], m["weights"]) == (split, weights)]
-    epochs = [m["epoch"] for m in chosen]
     for axes, key, factor in ((loss, "loss", 1), (best, metric, 100)):
-      axes.plot(epochs, [factor * m["values"][key] for m in chosen], line, color=colour, label=name)
+      # average precision is a metric of evaluation alone
+      chosen = [m for m in metrics if (m["split"], m["weights"]) == (split, weights) and key in m["values"]]
+      if chosen:
+        axes.plot([m["epoch"] for m in chosen], [factor * m["values"][key] for m in chosen], line, color=colour, label=name)
   ends = [m["values"]["loss"] for m in metrics if m["split"] == "train"]
   if ends:
     # the first evaluations of raw weights can be far off; the curve shows the rest
-    loss.set_ylim(0, max(2.0, 1.2 * min(max(ends), 2.5)))
-  loss.set_ylabel("cross-entropy")
+    loss.set_ylim(0, max(2.0, 1.2 * min(max(ends), max(2.5, 2 * ends[-1]))))
+  loss.set_ylabel("loss")
   best.set_ylabel(f"{label}, %")
   best.set_ylim(None, 100)
   last = [m for m in metrics if m["split"] == "test"][-1:]

@@ -123,7 +123,7 @@ def build_table(
 
   Args:
     name: name of a table, "table5", or path of a Python file that defines TABLE.
-    scale: scale of the runs: "imagenet" or "mini", for segmentation "cityscapes" or "mini"; None: the paper's.
+    scale: scale of the runs: "mini", or the paper's data set: "imagenet", "cityscapes" or "coco"; None: the paper's.
     runs: directory of all runs; it need not exist.
     seeds: number of runs of each row; None: the scale's.
     overrides: config overrides of the runs for their commands, {"train.epochs": 2.0}, or as on the command line.

@@ -147,7 +147,7 @@ def _command(table: Table, r: RowResult, scale: Scale, runs: PathLike, overrides
 def _notes(table: Table, results: Sequence[RowResult], scale: Scale) -> list[str]:
   """Returns the notes of a table, and those that its contents call for."""
   notes, metric = list(table.notes), table.metric
-  networks = [r.row.architecture() for r in results if r.row.model is not None]
+  networks = [r.row.architecture() for r in results if r.row.model is not None and r.row.count is None]
   if networks:
     classes = " or ".join(map(str, sorted({a.num_classes for a in networks})))
     notes.insert(0, f"Parameters and MAdds are counted from the networks, with {classes} classes{_input_size(networks)}.")

@@ -94,9 +94,23 @@ METRICS = {
     tolerance=1.0,
     dataset="Cityscapes",
   ),
+  # the labels of COCO's test sets are not public either
+  "ap": MetricColumn(
+    header="AP, %",
+    paper={"ap": "paper, COCO test"},
+    metric="ap",
+    label="AP",
+    title="AP",
+    others=("ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
+    tolerance=0.5,
+    dataset="COCO",
+  ),
 }
 LATENCIES = {
-  "ms": LatencyColumn(header="ms", paper={"P1_ms": "Pixel 1", "P2_ms": "Pixel 2", "P3_ms": "Pixel 3", "P3_s": "Pixel 3, s"}),
+  "ms": LatencyColumn(
+    header="ms",
+    paper={"P1_ms": "Pixel 1", "P2_ms": "Pixel 2", "P3_ms": "Pixel 3", "P3_s": "Pixel 3, s", "phone_ms": "paper, a phone"},
+  ),
   "ms_half": LatencyColumn(header="ms, half size", paper={"P3_half_ms": "Pixel 3, half size"}, suffix="_half", half=True),
   "ms_parts": LatencyColumn(
     header="ms, h-swish in parts", paper={"P1_parts_ms": "Pixel 1, in parts"}, suffix="_parts", fused=False

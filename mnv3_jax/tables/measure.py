@@ -14,6 +14,7 @@ from mnv3_jax.latency.timing import Device, Host
 from mnv3_jax.tables.columns import LATENCIES, LatencyColumn
 from mnv3_jax.tables.results import latency_file, recorded_latencies
 from mnv3_jax.tables.table import Row, Table
+from mnv3_jax.tasks.job import task_class
 from mnv3_jax.types import PathLike
 
 
@@ -111,12 +112,18 @@ def _is_timed(file: pathlib.Path, setup: dict[str, Any]) -> bool:
 def _export(file: pathlib.Path, row: Row, column: LatencyColumn) -> None:
   architecture, before = _architecture(row, column), recorded_latencies(file)
   variables, images = random_weights(architecture, num_images=timing_settings(architecture).images)
+  options = tflite.TFLiteOptions(
+    quantization=row.quantization,
+    fused=column.fused,
+    trained=False,
+    task_options=task_class(architecture).timed_options,
+  )
   e = tflite.write_tflite(
     architecture,
     variables,
     file,
     images[:4],
-    tflite.TFLiteOptions(quantization=row.quantization, fused=column.fused, trained=False),
+    options,
     calibration=images if row.quantization in CALIBRATED else (),
     note={"model": architecture.name, "weights": "seeded", "step": 0},
   )

@@ -33,6 +33,7 @@ class Axis:
 
 AXES = {
   "ms": Axis("latency, ms", "latency on Pixel 1, ms", "P1_ms", "ms"),
+  "phone_ms": Axis("latency, ms", "latency on a phone, ms", "phone_ms", "ms"),
   "s": Axis("latency, s", "latency on Pixel 3, s", "P3_s", "ms", 1e3),
   "madds": Axis("MAdds, millions", "MAdds, millions", "madds_M", "madds", 1e6),
   "madds_half": Axis("MAdds, billions", "MAdds, billions", "madds_half_B", "madds_half", 1e9),
@@ -48,7 +49,7 @@ def tradeoff(file: str, *axes: str, labels: Callable[[RowResult], str] | None = 
     file: prefix of the PNG files, "NAME_ms.png" for the axis ms.
     *axes: keys of AXES.
     labels: returns the label of a row's point.
-    metric: the paper's value on the y axis, a key of a metric column's `paper`: "top1", "miou", "miou_test".
+    metric: the paper's value on the y axis, a key of a metric column's `paper`: "top1", "miou", "miou_test", "ap".
   """
   column = next(column for column in METRICS.values() if metric in column.paper)
 

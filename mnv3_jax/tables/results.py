@@ -99,7 +99,7 @@ def collect(table: Table, runs: PathLike, scale: Scale, seeds: int | None = None
 def _row_result(table: Table, row: Row, runs: pathlib.Path, scale: Scale, seeds: int | None, setup: Setup | None) -> RowResult:
   if row.model is None:
     return RowResult(row=row)
-  a, metric = row.architecture(), table.metric
+  (params, madds), metric = row.counts(), table.metric
   evaluations: dict[int, dict[str, float]] = {}
   epochs = set()
   for directory in (runs / scale.folder / row.key).glob("seed_*"):
@@ -113,8 +113,8 @@ def _row_result(table: Table, row: Row, runs: pathlib.Path, scale: Scale, seeds:
   done = sorted(evaluations)
   return RowResult(
     row=row,
-    params=cost.params(a),
-    madds=cost.madds(a),
+    params=params,
+    madds=madds,
     madds_half=cost.madds(row.half_size()) if "madds_half" in table.columns else None,
     values=tuple(100 * evaluations[seed][metric.metric] for seed in done),
     others={name: tuple(100 * evaluations[seed][name] for seed in done if name in evaluations[seed]) for name in metric.others},

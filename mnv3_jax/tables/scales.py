@@ -143,6 +143,38 @@ SCALES = (
     "difference within the spread over seeds. The feature map before the head is 5x7, at output stride 32 3x4, smaller than "
     "any kernel: all pools are global here, and R-ASPP, which has no map at stride 8, has logits of 5x7 px only",
   ),
+  Scale(
+    name="coco",
+    metric="ap",
+    folder="coco",
+    config="coco_google.py",
+    overrides=(),
+    paper_resolution=320,
+    resolution=320,
+    num_classes=90,
+    seeds=1,
+    required=("--config.data.dir=COCO",),
+    comparable=True,
+    description="from scratch on train2017 of COCO, tested on the 5,000 images of val2017 (the paper: a test set whose "
+    "annotations are not public; configs/coco_google.py has what is known of the authors' training)",
+  ),
+  Scale(
+    name="mini",
+    metric="ap",
+    folder="mini_detection",
+    config="scenes_detection.py",
+    overrides=("--config.train.epochs=12",),
+    paper_resolution=320,
+    resolution=(96, 128),
+    num_classes=10,
+    seeds=2,
+    required=(),
+    comparable=False,
+    description="a few epochs on scenes of 96x128 px composed from the embedded images, ten classes of items, tested on 500. "
+    "Such a run shows that a detector trains and finds boxes; it does not show which of two rows is better on COCO, nor any "
+    "difference within the spread over seeds. C4 has 6x8 cells here and the last maps one: what COCO's small objects ask of a "
+    "detector does not appear, and a few epochs favour rows that learn fast over those that become better",
+  ),
 )
 NAMES = tuple(dict.fromkeys(scale.name for scale in SCALES))
 

@@ -133,7 +133,7 @@ def sweep(
   Args:
     tables: name of a table, "table5", path of a Python file that defines TABLE, a Table, or several of these; None: every
       table that has the scale. Runs that tables share are run once.
-    scale: "imagenet" or "mini", for segmentation "cityscapes" or "mini"; None: the paper's.
+    scale: "mini", or the paper's data set: "imagenet", "cityscapes" or "coco"; None: the paper's.
     runs: directory of all runs, on a file system that all hosts share.
     seeds: number of runs of each row; None: the scale's.
     overrides: config overrides of every run, {"train.epochs": 2.0}, or as on the command line.

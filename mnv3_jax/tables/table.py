@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from mnv3_jax.architectures import fields, sizes
+from mnv3_jax.architectures import cost, fields, sizes
 from mnv3_jax.architectures.spec import Architecture, nearest
 from mnv3_jax.errors import UsageError
 from mnv3_jax.tables.columns import COLUMNS, METRICS, PAPER, MetricColumn
@@ -34,6 +34,8 @@ class Row:
     paper: the paper's values as printed, by the keys of columns.PAPER.
     run: name of the directory of the row's runs; None: derived from `model` and `fields`.
     family: rows of one family are joined to a curve in plots.
+    count: counts (parameters, multiply-adds) as the paper counted this row; None: all parameters of the network, and the
+      multiply-adds of its convolutions.
 
   Raises:
     UsageError: for an unknown key, a value that is not a number as text, or an invalid quantization or run.
@@ -46,6 +48,7 @@ class Row:
   paper: Mapping[str, str] = dataclasses.field(default_factory=dict)
   run: str | None = None
   family: str = ""
+  count: Callable[[], tuple[int, int]] | None = None
 
   def __post_init__(self) -> None:
     for key, text in self.paper.items():
@@ -84,6 +87,11 @@ class Row:
     if self.model is None:
       raise UsageError(f"row {self.name!r} has no network: only the paper's values are known")
     return fields.architecture(self.model, **{**self.fields, **changes})
+
+  def counts(self) -> tuple[int, int]:
+    """Counts (parameters, multiply-adds) of the row's network; raises UsageError for a row without one."""
+    a = self.architecture()
+    return self.count() if self.count else (cost.params(a), cost.madds(a))
 
   def half_size(self) -> Architecture:
     """Builds the row's network for half the height and width."""

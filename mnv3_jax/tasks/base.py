@@ -17,6 +17,7 @@ from PIL import Image
 from typing_extensions import Protocol, runtime_checkable
 
 from mnv3_jax.architectures.spec import Architecture
+from mnv3_jax.boxes.detection_operator import DetectionOperator
 from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.data.pipelines.valid_batches import print_skipped
 from mnv3_jax.errors import UsageError
@@ -45,6 +46,8 @@ class Run(Protocol):
   def variables(self) -> Variables: ...
   @property
   def dataset(self) -> Dataset: ...
+  @property
+  def task(self) -> "Task": ...
 
 
 @runtime_checkable
@@ -53,6 +56,10 @@ class FileModel(Protocol):
 
   @property
   def takes_pixels(self) -> bool: ...
+  @property
+  def ops(self) -> Mapping[str, int]: ...
+  @property
+  def note(self) -> Mapping[str, Any] | None: ...
   def run_all(self, images: Num[np.ndarray, "n h w c"]) -> Any: ...
 
 
@@ -151,6 +158,7 @@ class OutputSpec:
     decode: file outputs of a batch to network outputs that `Task.eval_outputs` takes.
     comparison: makes the Comparison of network outputs with file outputs.
     positions: where an image has several classes, what has one, e.g. "pixels".
+    operator: custom operator appended to the graph, which takes the transformed outputs; `tensors` are its outputs then.
   """
 
   transform: Callable[[Outputs], Outputs]
@@ -158,6 +166,7 @@ class OutputSpec:
   decode: Callable[[Any], Outputs]
   comparison: Callable[[], Comparison]
   positions: str = ""
+  operator: DetectionOperator | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,9 +203,11 @@ class Task(abc.ABC):
     name: of the task, as `architecture.head.task` names it.
     main_metric: key in the metrics by which checkpoints are compared; larger is better.
     metric_label: name of the main metric in text and plots.
-    datasets: names of the task's data sets; () for every name that no other task has.
+    datasets: names of the task's data sets, which other tasks may have too; one that ends in a slash stands for all that begin
+      with it; () for every name that no other task has.
     read_batch: evaluation images held in memory at a time.
     export_options: every combination of options that `export_outputs` takes.
+    timed_options: options of `export_outputs` for the files whose latency tables show.
     prediction_dir: directory in which the command line writes pictures of predictions; None where it writes none.
   """
 
@@ -207,6 +218,7 @@ class Task(abc.ABC):
   read_batch: ClassVar[int] = 200
   prediction_dir: ClassVar[str | None] = None
   export_options: ClassVar[tuple[dict[str, Any], ...]] = ({},)
+  timed_options: ClassVar[Mapping[str, Any]] = {}
 
   # made from a config
 
@@ -253,6 +265,16 @@ class Task(abc.ABC):
     """Returns a random batch of `n` examples, to measure the model without its pipeline."""
 
   # on the device
+
+  def prepare(self, batch: Batch, axis: str) -> Batch:
+    """Adds to a device's training batch what the loss needs and `outputs` do not change, such as a sum over all devices.
+
+    Args:
+      batch: arrays with b examples, the first axis of each, which an accumulation divides.
+      axis: name of the device axis.
+    """
+    del axis
+    return batch
 
   @abc.abstractmethod
   def loss(self, outputs: Outputs, batch: Batch) -> Float[Array, ""]:

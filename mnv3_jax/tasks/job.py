@@ -21,11 +21,12 @@ from mnv3_jax.models.network import network
 from mnv3_jax.names import require_printable
 from mnv3_jax.tasks.base import Task
 from mnv3_jax.tasks.classification import Classification
+from mnv3_jax.tasks.detection import Detection
 from mnv3_jax.tasks.segmentation import Segmentation
 from mnv3_jax.types import Batch, Size
 
 # tasks by name; a head names its task
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification, Segmentation)}
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Classification, Segmentation, Detection)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,15 +106,19 @@ def train_resolution(config: ConfigDict, resolution: Size) -> Size:
 
 
 def _check_dataset(name: str, task: type[Task]) -> None:
-  """Raises UsageError for a data set of another task."""
-  owner = next((other for other in TASKS.values() if name in other.datasets), None)
-  if owner is None and task.datasets:
+  """Raises UsageError for a data set of other tasks alone."""
+  # a name that ends in a slash stands for all that begin with it
+  if any(name == known or (known.endswith("/") and name.startswith(known)) for known in task.datasets):
+    return
+  owners = [other for other in TASKS.values() if name in other.datasets]
+  if not owners and task.datasets:
     raise UsageError(f"invalid config.data.dataset={name!r} for {task.name}; {nearest(name, task.datasets)}")
-  if owner not in (None, task):
-    suitable = " or ".join(repr(name) for name, head in HEADS.items() if head.task == owner.name)
-    raise UsageError(
-      f"invalid config.data.dataset={name!r} for {task.name}; it is a data set for {owner.name}: config.model.head={suitable}"
-    )
+  if owners:
+    suitable = []
+    for owner in owners:
+      heads = " or ".join(repr(name) for name, head in HEADS.items() if head.task == owner.name)
+      suitable.append(f"{owner.name}: config.model.head={heads}")
+    raise UsageError(f"invalid config.data.dataset={name!r} for {task.name}; it is a data set for {', or '.join(suitable)}")
 
 
 def _fake_batch(task: Task, num_classes: int, n: int, resolution: Size, rng: np.random.Generator) -> Batch:

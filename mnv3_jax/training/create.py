@@ -46,6 +46,8 @@ def create_model(
   head_gate: str | None = None,
   head_gate_bias: bool | None = None,
   head_skip: str | None = None,
+  head_convention: str | None = None,
+  head_class_bias: float | None = None,
   minimalistic: bool | None = None,
   dropout: float | None = None,
   bn_momentum: float | None = None,
@@ -81,12 +83,14 @@ def create_model(
     output_stride: input size over the size of the last map, by atrous convolution (32).
     halved_tail: half the channels from stride 32 on: RF2 of Table 7, or the dagger of Table 6.
     atrous: rule for the rates of blocks that lose their stride to `output_stride` ("slim").
-    head: "classifier", "lr_aspp" or "r_aspp".
+    head: "classifier", "lr_aspp", "r_aspp" or "ssdlite".
     head_filters: F of Table 7 (128; r_aspp: 256).
     head_pool: average pool of the segmentation head ("paper": 49x49).
     head_gate: gate of lr_aspp ("sigmoid").
     head_gate_bias: whether the gate's convolution has a bias (True).
     head_skip: map at stride 8 of lr_aspp ("depthwise").
+    head_convention: default boxes, codes, losses and scores of ssdlite ("tensorflow"), and the padding where that is None.
+    head_class_bias: start of the bias of ssdlite's logits (0).
     minimalistic: 3x3 kernels, ReLU, no squeeze-excite.
     dropout: rate before the logits (0.2).
     bn_momentum: decay of batch norm's averages (0.99).
@@ -100,8 +104,9 @@ def create_model(
 
   Returns:
     (model, variables). `model.apply(variables, images)` computes logits (b, num_classes) from images (b, h, w, 3) in [-1, 1],
-    or (b, h, w, num_classes) with a segmentation head; `model.apply(variables, images, method="features")` computes the
-    feature maps by name, "C1" to "C5" among them. model.net is the Architecture: print it to see the paper's table.
+    or (b, h, w, num_classes) with a segmentation head, or SSDOutputs, the codes and logits of every anchor, with ssdlite;
+    `model.apply(variables, images, method="features")` computes the feature maps by name, "C1" to "C5" among them. model.net
+    is the Architecture: print it to see the paper's table.
 
   Raises:
     ArchitectureError: for an unknown name or an invalid value, with the nearest choice.

@@ -1,4 +1,4 @@
-"""Import of published weights: a run directory from a weight file of torchvision, timm, Keras applications or TF-slim."""
+"""Import of published weights: a run directory from a weight file of another library."""
 
 import codecs
 import hashlib
@@ -28,7 +28,7 @@ CLASSES = "classes=FILE takes a text file with one class name per line"
 
 def import_weights(
   source: str,
-  model: str,
+  model: str | None,
   file: PathLike,
   out: PathLike,
   *,
@@ -41,9 +41,10 @@ def import_weights(
   """Imports published weights as a run directory, which evaluate, predict, export and train(init=...) take as any other.
 
   Args:
-    source: "torchvision", "timm", "keras" or "slim".
-    model: name of the network there, such as "mobilenetv3_large_100"; weights/sources.SOURCES lists them.
-    file: the weights: .safetensors, .npz, .h5 and .keras are read directly, files of torch.save (.pth, .pt, .bin, .ckpt,
+    source: "torchvision", "timm", "keras", "slim" or "tf_object_detection".
+    model: name of the network there, such as "mobilenetv3_large_100"; weights/sources.SOURCES lists them. None where the file
+      fits one of them only, as frozen graphs of tf_object_detection do.
+    file: the weights: .safetensors, .npz, .h5, .keras and .pb are read directly, files of torch.save (.pth, .pt, .bin, .ckpt,
       .pth.tar) with PyTorch's safe loader, pickles never; the content decides, not the suffix. The network may stand under any
       prefix ("module.", "model."), and averaged weights are preferred where a training checkpoint has them.
     out: directory to create.
@@ -62,12 +63,14 @@ def import_weights(
   given = {name: value for name, value in options.items() if value is not None}
   file, out = expanded(file), expanded(out)
   # an invalid request is refused before the file is read
-  sources.published(source, model, **given).architecture()
+  if model is not None:
+    sources.published(source, model, **given).architecture()
   outputs.check_directory("out", out)
   if pathlib.Path(out).exists():
     raise UsageError(f"invalid out={str(out)!r}, which exists already; expected a new directory")
   names = _class_names(classes)
   content = formats.read(str(file))
+  model = sources.model_of(source, content, str(file), **given) if model is None else model
   published, architecture, variables = sources.variables(source, model, content, str(file), **given)
   config = _config(published, architecture, names)
   with pathlib.Path(file).open("rb") as opened:

@@ -30,7 +30,9 @@ def predict(  # pyright: ignore[reportOverlappingOverload]: arrays and bytes are
   *,
   weights: str = "ema",
   top: int | None = None,
+  score: float | None = None,
   out: PathLike | None = None,
+  coco_results: PathLike | None = None,
   on_skipped: Callable[[str], object] | None = None,
 ) -> Prediction: ...
 # a list for a folder
@@ -41,7 +43,9 @@ def predict(
   *,
   weights: str = "ema",
   top: int | None = None,
+  score: float | None = None,
   out: PathLike | None = None,
+  coco_results: PathLike | None = None,
   on_skipped: Callable[[str], object] | None = None,
 ) -> Any: ...
 @overload
@@ -51,7 +55,9 @@ def predict(  # pyright: ignore[reportOverlappingOverload]: an iterator is an it
   *,
   weights: str = "ema",
   top: int | None = None,
+  score: float | None = None,
   out: PathLike | None = None,
+  coco_results: PathLike | None = None,
   on_skipped: Callable[[str], object] | None = None,
 ) -> Iterator[Prediction]: ...
 @overload
@@ -61,7 +67,9 @@ def predict(
   *,
   weights: str = "ema",
   top: int | None = None,
+  score: float | None = None,
   out: PathLike | None = None,
+  coco_results: PathLike | None = None,
   on_skipped: Callable[[str], object] | None = None,
 ) -> list[Prediction]: ...
 
@@ -72,7 +80,9 @@ def predict(
   *,
   weights: str = "ema",
   top: int | None = None,
+  score: float | None = None,
   out: PathLike | None = None,
+  coco_results: PathLike | None = None,
   on_skipped: Callable[[str], object] | None = None,
 ) -> Prediction | list[Prediction] | Iterator[Prediction]:
   """Predicts one image or several. Images are decoded one by one: only a batch of network inputs is held in memory.
@@ -83,30 +93,39 @@ def predict(
       or a binary file open for reading; a folder, for all images in it at any depth; or a sequence or an iterator of these.
     weights: "ema", "raw" or "best", where `run` is not loaded yet.
     top: classification: number of classes to name (5).
-    out: segmentation: directory for masks and overlays; None writes none. Images of a folder keep its subdirectories.
+    score: detection: least score of the boxes, from 0 to 1 (0.3).
+    out: directory for pictures, of segmentation masks and overlays, of detection boxes; None writes none. Images of a folder
+      keep its subdirectories.
+    coco_results: detection: file for COCO's results JSON of all images, with boxes of any score; see coco_results.image_ids for
+      the image ids. The category id is 1 + the class, as in COCO itself.
     on_skipped: called with a sentence about each image that cannot be read, which has no prediction, and about other files in a
       folder. None raises the former and ignores the latter.
 
   Returns:
     A prediction, a list of them for a sequence or a folder, in order, or an iterator for an iterator: lines(), to_dict(),
-    draw(path); for classification also label, top and probabilities, for segmentation mask and shares.
+    draw(path); for classification also label, top and probabilities, for segmentation mask and shares, for
+    detection boxes, labels and scores.
 
   Raises:
-    UsageError: for a file that is no image, an option of another task, or two images whose masks would have one name.
+    UsageError: for a file that is no image, an option of another task, or two images whose pictures would have one name.
   """
   if top is not None and top < 1:
     raise UsageError(f"invalid top={top!r}; expected a whole number of at least 1")
+  if score is not None and not 0 <= score <= 1:
+    raise UsageError(f"invalid score={score!r}; expected a number from 0 to 1")
   single = is_single(images)
   listed = [cast(AnyImage, images)] if single else cast(Iterable[AnyImage], images)
   named = named_images(listed, on_skipped or (lambda message: None))
   if isinstance(listed, Iterator):
-    return predict_each(resolve(run, weights), named, top=top, out=out, on_skipped=on_skipped)
+    options = {"top": top, "score": score, "out": out, "coco_results": coco_results}
+    return predict_each(resolve(run, weights), named, on_skipped=on_skipped, **options)
   named, is_folder = list(named), isinstance(images, str | os.PathLike) and os.path.isdir(expanded(images))
   paths = picture_paths(named, out) if out else None
   if not named:
     return []
   skipped = None if single and not is_folder else on_skipped
-  predictions = list(predict_each(resolve(run, weights), iter(named), top=top, out=paths, on_skipped=skipped))
+  options = {"top": top, "score": score, "out": paths, "coco_results": coco_results}
+  predictions = list(predict_each(resolve(run, weights), iter(named), on_skipped=skipped, **options))
   return predictions[0] if single and not is_folder else predictions
 
 
@@ -115,7 +134,9 @@ def predict_each(
   named: Iterator[NamedImage],
   *,
   top: int | None = None,
+  score: float | None = None,
   out: PathLike | Mapping[str, pathlib.Path] | None = None,
+  coco_results: PathLike | None = None,
   on_skipped: Callable[[str], object] | None = None,
 ) -> Iterator[Prediction]:
   """Yields predictions one by one.
@@ -123,7 +144,7 @@ def predict_each(
   Args:
     run: a trained network.
     named: the images.
-    top, on_skipped: as of `predict`.
+    top, score, coco_results, on_skipped: as of `predict`.
     out: as of `predict`, or what `picture_paths` returned.
   """
 
@@ -138,7 +159,7 @@ def predict_each(
         continue
       yield image.name, found
 
-  yield from run.job.task.predict_each(run, decoded(), top=top, out=out)
+  yield from run.job.task.predict_each(run, decoded(), top=top, score=score, out=out, coco_results=coco_results)
 
 
 def picture_paths(named: Sequence[NamedImage], out: PathLike) -> dict[str, pathlib.Path]:
@@ -158,5 +179,5 @@ def picture_paths(named: Sequence[NamedImage], out: PathLike) -> dict[str, pathl
   for one in named:
     stem = stems[one.name].name
     if one.number > 1 or repeated[paths[one.name]] > 1:
-      raise UsageError(f"two images are called {stem!r}, and so would be their masks; predict them into two directories")
+      raise UsageError(f"two images are called {stem!r}, and so would be their pictures; predict them into two directories")
   return paths

@@ -73,12 +73,12 @@ def initial_variables(config: ConfigDict, job: Job, seeded: Variables, on_messag
   # the same number of different classes needs a new head too
   same_task = rows.same_head(source.job.architecture, job.architecture)
   same_head = same_task and source.classes == job.dataset.classes and source.classes
+  # as keys of nested dicts
+  per_class = ["".join(f"['{key}']" for key in layer.split("/")) for layer in rows.per_class(job.architecture)]
 
   def is_new(name: str) -> bool:
     """Tells whether a tensor belongs to a new layer: the logits, or for another task everything after the backbone."""
-    return not same_head and (
-      any(f"['{row}']" in name for row in rows.per_class(job.architecture)) if same_task else "['backbone']" not in name
-    )
+    return not same_head and (any(layer in name for layer in per_class) if same_task else "['backbone']" not in name)
 
   kept = {name for name in new if not is_new(name)}
   # for another task, the last layers of the other head are unused

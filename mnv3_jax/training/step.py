@@ -82,7 +82,7 @@ def train_step(
   def step(state: TrainState, batch: DeviceBatch) -> tuple[TrainState, Sums]:
     # processes agree on when to stop by this sum
     stop = batch.get("stop")
-    batch = {name: x for name, x in batch.items() if name != "stop"}
+    batch = dict(task.prepare({name: x for name, x in batch.items() if name != "stop"}, axis))
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), lax.axis_index(axis))
     params, statistics = state.variables["params"], state.variables["batch_stats"]
     gradient, statistics, sums = (accumulated if accumulate > 1 else gradient_of)(params, statistics, batch, key)

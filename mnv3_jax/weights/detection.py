@@ -5,6 +5,7 @@ import zipfile
 
 from mnv3_jax.errors import UsageError, first_line
 from mnv3_jax.weights.content import shown
+from mnv3_jax.weights.tf_graph import is_graph
 
 # formats that are read, as an error message lists them
 EXPECTED = "expected one of .safetensors, .npz, .h5, .keras, .pth"
@@ -38,7 +39,7 @@ PICKLE = "a pickle; pickles are never loaded: they can run any program"
 
 
 def detect(path: pathlib.Path) -> str:
-  """Returns the format of a weight file: "safetensors", "npz", "keras", "hdf5" or "torch".
+  """Returns the format of a weight file: "safetensors", "npz", "keras", "hdf5", "torch" or "tf_graph".
 
   Raises:
     UsageError: if there is no such file, it is empty or a directory, or its content is of none of these; says what it is.
@@ -81,6 +82,8 @@ def _format(path: pathlib.Path, head: bytes, size: int) -> str | None:
     return "torch"
   if head.startswith(HDF5):
     return "hdf5"
+  if is_graph(head):
+    return "tf_graph"
   # an HDF5 file may begin with something else, of 512 bytes or a power of two times that
   with path.open("rb") as file:
     at = 512

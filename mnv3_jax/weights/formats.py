@@ -9,6 +9,7 @@ from mnv3_jax.weights.array_files import read_npz, read_safetensors
 from mnv3_jax.weights.content import Content, KerasLayers as KerasLayers, Tensors as Tensors, Weight as Weight
 from mnv3_jax.weights.detection import detect
 from mnv3_jax.weights.hdf5_files import read_hdf5, read_keras
+from mnv3_jax.weights.tf_graph import read_graph
 from mnv3_jax.weights.torch_files import read_torch
 
 # by format
@@ -18,6 +19,7 @@ READERS: dict[str, Callable[[pathlib.Path], Content]] = {
   "hdf5": read_hdf5,
   "keras": read_keras,
   "torch": read_torch,
+  "tf_graph": read_graph,
 }
 
 
@@ -25,8 +27,8 @@ def read(file: PathLike) -> Content:
   """Reads a weight file.
 
   Args:
-    file: .safetensors, .npz, .h5, .keras, or a file of torch.save (.pth, .pt, .bin, .ckpt, .pth.tar); the content decides, not
-      the suffix.
+    file: .safetensors, .npz, .h5, .keras, a frozen graph of TensorFlow (.pb), or a file of torch.save (.pth, .pt, .bin, .ckpt,
+      .pth.tar); the content decides, not the suffix.
 
   Returns:
     {name: NumPy array}, or KerasLayers for a Keras file.

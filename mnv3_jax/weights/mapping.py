@@ -220,10 +220,15 @@ def _differences(expected: list[_Tensor], tensors: Tensors, layout: Layout) -> l
 
 
 def _num_classes(published: Published, tensors: Tensors) -> int | None:
-  """Returns the width of the logits in a file; None without logits."""
-  a = published.architecture()
-  bias = published.names(a)["logits"].layer + published.layout.joint + published.layout.leaves["bias"]
-  return len(tensors[bias]) if bias in tensors and tensors[bias].ndim == 1 and len(tensors[bias]) else None
+  """Returns the number of classes of the weights in a file by the first layer that has a width for each; None without it."""
+  one, two = (published.architecture(n) for n in (1, 2))
+  name = rows.per_class(one)[0]
+  bias = published.names(one)[name].layer + published.layout.joint + published.layout.leaves["bias"]
+  if bias not in tensors or tensors[bias].ndim != 1:
+    return None
+  least, next_one = (layer.out_channels for a in (one, two) for layer in cost.layers(a) if layer.name == name)
+  classes, rest = divmod(len(tensors[bias]) - least, next_one - least)
+  return None if rest or classes < 0 else 1 + classes
 
 
 def fits(published: Published, tensors: Tensors) -> bool:

@@ -40,7 +40,7 @@ def _unit(scope: str, name: str) -> LayerNames:
   return LayerNames(f"{scope}/{name}", f"{scope}/{name}/BatchNorm")
 
 
-def _inverted(scope: str) -> NameMap:
+def inverted_names(scope: str) -> NameMap:
   """Builds the name map of V2 and V3: expanded_conv, expanded_conv_1, ..., then Conv_1 and, in V3, Conv_2."""
 
   def names(a: Architecture) -> dict[str, LayerNames]:
@@ -56,13 +56,17 @@ def _inverted(scope: str) -> NameMap:
   return names
 
 
-def _v1(a: Architecture) -> dict[str, LayerNames]:
-  scope = "MobilenetV1"
-  found = {"stem": _unit(scope, "Conv2d_0"), "logits": LayerNames(f"{scope}/Logits/Conv2d_1c_1x1", as_conv=True)}
-  for i, (name, _, _) in enumerate(a.rows(), 1):
-    found[f"{name}/depthwise"] = _unit(scope, f"Conv2d_{i}_depthwise")
-    found[f"{name}/project"] = _unit(scope, f"Conv2d_{i}_pointwise")
-  return found
+def depthwise_names(scope: str) -> NameMap:
+  """Builds the name map of V1: Conv2d_0, Conv2d_1_depthwise, Conv2d_1_pointwise, ..."""
+
+  def names(a: Architecture) -> dict[str, LayerNames]:
+    found = {"stem": _unit(scope, "Conv2d_0"), "logits": LayerNames(f"{scope}/Logits/Conv2d_1c_1x1", as_conv=True)}
+    for i, (name, _, _) in enumerate(a.rows(), 1):
+      found[f"{name}/depthwise"] = _unit(scope, f"Conv2d_{i}_depthwise")
+      found[f"{name}/project"] = _unit(scope, f"Conv2d_{i}_pointwise")
+    return found
+
+  return names
 
 
 def _published(names: NameMap, name: str, gate: float = 1.0, **fields: Any) -> Published:
@@ -71,12 +75,12 @@ def _published(names: NameMap, name: str, gate: float = 1.0, **fields: Any) -> P
   return Published(model=model, preprocessing=PREPROCESSING, names=names, layout=SLIM, background=True, gate=gate)
 
 
-_V2, _V3 = _inverted("MobilenetV2"), _inverted("MobilenetV3")
+_V1, _V2, _V3 = depthwise_names("MobilenetV1"), inverted_names("MobilenetV2"), inverted_names("MobilenetV3")
 _V2_RESOLUTIONS = {1.4: (224,), 1.3: (224,), **{w: (224, 192, 160, 128, 96) for w in (1.0, 0.75, 0.5, 0.35)}}
 
 # by the names of the released files
 MODELS = {
-  f"mobilenet_v1_{w}_{r}": _published(_v1, "mobilenetv1", width=w, resolution=r)
+  f"mobilenet_v1_{w}_{r}": _published(_V1, "mobilenetv1", width=w, resolution=r)
   for w in (1.0, 0.75, 0.5, 0.25)
   for r in (224, 192, 160, 128)
 }

@@ -6,17 +6,22 @@ from typing import Any
 
 from mnv3_jax.architectures.spec import Architecture, nearest
 from mnv3_jax.errors import UsageError
-from mnv3_jax.weights import keras, mapping, slim, timm, torchvision
+from mnv3_jax.weights import keras, mapping, slim, tf_object_detection, timm, torchvision
 from mnv3_jax.weights.content import Content, KerasLayers, Tensors
 from mnv3_jax.weights.mapping import Published
 from mnv3_jax.weights.prefixes import without_prefix
+from mnv3_jax.weights.values import listed
 
 SOURCES: dict[str, dict[str, Published]] = {
   "torchvision": torchvision.MODELS,
   "timm": timm.MODELS,
   "keras": keras.MODELS,
   "slim": slim.MODELS,
+  "tf_object_detection": tf_object_detection.MODELS,
 }
+
+# sources whose networks all have other tensors, so that a file tells which it is
+BY_CONTENT = ("tf_object_detection",)
 
 
 def published(source: str, model: str, **fields: Any) -> Published:
@@ -39,6 +44,24 @@ def published(source: str, model: str, **fields: Any) -> Published:
     raise UsageError(f"invalid model={model!r} of source={source!r}; {hint}")
   found = models[model]
   return dataclasses.replace(found, model={**found.model, **fields})
+
+
+def model_of(source: str, content: Content, file: str, **fields: Any) -> str:
+  """Returns the name of the only network of a source that has the tensors of a file.
+
+  Args:
+    source, content, file, **fields: as for `variables`.
+
+  Raises:
+    UsageError: if none or several have them, such as networks with weights of several trainings; names these.
+  """
+  if source not in SOURCES:
+    raise UsageError(f"invalid source={source!r}; {nearest(source, SOURCES)}")
+  found = [m for m in SOURCES[source] if _fits(source, published(source, m, **fields), content)]
+  if len(found) == 1:
+    return found[0]
+  has = f"has the tensors of {listed(map(repr, found))}" if found else "has the tensors of none of its networks"
+  raise UsageError(f"invalid model=None for source={source!r}; expected the network's name: {file!r} {has}")
 
 
 def variables(
@@ -75,8 +98,25 @@ def _tensors(source: str, expected: Published, content: Content, file: str) -> T
     return keras.tensors(content, expected)
   if source == "keras":
     raise UsageError(f"invalid file={file!r} for source='keras'; expected a Keras file (.h5, .keras)")
-  content = slim.averaged(content) if source == "slim" else content
+  if source == "tf_object_detection":
+    tf_object_detection.check_input(expected, content, file)
+  return _named(source, expected, content)
+
+
+def _named(source: str, expected: Published, content: Tensors) -> Tensors:
+  """Returns the tensors of a file among which a network of a source is, under its names there."""
+  if source == "slim":
+    content = slim.averaged(content)
+  elif source == "tf_object_detection":
+    content = tf_object_detection.weights(content)
   return without_prefix(content, mapping.tensor_names(expected))
+
+
+def _fits(source: str, expected: Published, content: Content) -> bool:
+  """Tells whether a file has the tensors of a network of a source."""
+  if isinstance(content, KerasLayers):
+    return source == "keras" and mapping.fits(expected, keras.tensors(content, expected))
+  return source != "keras" and mapping.fits(expected, _named(source, expected, content))
 
 
 def _candidates(content: Content, tensors: Tensors) -> Iterator[tuple[str, str]]:
@@ -85,5 +125,5 @@ def _candidates(content: Content, tensors: Tensors) -> Iterator[tuple[str, str]]
     if (source == "keras") != isinstance(content, KerasLayers):
       continue
     for model, other in models.items():
-      if mapping.fits(other, tensors if source == "keras" else without_prefix(tensors, mapping.tensor_names(other))):
+      if mapping.fits(other, tensors if source == "keras" else _named(source, other, tensors)):
         yield source, model

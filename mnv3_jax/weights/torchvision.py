@@ -3,12 +3,17 @@
 torchvision's segmentation network takes images of any aspect ratio, resized to a shorter side of 520 pixels, without padding. A
 network here has one input size, 520x520 by default: an image is resized to fit and padded with the mean color (images of a test
 set are not resized). resolution=520, resolution_width=693 preprocess images of 3:4 exactly as torchvision does.
+
+torchvision's detector has half the channels after C4 ("reduced tail", the dagger of Table 6) unless its backbone begins
+with ImageNet's weights; both have the same names.
 """
 
-from typing import Any
+import dataclasses
+from typing import Any, cast
 
+from mnv3_jax.architectures.heads import SSDLiteHead
 from mnv3_jax.architectures.spec import Architecture
-from mnv3_jax.data.sources import label_maps
+from mnv3_jax.data.sources import coco_classes, label_maps
 from mnv3_jax.weights.mapping import TORCH, LayerNames, NameMap, Published
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "interpolation": "bilinear"}
@@ -44,6 +49,44 @@ def _lraspp(a: Architecture) -> dict[str, LayerNames]:
     "logits": LayerNames("classifier.high_classifier"),
     "skip_logits": LayerNames("classifier.low_classifier"),
   }
+
+
+def _ssdlite(a: Architecture) -> dict[str, LayerNames]:
+  """Returns the names of the detector: the backbone is cut in two after the expansion of the block that leaves stride 16.
+
+  That expansion stands alone at the end of the first half, and the rest of its block at the start of the second, where its
+  units keep their numbers in the block.
+  """
+  head = cast(SSDLiteHead, a.head)
+  cut = head.c4(a)[0].partition("/")[0]
+  first = int(cut.removeprefix("block_"))
+  found = {
+    layer: LayerNames(_in_halves(names.layer, first), names.norm and _in_halves(names.norm, first))
+    for layer, names in _v3_rows(a, "backbone.features").items()
+  }
+  for i in range(len(head.extras)):
+    for j, unit in enumerate(("reduce", "depthwise", "expand")):
+      found[f"extra_{i}/{unit}"] = LayerNames(f"backbone.extra.{i}.{j}.0", f"backbone.extra.{i}.{j}.1")
+  for i in range(len(head.maps(a))):
+    for row, theirs, last in (("boxes", "regression", "codes"), ("classes", "classification", "logits")):
+      at = f"head.{theirs}_head.module_list.{i}"
+      found |= {f"{row}_{i}/depthwise": LayerNames(f"{at}.0.0", f"{at}.0.1"), f"{row}_{i}/{last}": LayerNames(f"{at}.1")}
+  return found
+
+
+def _in_halves(name: str, cut: int) -> str:
+  """Returns the name in the detector of a layer of the whole backbone, "backbone.features.13.block.0.1", cut in block `cut`."""
+  index, _, inside = name.removeprefix("backbone.features.").partition(".")
+  block = int(index)
+  if block < cut:
+    place = f"0.{block}.{inside}"
+  elif block > cut:
+    place = f"1.{block - cut}.{inside}"
+  elif inside.startswith("block.0."):
+    place = f"0.{block}.{inside.removeprefix('block.0.')}"
+  else:
+    place = f"1.0.{inside.removeprefix('block.')}"
+  return f"backbone.features.{place}"
 
 
 def _v2(a: Architecture) -> dict[str, LayerNames]:
@@ -100,3 +143,18 @@ MODELS["lraspp_mobilenet_v3_large"] = _published(
   **_LRASPP,
 )
 MODELS["lraspp_mobilenet_v3_large.COCO_WITH_VOC_LABELS_V1"] = MODELS["lraspp_mobilenet_v3_large"]
+
+# the full tail is that of a training that began with ImageNet's weights; published are those from scratch, of the reduced one
+_SSDLITE = {"head": "ssdlite", "head_convention": "torchvision", "resolution": 320, "num_classes": len(coco_classes.CLASSES)}
+_HALVES: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bilinear", "crop": 1.0}
+
+
+def _published_detector(**fields: Any) -> Published:
+  published = _published("mobilenetv3_large", 1e-3, _ssdlite, _HALVES, coco_classes.CLASSES, **_SSDLITE, **fields)
+  # momentum 0.03 as PyTorch counts
+  return dataclasses.replace(published, model={**published.model, "bn_momentum": 0.97})
+
+
+MODELS["ssdlite320_mobilenet_v3_large"] = _published_detector(halved_tail="detection")
+MODELS["ssdlite320_mobilenet_v3_large.COCO_V1"] = MODELS["ssdlite320_mobilenet_v3_large"]
+MODELS["ssdlite320_mobilenet_v3_large.full_tail"] = _published_detector()

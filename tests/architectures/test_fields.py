@@ -40,6 +40,8 @@ OF_SEGMENTER = {
   "head_gate_bias": False,
   "head_skip": "block",
 }
+# likewise where there is a detector
+OF_DETECTOR = {"head_convention": "torchvision", "head_class_bias": -4.6}
 
 
 @pytest.mark.parametrize(("field", "value"), OTHER.items())
@@ -56,9 +58,17 @@ def test_every_field_changes_the_segmenter(field, value):
   assert fields.architecture("mobilenetv3_large", **{**usual, field: value}) != base
 
 
+@pytest.mark.parametrize(("field", "value"), OF_DETECTOR.items())
+def test_every_field_changes_the_detector(field, value):
+  base = fields.architecture("mobilenetv3_large", head="ssdlite")
+  assert fields.architecture("mobilenetv3_large", **{"head": "ssdlite", field: value}) != base
+
+
 def test_no_field_is_forgotten():
-  assert set(OTHER) | set(OF_SEGMENTER) | {"width_rule"} | set(fields.COMPUTE_FIELDS) == set(fields.FIELDS)
-  rules = [fields.architecture("mobilenetv3_small", width=0.35, width_rule=r) for r in widths.RULES]
+  known = set(OTHER) | set(OF_SEGMENTER) | set(OF_DETECTOR)
+  assert known | {"width_rule"} | set(fields.COMPUTE_FIELDS) == set(fields.FIELDS)
+  models = ("mobilenetv3_small", "mnasnet_a1")
+  rules = [tuple(fields.architecture(m, width=0.35, width_rule=r) for m in models) for r in widths.RULES]
   assert len(set(rules)) == len(rules)
 
 

@@ -72,19 +72,24 @@ def test_a_head_is_added_by_its_class_and_its_module(tiny, monkeypatch):
 
 @pytest.mark.parametrize("name", HEADS)
 def test_rows_by_what_they_are(name):
-  a = fields.architecture("mobilenetv3_small", head=name, output_stride=16)
-  per_class = {"lr_aspp": ("logits", "skip_logits")}.get(name, ("logits",))
+  stride = 32 if name == "ssdlite" else 16
+  a = fields.architecture("mobilenetv3_small", head=name, output_stride=stride)
+  predictors = {row: tuple(f"{row}_{i}" for i in range(6)) for row in ("boxes", "classes")}
+  per_class = {"lr_aspp": ("logits", "skip_logits"), "ssdlite": tuple(f"{row}/logits" for row in predictors["classes"])}
+  per_class = per_class.get(name, ("logits",))
   convolutions = {
     "classifier": (),
     "lr_aspp": ("filter", "logits", "skip_logits"),
     "r_aspp": ("filter", "pooled", "merge", "logits"),
+    "ssdlite": tuple(row for pair in zip(predictors["boxes"], predictors["classes"], strict=True) for row in pair),
   }
   assert rows.per_class(a) == per_class and rows.convolutions(a) == convolutions[name]
   wider = {
     layer.name for layer, other in zip(cost.layers(a), cost.layers(a.replace(num_classes=7)), strict=True) if layer != other
   }
   assert wider == set(per_class)
-  assert a.head.output_shape(a) == ((1000,) if name == "classifier" else (224, 224, 1000))
+  shapes = {"classifier": (1000,), "ssdlite": (3 * 14**2 + 6 * (7**2 + 4**2 + 2**2 + 1 + 1), 4 + 91)}
+  assert a.head.output_shape(a) == shapes.get(name, (224, 224, 1000))
   assert HEADS[a.head.name] is type(a.head)
 
 

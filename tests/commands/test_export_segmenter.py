@@ -170,8 +170,8 @@ def test_a_report_names_broken_photos_and_classes_that_nobody_named(capsys):
     a = fields.architecture("mobilenetv3_small", head="lr_aspp", num_classes=3).replace(resolution=4)
     model = types.SimpleNamespace(apply=lambda variables, x: jax.nn.one_hot(jnp.full(x.shape[:3], 2), 3))
     config = types.SimpleNamespace(data=types.SimpleNamespace(broken_limit=limit))
-    network = types.SimpleNamespace(takes_pixels=False, run_all=lambda x: np.full(x.shape[:3], 2, np.uint8))
-    run = types.SimpleNamespace(architecture=a, dataset=dataset, model=model, config=config, variables={})
+    network = types.SimpleNamespace(takes_pixels=False, ops={}, note=None, run_all=lambda x: np.full(x.shape[:3], 2, np.uint8))
+    run = types.SimpleNamespace(architecture=a, dataset=dataset, model=model, config=config, variables={}, task=None)
     return Segmentation(("a", "b")).report(run, network)
 
   found = measured({"mask": np.array([1, 0]), "broken": ["two.png is damaged"]})

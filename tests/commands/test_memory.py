@@ -67,7 +67,9 @@ def test_a_training_without_memory_has_no_traceback(tmp_path):
       env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
     )
     assert "Traceback" not in done.stderr, done.stderr
-    assert done.returncode != 1 or "mnv3: out of memory" in done.stderr or "OpenBLAS error" in done.stderr, done.stderr
+    # XLA, where its threads get no memory, aborts the process or, rarely, goes on with numbers that mean nothing
+    said = ("mnv3: out of memory", "OpenBLAS error", "mnv3: the loss is not finite")
+    assert done.returncode != 1 or any(words in done.stderr for words in said), done.stderr
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def test_everything_as_a_folder(tmp_path):
     assert len(pictures) >= 15 and all((out / picture).stat().st_size > 5000 for picture in pictures)
     assert all((out / link).is_file() for link in re.findall(r'href="([^"#:]+)"', page))
     assert "h-swish@112" in page and "paper only" in page
-  assert len(list(out.glob("*.md"))) == 14 and len(list(out.glob("*.csv"))) == 13
+  assert len(list(out.glob("*.md"))) == 15 and len(list(out.glob("*.csv"))) == 14
   assert "tested on 2,000 (one image is 0.05 points)" in page and "all pools are global here" in page
 
 
@@ -66,7 +66,10 @@ def test_everything_as_a_folder(tmp_path):
     (("table", "table5", "--cores", "f0"), "go with --measure"),
     (("table", "table5", "--measure", "--cores", "f0"), "--cores goes with --adb"),
     (("sweep",), "a NAME or --all is needed"),
-    (("sweep", "--all", "--config.data.dir=/data"), "--config.data.dir would be used by imagenet and by cityscapes"),
+    (
+      ("sweep", "--all", "--config.data.dir=/data"),
+      "--config.data.dir would be used by imagenet and by coco and by cityscapes",
+    ),
     (("sweep", "table5"), "--scale='imagenet' needs the overrides --config.data.dir=IMAGENET"),
     (("sweep", "figure6", "--scale", "mini"), "nothing to run for '"),
     (("sweep", "table5", "--scale", "mini", "--config.train.epoch=3"), "did you mean 'train.epochs'"),
@@ -128,6 +131,13 @@ def test_the_plan_of_table_7(tmp_path):
   assert (status, err) == (0, "") and "22 trials, 0 done, 22 to run" in out
   assert "mnv3 train --config configs/scenes_segmentation.py:mobilenetv2" in out and "--config.model.halved_tail=None" in out
   assert re.search(r"^mobilenetv3_large-rf2-lr_aspp-128/seed_1 +to run", out, re.M)
+
+
+def test_the_plan_of_table_6(tmp_path):
+  status, out, err = ended("sweep", "table6", "--scale", "mini", "--dry_run", "--runs", tmp_path)
+  assert (status, err) == (0, "") and "22 trials, 0 done, 22 to run" in out
+  assert "mnv3 train --config configs/scenes_detection.py:mobilenetv1" in out and "--config.model.halved_tail=None" in out
+  assert re.search(r"^mobilenetv3_small-dagger-ssdlite/seed_1 +to run", out, re.M)
 
 
 def test_everything_of_a_scale_has_the_tables_that_have_it(tmp_path):

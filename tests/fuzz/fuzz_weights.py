@@ -17,6 +17,7 @@ from fuzzing import mutated_bytes
 from safetensors.numpy import save
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "weights"))
+import graphs
 import seeds
 from peak_memory import peak_megabytes
 
@@ -25,7 +26,11 @@ from mnv3_jax.weights import formats, sources
 
 # of the process with JAX, and a file may declare 0.5 GiB; of one file
 MEGABYTES, SECONDS = 1500, 20.0
-NETWORKS = {"timm": ("mobilenetv3_small_050", {}), "keras": ("MobileNet", {"width": 0.25})}
+NETWORKS = {
+  "timm": ("mobilenetv3_small_050", {}),
+  "keras": ("MobileNet", {"width": 0.25}),
+  "tf_object_detection": ("ssdlite_mobilenet_v1_0.25", {"num_classes": 1}),
+}
 
 
 def npz(tensors, compressed):
@@ -76,7 +81,7 @@ def torch_files(tensors):
 
 def originals(form):
   """The source of a format's files, and valid ones."""
-  source = "keras" if form in ("h5", "keras") else "timm"
+  source = {"h5": "keras", "keras": "keras", "pb": "tf_object_detection"}.get(form, "timm")
   model, fields = NETWORKS[source]
   tensors = seeds.tensors(sources.published(source, model, **fields))
   # of two classes: smaller
@@ -85,6 +90,8 @@ def originals(form):
     return source, [save(tensors)]
   if form == "npz":
     return source, [npz(tensors, False), npz(tensors, True)]
+  if form == "pb":
+    return source, [graphs.graph(tensors)]
   if form == "pth":
     return source, list(torch_files(tensors))
   files = [hdf5(tensors, True), hdf5(tensors, False)]

@@ -7,7 +7,7 @@ from fuzzing import run_target
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["safetensors", "npz", "h5", "keras", "pth"])
+@pytest.mark.parametrize("form", ["safetensors", "npz", "h5", "keras", "pth", "pb"])
 def test_weight_files(form):
   if form == "pth":
     pytest.importorskip("torch")

@@ -74,6 +74,14 @@ def test_a_table_is_measured_at_full_and_at_half_size_once(tmp_path):
   assert "0 files timed on this machine" in timed(table, runs)[1]
 
 
+@pytest.mark.slow
+def test_a_detector_is_timed_without_the_suppression_of_boxes(tmp_path):
+  table, runs = own(tmp_path, "ap", head="ssdlite", resolution=64), tmp_path / "runs"
+  assert "2 files timed on this machine" in timed(table, runs)[1]
+  assert [output["name"] for output in kept(runs)["note"]["output"]] == ["codes", "scores"]
+  assert not any("TFLite" in name for name in kept(runs)["ops"])
+
+
 def test_a_table_is_measured_on_a_phone(tmp_path, monkeypatch):
   """By a stand-in adb; what this machine has measured stays beside it."""
   adb, tool = Adb(tmp_path / "adb"), program(tmp_path / "benchmark_model")

@@ -13,12 +13,12 @@ from mnv3_jax.errors import UsageError
 from mnv3_jax.export import record
 from mnv3_jax.tables import cells, columns, registry, render, results, scales, table as tables, trials
 
-TOP1, MIOU = columns.METRICS["top1"], columns.METRICS["miou"]
+TOP1, MIOU, AP = (columns.METRICS[name] for name in ("top1", "miou", "ap"))
 MINI, IMAGENET, SCENES, CITYSCAPES = (
   *(scales.get_scale(name, TOP1) for name in ("mini", "imagenet")),
   *(scales.get_scale(name, MIOU) for name in ("mini", "cityscapes")),
 )
-TABLE, SEGMENTED = registry.load_table("table5"), registry.load_table("table7")
+TABLE, SEGMENTED, DETECTED = (registry.load_table(name) for name in ("table5", "table7", "table6"))
 
 
 def finished(runs, row, seed, top1, scale=MINI, classes=10, **changes):
@@ -309,6 +309,33 @@ def test_table_8_shares_the_runs_of_table_7_and_has_the_papers_test_set_beside(t
   assert cell(grid, "V3-Small, output stride 32", "MAdds, half size").text == "481,410,816"
   other = next(line for line in grid.rows if line[0].text == "ESPNetv2")
   assert [c.text for c in other].count("paper only") == 5 and "2.7" in [c.text for c in other]
+
+
+def detected(runs, row, seed, ap, scale):
+  """The same of a detector's run."""
+  test = {"raw": {"ap": 0.01}, "ema": {"ap": ap, "ap50": ap + 0.2, "ap/Bag": 0.3}}
+  return finished(runs, row, seed, 0, scale, scale.num_classes, metrics={"test": test})
+
+
+def test_a_detector_has_the_papers_counts_and_its_own_ap(tmp_path):
+  mini, coco = (scales.get_scale(name, AP) for name in ("mini", "coco"))
+  small, large = DETECTED.row("V3-Small (dagger)"), DETECTED.row("V3")
+  for seed, ap in enumerate((0.4, 0.42)):
+    detected(tmp_path, small, seed, ap, mini)
+  detected(tmp_path, large, 0, 0.21, coco)
+  found, grid = shown(tmp_path, DETECTED, mini)
+  assert cell(grid, small.name, "AP, % (mini)").text == "41.00 ± 1.41" and found[-1].others["ap50"] == pytest.approx((60, 62))
+  assert cell(grid, small.name, "parameters") == cells.Cell("1,765,974")
+  assert cell(grid, small.name, "paper, a phone").text == "43 (×0.31)"
+  assert any("finds boxes; it does not show which of two rows is better on COCO" in note for note in grid.notes)
+  assert not any("counted from the networks, with" in note for note in grid.notes)
+  _, grid = shown(tmp_path, DETECTED, coco)
+  assert cell(grid, "V3", "AP, % (coco)").mark == "AP is -1.00 points from the paper's 22.0"
+  assert cell(grid, "V3", "paper, COCO test").text == "22.0" and cell(grid, "V2", "AP, % (coco)").text == "not run"
+  # a run of the row without the dagger
+  detected(tmp_path, large, 0, 0.2, mini).rename(trials.run_directory(tmp_path, mini, small, 2))
+  with pytest.raises(UsageError, match="is of "):
+    shown(tmp_path, DETECTED, mini)
 
 
 def test_latencies_at_full_and_at_half_size(tmp_path):

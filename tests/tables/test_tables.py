@@ -3,27 +3,29 @@
 import dataclasses
 import functools
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 from conftest import ROOT
 
-from mnv3_jax.architectures import cost, fields, printed, sizes, zoo
+from mnv3_jax.architectures import cost, fields, printed, printed_detection, sizes, zoo
 from mnv3_jax.config_overrides import read_config
 from mnv3_jax.errors import UsageError
 from mnv3_jax.tables import columns, registry, results, scales, table as tables, trials
 
 TABLES = {name: registry.load_table(name) for name in registry.table_files()}
 ROWS = [(name, row) for name, table in TABLES.items() for row in table.published]
-TOP1, MIOU = columns.METRICS["top1"], columns.METRICS["miou"]
+TOP1, MIOU, AP = (columns.METRICS[name] for name in ("top1", "miou", "ap"))
 MINI, IMAGENET, SCENES = scales.get_scale("mini", TOP1), scales.get_scale("imagenet", TOP1), scales.get_scale("mini", MIOU)
+BOXES = scales.get_scale("mini", AP)
 PRINTED = json.loads((ROOT / "tests" / "paper_tables.json").read_text())
 
 
 def test_the_papers_tables_and_figures_are_there_in_order():
   assert list(TABLES) == [
-    *("table3", "table4", "table5", "table7", "table8", "table9"),
+    *("table3", "table4", "table5", "table6", "table7", "table8", "table9"),
     *("figure1", "figure2", "figure5", "figure6", "figure7", "figure8", "figure9", "squeeze_excite"),
   ]
 
@@ -96,6 +98,37 @@ def test_table_7_has_what_is_printed():
     assert {ours: float(text) for ours, text in row.paper.items()} == {ours: paper[theirs] for ours, theirs in names.items()}
 
 
+def test_table_6_has_what_is_printed():
+  for row, shown, paper in zip(TABLES["table6"].rows, printed_detection.ROWS, _rows("table6_ssdlite"), strict=True):
+    a = row.architecture()
+    assert row.name == shown.name == paper["backbone"] and a == shown.architecture()
+    assert (row.family == "V3-Small") == (a.name == "mobilenetv3_small")
+    assert (a.resolution, a.num_classes, a.head.convention) == (320, 90, "tensorflow")
+    names = {"ap": "mAP", "params_M": "params_M", "madds_B": "madds_B", "phone_ms": "latency_ms"}
+    assert {ours: float(text) for ours, text in row.paper.items()} == {ours: paper[theirs] for ours, theirs in names.items()}
+
+
+def test_table_6_is_counted_as_the_paper_counted_it(tmp_path):
+  found = results.collect(TABLES["table6"], tmp_path, scales.get_scale(None, AP))
+  assert [(r.params, r.madds) for r in found] == [row.counted() for row in printed_detection.ROWS]
+  # with batch norm unfolded and 91 slots none would be
+  assert all(cost.params(r.row.architecture()) > r.params for r in found)
+  marks = [
+    columns.difference(f"{size}_{unit}", getattr(r, size), r.row.paper[f"{size}_{unit}"])
+    for r in found
+    for size, unit in (("params", "M"), ("madds", "B"))
+  ]
+  assert list(filter(None, marks)) == ["counted: 0.6131 B MAdds, the paper prints 0.62 B (-1.1%)"]
+
+
+def test_the_notes_of_table_6_are_so():
+  found = re.findall(r"with (\d+) class slots in ([^;]+?)\.?(?:;|$)", TABLES["table6"].notes[0])
+  slots = {name: int(number) for number, names in found for name in names.split(", ")}
+  assert slots == {row.name: row.slots for row in printed_detection.ROWS}
+  below = {row.name: 100 * (row.counted()[1] / 1e9 / float(row.madds) - 1) for row in printed_detection.ROWS}
+  assert round(below["V3"], 1) == -1.1 and round(below["V2 0.35"], 1) == 4.2
+
+
 def test_table_8_has_what_is_printed():
   names = {
     "miou_test": "mIoU",
@@ -151,9 +184,10 @@ def test_what_the_notes_of_tables_7_and_8_say_of_multiply_adds_is_so():
 
 def test_figures_are_those_of_the_tasks():
   from mnv3_jax.tasks.classification import Classification
+  from mnv3_jax.tasks.detection import Detection
   from mnv3_jax.tasks.segmentation import Segmentation
 
-  for task in (Classification, Segmentation):
+  for task in (Classification, Detection, Segmentation):
     column = columns.METRICS[task.main_metric]
     names = task.main_metric, task.metric_label, task.metric_label.lower()
     assert (column.metric, column.label, column.title.lower()) == names
@@ -161,12 +195,15 @@ def test_figures_are_those_of_the_tasks():
 
 def test_what_tables_are_about():
   assert {name for name, table in TABLES.items() if table.metric is MIOU} == {"table7", "table8"}
+  assert {name for name, table in TABLES.items() if table.metric is AP} == {"table6"}
+  tasks = {"top1": "classification", "miou": "segmentation", "ap": "detection"}
   for table in TABLES.values():
-    assert {row.architecture().head.task == "segmentation" for row in table.published} <= {table.metric is MIOU}
+    assert {row.architecture().head.task for row in table.published} <= {tasks[table.metric.metric]}
 
 
 def test_scales_of_tables_about_other_figures():
   assert scales.get_scale(None, TOP1).name == "imagenet" and scales.get_scale(None, MIOU).name == "cityscapes"
+  assert scales.get_scale(None, AP).name == "coco"
   assert scales.get_scale("mini", TOP1).config != scales.get_scale("mini", MIOU).config
   assert len({scale.folder for scale in scales.SCALES}) == len(scales.SCALES)
   with pytest.raises(UsageError, match="invalid scale='imagenet' for tables about mIoU; expected cityscapes or mini"):
@@ -185,7 +222,7 @@ def test_squeeze_excite_changes_parameters_or_the_gate():
 def test_commands_are_of_the_rows_network(scale, tmp_path):
   """Read as train reads it, each command's config has the network of its row, for every row of every table of the scale."""
   rows = {row.key: row for name, row in ROWS if TABLES[name].metric.metric == scale.metric}
-  assert len(rows) >= 13
+  assert len(rows) >= 11
   for row in rows.values():
     (words, result), *_ = trials.run_commands(tmp_path, scale, [row], 7)
     assert words[:3] == ("mnv3", "train", "--config")
@@ -204,6 +241,15 @@ def test_the_mini_scale_of_segmentation_has_the_rows_head_on_small_scenes():
   last = {name: a.head.pooled((5, 7)) for name, a in found.items() if a.head.pool == "paper"}
   # no kernel fits into the map
   assert set(last.values()) == {1}
+
+
+def test_the_mini_scale_of_detection_has_the_rows_head_on_small_scenes():
+  for row in TABLES["table6"].published:
+    a, (words, _) = BOXES.architecture(row), trials.run_commands("runs", BOXES, [row], 0)[0]
+    assert (a.resolution, a.num_classes, a.head) == ((96, 128), 10, row.architecture().head)
+    assert [found.size for found in a.head.maps(a)][:2] == [(6, 8), (3, 4)] and a.head.maps(a)[-1].size == 1
+    # the config has the dagger, which most rows have not
+    assert f"--config.model.halved_tail={row.fields['halved_tail']}" in words
 
 
 def test_a_segmentation_row_of_another_size_is_scaled_too():
@@ -260,7 +306,7 @@ HEAD = "from mnv3_jax.tables.table import Row, Table\n"
     ),
     (
       f"{HEAD}TABLE = Table(title='T', source='', columns=('ms',))\n",
-      "columns have no metric; expected exactly one of top1, miou",
+      "columns have no metric; expected exactly one of top1, miou, ap",
     ),
     (f"{HEAD}Row(name='a', paper={{'top1': 75.2}})\n", "invalid top1=75.2 in paper; expected a number as text"),
     (f"{HEAD}Row(name='a', paper={{'top2': '75.2'}})\n", "invalid key 'top2' in paper"),
@@ -303,7 +349,7 @@ VARIED = {field for _, row in ROWS for field in row.fields}
 
 def test_fields_that_tables_vary():
   assert VARIED == {
-    *("width", "resolution", "h_swish_from", "last_stage", "stem_filters", "expansions"),
+    *("width", "width_rule", "resolution", "h_swish_from", "last_stage", "stem_filters", "expansions"),
     *("se_ratio", "se_of", "se_gate", "se_divisor"),
     *("output_stride", "halved_tail", "head", "head_filters", "head_pool", "head_gate"),
     *("resolution_width", "num_classes"),

@@ -12,10 +12,11 @@ from mnv3_jax.models.layers import AXIS
 from mnv3_jax.models.network import network
 from mnv3_jax.tasks import job
 from mnv3_jax.tasks.classification import Classification
+from mnv3_jax.tasks.detection import Detection
 from mnv3_jax.tasks.segmentation import Segmentation
 
 RECIPES = sorted(path.name for path in (ROOT / "configs").glob("*.py"))
-SEGMENTERS = ("cityscapes", "scenes")
+SEGMENTERS = ("cityscapes", "scenes_segmentation")
 
 
 def dense(recipe):
@@ -23,8 +24,23 @@ def dense(recipe):
 
 
 def mark(recipe, *words):
-  # those of classifiers are trained by other tests
-  return pytest.param(recipe, *words, marks=() if dense(recipe) else pytest.mark.slow)
+  # those of classifiers are trained by other tests; one detector is enough among the quick ones
+  quick = recipe.startswith(SEGMENTERS) or recipe == "scenes_detection.py"
+  return pytest.param(recipe, *words, marks=() if quick else pytest.mark.slow)
+
+
+def build_task(config, net):
+  if net.head.task == "detection":
+    return Detection.from_config(config, net, ())
+  return Segmentation(tuple(map(str, range(19)))) if net.head.task == "segmentation" else Classification()
+
+
+def labels(net, size, *n):
+  """Shapes of a batch's annotations."""
+  if net.head.task == "detection":
+    one = {"boxes": ((10, 4), jnp.float32), "label": ((10,), jnp.int32), "crowd": ((10,), jnp.bool_)}
+    return {name: jax.ShapeDtypeStruct((*n, *shape), dtype) for name, (shape, dtype) in one.items()}
+  return {"label": jax.ShapeDtypeStruct((*n, *(sizes.sides(size) if net.head.task == "segmentation" else ())), jnp.int32)}
 
 
 @pytest.mark.parametrize(
@@ -41,19 +57,15 @@ def test_a_step_has_gradients_and_an_evaluation_logits(recipe, stride):
   net = fields.architecture(**config.model)
   net = net if config.model.num_classes else net.replace(num_classes=19)
   model = network(net, job.compute(config, net))
-  task = Segmentation(tuple(map(str, range(19)))) if net.head.task == "segmentation" else Classification()
+  task = build_task(config, net)
 
   def batch(size, *n):
-    label = sizes.sides(size) if net.head.task == "segmentation" else ()
-    return {
-      "image": jax.ShapeDtypeStruct((*n, *sizes.sides(size), 3), jnp.float32),
-      "label": jax.ShapeDtypeStruct((*n, *label), jnp.int32),
-    }
+    return {"image": jax.ShapeDtypeStruct((*n, *sizes.sides(size), 3), jnp.float32), **labels(net, size, *n)}
 
   def loss(params, statistics, batch):
     variables, rngs = {"params": params, "batch_stats": statistics}, {"dropout": jax.random.key(0)}
     logits, _ = model.apply(variables, batch["image"], train=True, mutable=["batch_stats"], rngs=rngs)
-    return task.loss(logits, batch)
+    return task.loss(logits, task.prepare(batch, AXIS))
 
   variables, data = shapes(model), config.data
   trained = sizes.from_sides(data.train_size, data.train_width or data.train_size) if data.train_size else net.resolution
@@ -63,4 +75,9 @@ def test_a_step_has_gradients_and_an_evaluation_logits(recipe, stride):
   gradient = jax.eval_shape(gradient_of, variables["params"], variables["batch_stats"], batch(trained, 1, n))
   assert jax.tree.map(lambda g: g.shape[1:], gradient) == jax.tree.map(lambda p: p.shape, variables["params"])
   logits = jax.eval_shape(jax.jit(model.apply), variables, batch(net.resolution, 2)["image"])
-  assert logits.dtype == jnp.float32 and logits.shape[-1] == net.num_classes
+  if net.head.task == "detection":
+    assert logits.codes.shape == (2, len(task.anchors), 4)
+    logits = logits.logits
+  # a detector's first slot is the background's
+  slots = net.num_classes + (net.head.task == "detection")
+  assert logits.dtype == jnp.float32 and logits.shape[-1] == slots

@@ -1,7 +1,7 @@
 """Runs a few steps of the tiny network on all devices and saves the parameters.
 
 `data_parallel.py OUT MODE GROUP [COORDINATOR COUNT INDEX]`: MODE is shard_map or pmap, GROUP the images that share batch-norm
-statistics; the rest starts one of several processes. MODE with "+segmenter" trains a segmenter on scenes.
+statistics; the rest starts one of several processes. MODE with "+segmenter" or "+detector" trains that on scenes.
 """
 
 import sys
@@ -18,12 +18,13 @@ import dataclasses
 import numpy as np
 from conftest import tiny_architecture
 
-from mnv3_jax.architectures import edits
+from mnv3_jax.architectures import edits, fields
 from mnv3_jax.config import base
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
 from mnv3_jax.tasks.classification import Classification
+from mnv3_jax.tasks.detection import Detection
 from mnv3_jax.tasks.job import Job
 from mnv3_jax.tasks.segmentation import Segmentation
 from mnv3_jax.training import parallel, state as states
@@ -34,8 +35,8 @@ from mnv3_jax.training.step import train_step
 
 
 def main(out, mode, group):
-  """Runs six steps and one evaluation."""
-  mode, _, segmenter = mode.partition("+")
+  """Runs six steps and one evaluation; of a detector one step, since its maps of a pixel make batch norm amplify rounding."""
+  mode, _, head = mode.partition("+")
   config = base()
   config.data.update({"train_split": "train[:200]", "eval_split": "test[:50]"})
   config.optim.update({"lr": 0.05, "batch_reference": 0, "epsilon": 0.01})
@@ -43,12 +44,18 @@ def main(out, mode, group):
   # without dropout, whose randomness belongs to a device
   a = tiny_architecture()
   a = a.replace(head=dataclasses.replace(a.head, dropout=0.0))
-  if segmenter:
-    a = edits.with_head(a.replace(resolution=32, num_classes=11), "r_aspp", filters=8)
-    a = a.replace(head=dataclasses.replace(a.head, dropout=0.0))
+  if head:
     config.optim.lr = 0.01
     config.data.update({"dataset": "scenes", "augment": "none", "train_split": "train", "eval_split": "test[:50]"})
-  kind = Segmentation if segmenter else Classification
+  if head == "detector":
+    # of the config, which says how images are resized
+    config.model.update({"name": "mobilenetv3_small", "width": 0.25, "resolution": 64, "num_classes": 10, "head": "ssdlite"})
+    a = fields.architecture(**config.model)
+    config.optim.lr = 0.001
+  elif head:
+    a = edits.with_head(a.replace(resolution=32, num_classes=11), "r_aspp", filters=8)
+    a = a.replace(head=dataclasses.replace(a.head, dropout=0.0))
+  kind = {"": Classification, "segmenter": Segmentation, "detector": Detection}[head]
   dataset = kind.open_dataset(config, a.resolution, host=jax.process_index(), hosts=jax.process_count())
   task = kind.from_config(config, a, dataset.classes)
   job = Job(a, network(a, Compute(bn_group=group)), task, dataset)
@@ -57,7 +64,7 @@ def main(out, mode, group):
   update = devices.compile(train_step(job.model, job.task, rule, ema=0.9, seed=0, axis=parallel.AXIS), outputs=2, donate=True)
   state = devices.replicate(jax.device_get(states.create(initialize(job.model, 0), rule, True)))
   batches = dataset.train_batches(0)
-  for _ in range(6):
+  for _ in range(1 if head == "detector" else 6):
     state, sums = update(state, devices.shard(next(batches)))
   # rounded up to 16 on eight devices
   figures = Evaluator(job, devices, 13)(state.ema)

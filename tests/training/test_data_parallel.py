@@ -90,6 +90,27 @@ def test_a_segmenter_counts_the_same_pixels_anywhere(tmp_path):
   assert_close(two, eight, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("mode", ["shard_map", "pmap"])
+def test_a_detector_is_the_same_anywhere(tmp_path, mode):
+  """Parameters, and average precision over all test scenes: one device with groups, eight devices, two processes of four."""
+  free = socket.socket()
+  with free:
+    free.bind(("localhost", 0))
+    address = f"localhost:{free.getsockname()[1]}"
+  finish(start(tmp_path / "one.npz", f"{mode}+detector", 1, 4))
+  finish(start(tmp_path / "eight.npz", f"{mode}+detector", 8, 0))
+  one, eight = saved(tmp_path / "one.npz"), saved(tmp_path / "eight.npz")
+  assert one["figure count"] == 50 and one["sum count"] == 32 and one["sum positives"] > 0
+  # the precision of almost untrained networks follows the last bits of their scores
+  sure = [name for name in one if not name.startswith("figure a")]
+  assert len(sure) > 100 and one.keys() == eight.keys()
+  assert_close({k: eight[k] for k in sure}, {k: one[k] for k in sure}, rtol=1e-3, atol=1e-6)
+  if mode == "shard_map":
+    finish(*(start(tmp_path / "two.npz", f"{mode}+detector", 4, 0, address, 2, i) for i in range(2)))
+    two = saved(tmp_path / "two.npz")
+    assert_close({k: two[k] for k in sure}, {k: eight[k] for k in sure}, rtol=1e-4, atol=1e-5)
+
+
 def test_two_processes_of_four_devices_are_eight_devices(runs, tmp_path):
   with socket.socket() as free:
     free.bind(("localhost", 0))

@@ -1,17 +1,20 @@
 """Initial variables of a run, and rows with a lower learning rate or none."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
 from conftest import tiny_architecture
 
-from mnv3_jax.architectures import rows
+from mnv3_jax.architectures import fields, rows
 from mnv3_jax.architectures.spec import ArchitectureError
 from mnv3_jax.config import base
 from mnv3_jax.errors import UsageError
 from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.layers import Compute
+from mnv3_jax.models.network import network
 from mnv3_jax.tasks import job as jobs
 from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.training import parallel, start, state as states, trained
@@ -177,3 +180,29 @@ def test_a_factor_scales_the_first_step():
   whole, tenth = (after_steps(text, n=1) for text in ("", "hidden=0.1"))
   assert moved(*tenth, "params", "hidden") == pytest.approx(0.1 * moved(*whole, "params", "hidden"), rel=1e-3)
   assert moved(*tenth, "params", "logits") == pytest.approx(moved(*whole, "params", "logits"), rel=1e-5)
+
+
+@pytest.mark.parametrize("convention", ["tensorflow", "torchvision"])
+def test_a_detector_for_other_classes_keeps_all_but_its_logits(convention, monkeypatch):
+  def net(**changes):
+    return network(fields.architecture("mobilenetv3_small", head="ssdlite", width=0.35, resolution=64, **changes))
+
+  theirs, ours = net(num_classes=5), net(num_classes=2, head_convention=convention)
+  old, seeded = initialize(theirs, 1), initialize(ours, 0)
+  source = SimpleNamespace(job=SimpleNamespace(architecture=theirs.net), variables=old, classes=("a",), weights="raw", step=7)
+  monkeypatch.setattr(trained, "load", lambda directory: source)
+  config, said = config_of(), []
+  config.train.init = "there"
+  job = SimpleNamespace(architecture=ours.net, dataset=SimpleNamespace(classes=("b", "c")))
+  new = start.initial_variables(config, job, seeded, said.append)
+  jax.tree.map(np.testing.assert_array_equal, new["params"]["backbone"], old["params"]["backbone"])
+  for row in ("extra_0", "boxes_0", "classes_3"):
+    for name, leaf in jax.tree_util.tree_leaves_with_path(new["params"][row]):
+      kept, first = (tree["params"][row] for tree in (old, seeded))
+      for key in name:
+        kept, first = kept[key.key], first[key.key]
+      # other anchors have another head
+      is_new = convention == "torchvision" or name[0].key == "logits"
+      np.testing.assert_array_equal(leaf, first if is_new else kept)
+  ending = "with a new head of 2 classes" if convention == "tensorflow" else "new head: ssdlite of the torchvision convention"
+  assert said[0].endswith(ending)

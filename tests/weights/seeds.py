@@ -17,9 +17,12 @@ from mnv3_jax.weights import mapping, sources
 _SIZES = ({}, {"resolution": 200, "resolution_width": 833}, {"resolution": 65, "resolution_width": 97})
 # (source, model, fields): every segmenter whose logits of every pixel are compared with those of its source
 SEGMENTERS = [("torchvision", "lraspp_mobilenet_v3_large", size) for size in _SIZES]
+# likewise every detector, by a few anchors of each map
+DETECTORS = [("torchvision", f"ssdlite320_mobilenet_v3_large{tail}", {}) for tail in ("", ".full_tail")]
 # likewise every network; tags share a network
 CASES = [
   *SEGMENTERS,
+  *DETECTORS,
   *(("torchvision", m, {}) for m in ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")),
   *(("timm", m, {}) for m in sources.SOURCES["timm"] if "." not in m),
   ("keras", "MobileNet", {}),
@@ -117,9 +120,20 @@ def grid(maps):
   return maps[:, down][:, :, across]
 
 
-def kept(name, logits):
-  """What is kept of a source's logits, by name: all of (b, classes); of maps (b, h, w, classes) a grid, and the likeliest."""
-  return {name: logits} if logits.ndim == 2 else {name: grid(logits), f"{name}-classes": likeliest(logits)}
+def kept(name, outputs):
+  """What is kept of a source's outputs, by name: all of the logits (b, classes); of the codes and logits of anchors
+  (b, anchors, numbers) a few anchors; of maps (b, h, w, classes) a grid, and the likeliest."""
+  if outputs.ndim == 3:
+    return {name: few_anchors(outputs)}
+  return {name: outputs} if outputs.ndim == 2 else {name: grid(outputs), f"{name}-classes": likeliest(outputs)}
+
+
+def few_anchors(outputs):
+  """(b, anchors, numbers) at 24 anchors, the first and last ones and some of every map among them: (b, 24, numbers)."""
+  # each map has a quarter of the anchors of the one before, so that equal steps of the logarithm from the end meet all of them
+  n = outputs.shape[1]
+  from_end = np.unique(np.geomspace(1, n, 24).round().astype(int))
+  return outputs[:, n - from_end[::-1]].astype(np.float32)
 
 
 def likeliest(logits):

@@ -6,7 +6,8 @@ import pytest
 import seeds
 
 from mnv3_jax.architectures import cost
-from mnv3_jax.architectures.heads import LRASPPHead
+from mnv3_jax.architectures.heads import LRASPPHead, SSDLiteHead
+from mnv3_jax.data.sources import coco_classes
 from mnv3_jax.errors import UsageError
 from mnv3_jax.models.initialize import shapes
 from mnv3_jax.models.network import network
@@ -16,6 +17,8 @@ from mnv3_jax.weights.formats import KerasLayers
 EVERY = [(source, model) for source, models in sources.SOURCES.items() for model in models]
 SMALL = sources.published("torchvision", "mobilenet_v3_small")
 LRASPP = sources.published("torchvision", "lraspp_mobilenet_v3_large")
+SSDLITE = sources.published("torchvision", "ssdlite320_mobilenet_v3_large")
+FULL = sources.published("torchvision", "ssdlite320_mobilenet_v3_large.full_tail")
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +41,7 @@ def test_every_network_has_a_place_for_every_layer(source, model):
   [
     ("torchvision", "mobilenet_v2", {}),
     ("torchvision", "lraspp_mobilenet_v3_large", {}),
+    ("torchvision", "ssdlite320_mobilenet_v3_large", {}),
     ("timm", "semnasnet_100", {}),
     ("slim", "mobilenet_v1_0.25_128", {}),
   ],
@@ -154,6 +158,7 @@ def test_a_legacy_keras_file_is_read_by_its_order():
     ("keras", "MobileNetV2"),
     ("keras", "MobileNetV3Small"),
     ("torchvision", "lraspp_mobilenet_v3_large"),
+    ("torchvision", "ssdlite320_mobilenet_v3_large.full_tail"),
   ],
 )
 def test_the_variables_are_those_of_the_module(source, model):
@@ -223,3 +228,67 @@ def test_a_segmenter_of_other_classes_is_fine_and_recognised(lraspp):
   assert a.num_classes == 7 and variables["params"]["skip_logits"]["kernel"].shape == (1, 1, 40, 7)
   with pytest.raises(UsageError, match="it seems to be source='torchvision', model='lraspp_mobilenet_v3_large'"):
     sources.variables("torchvision", "mobilenet_v3_large", tensors, "lraspp.pth")
+
+
+@pytest.fixture(scope="module")
+def ssdlite():
+  """torchvision's names and seeded arrays of its detector with the reduced tail."""
+  return seeds.tensors(SSDLITE)
+
+
+def test_torchvisions_detector_is_a_network_of_named_variants(ssdlite):
+  a = SSDLITE.architecture()
+  assert cost.params(a) == 3_440_060 == sum(t.size for name, t in ssdlite.items() if "running_" not in name)
+  assert cost.params(FULL.architecture()) == 5_198_540
+  assert a.head == SSDLiteHead(convention="torchvision") and (a.padding, a.bn_epsilon) == ("symmetric", 1e-3)
+  # PyTorch's momentum is the share of the new value
+  assert (a.bn_momentum, a.num_classes, a.resolution) == (0.97, 90, 320)
+  assert SSDLITE.preprocessing["mean"] == SSDLITE.preprocessing["std"] == (0.5, 0.5, 0.5)
+  assert len(SSDLITE.classes) == 90 and SSDLITE.classes[0] == "person" and SSDLITE.classes[89] == "toothbrush"
+  assert [SSDLITE.classes[i - 1] for i in coco_classes.UNUSED][:3] == ["street sign", "hat", "shoe"]
+  # a slice of a Sequential keeps the indices of its modules: there is no 1.0.0
+  names = set(ssdlite)
+  assert {"backbone.features.0.13.0.weight", "backbone.features.1.0.1.0.weight", "backbone.features.1.3.0.weight"} <= names
+  assert {"backbone.features.1.0.2.fc1.bias", "backbone.features.1.0.3.1.running_var"} <= names
+  assert not any(name.startswith(("backbone.features.1.0.0.", "backbone.features.0.13.block")) for name in names)
+  assert ssdlite["head.regression_head.module_list.0.1.weight"].shape == (24, 672, 1, 1)
+  assert ssdlite["head.classification_head.module_list.5.1.bias"].shape == (6 * 91,)
+
+
+def test_a_detector_of_other_classes_is_fine_and_both_tails_are_recognised(ssdlite):
+  tensors = dict(ssdlite)
+  for i in range(6):
+    for leaf in ("weight", "bias"):
+      name = f"head.classification_head.module_list.{i}.1.{leaf}"
+      tensors[name] = tensors[name][: 6 * 8]
+  a, variables = mapping.from_source(SSDLITE, tensors, "weights")
+  assert a.num_classes == 7 and variables["params"]["classes_5"]["logits"]["bias"].shape == (48,)
+  with pytest.raises(UsageError, match="it seems to be source='torchvision', model='ssdlite320_mobilenet_v3_large'"):
+    sources.variables("torchvision", "ssdlite320_mobilenet_v3_large.full_tail", tensors, "a.pth")
+  with pytest.raises(UsageError, match=r"it seems to be source='torchvision', model='ssdlite320_mobilenet_v3_large.full_tail'"):
+    sources.variables("torchvision", "ssdlite320_mobilenet_v3_large", seeds.tensors(FULL), "a.pth")
+
+
+@pytest.mark.parametrize(
+  ("change", "words"),
+  [
+    (lambda t: without(t, "backbone.features.1.0.1.0.weight"), r"1 tensors are missing \(backbone.features.1.0.1.0.weight\)"),
+    (lambda t: {**t, "backbone.features.1.0.0.0.weight": np.zeros(3)}, r"left over \(backbone.features.1.0.0.0.weight\)"),
+    (
+      lambda t: {**t, "head.regression_head.module_list.0.1.bias": np.zeros(12)},
+      r"head.regression_head.module_list.0.1.bias is \(12,\) instead of \(24,\)",
+    ),
+    # no whole number of classes: those of the published weights are expected
+    (
+      lambda t: {**t, "head.classification_head.module_list.0.1.bias": np.zeros(547)},
+      r"head.classification_head.module_list.0.1.bias is \(547,\) instead of \(546,\)",
+    ),
+    (
+      lambda t: {**t, "head.classification_head.module_list.0.1.bias": np.zeros(6)},
+      r"head.classification_head.module_list.0.1.bias is \(6,\) instead of \(546,\)",
+    ),
+  ],
+)
+def test_what_does_not_fit_a_detector_is_named(ssdlite, change, words):
+  with pytest.raises(UsageError, match=words):
+    mapping.from_source(SSDLITE, change(dict(ssdlite)), "weights.npz is not torchvision's ssdlite320_mobilenet_v3_large")

@@ -21,6 +21,7 @@ QUICK = (
   "keras-MobileNetV3Small-width_0.75",
   "slim-v3-small_224_1.0_float",
   "torchvision-lraspp_mobilenet_v3_large-resolution_65-resolution_width_97",
+  "torchvision-ssdlite320_mobilenet_v3_large",
 )
 # of a difference that is none, as a share of the largest logit
 SAME = 1e-4
@@ -63,7 +64,7 @@ def logits(architecture, variables, images):
     return np.asarray(jax.jit(network(architecture).apply)(variables, images))
 
 
-@pytest.mark.parametrize("case", list(marked(c for c in seeds.CASES if c not in seeds.SEGMENTERS)))
+@pytest.mark.parametrize("case", list(marked(c for c in seeds.CASES if c not in (*seeds.SEGMENTERS, *seeds.DETECTORS))))
 def test_logits_are_those_of_the_source(case):
   published, architecture, variables = imported(case)
   expected = expected_of(case)[""]
@@ -93,6 +94,55 @@ def test_logits_of_every_pixel_are_those_of_the_source(case):
   # there is something to be told apart: images, pixels and classes
   assert np.abs(expected[""] - expected[""].mean(0)).max() > 0.1 * largest
   assert min(len(np.unique(classes)) for classes in expected["-classes"]) >= 5
+
+
+@pytest.fixture(scope="module")
+def detector():
+  """(images, Architecture, variables, codes and logits of a few anchors by torchvision) of its detector; two images of it."""
+  case = seeds.DETECTORS[0]
+  published, architecture, variables = imported(case)
+  return seeds.images(published)[1:], architecture, variables, expected_of(case)[""][1:]
+
+
+def raw_outputs(detector, architecture):
+  """Codes and logits of the anchors that are kept, (2, anchors, 4 + 91)."""
+  images, _, variables, _ = detector
+  return seeds.few_anchors(np.concatenate(logits_of_anchors(architecture, variables, images), -1))
+
+
+def logits_of_anchors(architecture, variables, images):
+  with jax.default_matmul_precision("highest"):
+    return jax.jit(network(architecture).apply)(variables, images)
+
+
+@pytest.mark.parametrize("case", list(marked(seeds.DETECTORS)))
+def test_codes_and_logits_are_those_of_the_source(case):
+  published, architecture, variables = imported(case)
+  expected, images = expected_of(case)[""], seeds.images(published)
+  out = logits_of_anchors(architecture, variables, images)
+  assert out.codes.shape == (3, 3234, 4) and out.logits.shape == (3, 3234, 91)
+  found = seeds.few_anchors(np.concatenate(out, -1))
+  for part in (slice(0, 4), slice(4, None)):
+    theirs, ours = expected[..., part], found[..., part]
+    assert np.abs(ours - theirs).max() <= 1e-4
+    # images, anchors and numbers of an anchor are told apart by far more than that
+    assert all(np.abs(theirs - theirs.mean(axis, keepdims=True)).max() > 1 for axis in (0, 1, 2))
+
+
+# what other code does, with the same names and shapes of tensors
+DETECTOR_MISTAKES = {
+  "TensorFlow's padding": lambda a: a.replace(padding="same"),
+  "PyTorch's epsilon": lambda a: a.replace(bn_epsilon=1e-5),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", DETECTOR_MISTAKES)
+def test_a_mistake_in_a_detector_is_seen_in_its_outputs(mistake, detector):
+  wrong = DETECTOR_MISTAKES[mistake](detector[1])
+  expected = detector[-1]
+  assert np.abs(raw_outputs(detector, detector[1]) - expected).max() <= 1e-4
+  assert np.abs(raw_outputs(detector, wrong) - expected).max() > 1e-3
 
 
 def segmenter_with(**changes):
@@ -153,7 +203,8 @@ def test_a_skip_from_another_block_of_as_many_channels_is_seen(block, wide, monk
 
 
 def test_everything_that_is_covered_has_an_expectation():
-  for source in sources.SOURCES:
+  # of frozen graphs there is a real one: test_tf_object_detection.py
+  for source in sources.SOURCES.keys() - {"tf_object_detection"}:
     with np.load(EXPECTED / f"{source}.npz") as kept:
       names = {key.removesuffix("-classes") for key in kept}
       assert names == {seeds.case_name(*case) for case in seeds.CASES if case[0] == source}

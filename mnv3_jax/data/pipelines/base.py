@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from mnv3_jax.data import checks
 from mnv3_jax.data.pipelines.order import Order
 from mnv3_jax.data.sources.base import Source
+from mnv3_jax.data.sources.box_problems import Problems
 from mnv3_jax.data.sources.splits import Subset, evenly_spaced
 from mnv3_jax.data.transforms.preprocessing import Preprocessing
 from mnv3_jax.errors import UsageError
@@ -67,6 +68,11 @@ class ShardedDataset(abc.ABC):
     del training
     return []
 
+  def problems(self, training: bool) -> Problems | None:
+    """See Dataset.problems."""
+    del training
+    return None
+
   def eval_shares(self, batch_size: int) -> Iterator[range]:
     """Yields the numbers of this host's evaluation examples by batch; the last ranges may be shorter, or empty."""
     share, n = batch_size // self.hosts, self.num_eval_examples
@@ -123,6 +129,10 @@ class SourceDataset(ShardedDataset, Generic[S]):
   def warnings(self, training: bool) -> list[str]:
     """See Dataset.warnings."""
     return checks.warnings(self.classes, self.test, self.train if training else None)
+
+  def problems(self, training: bool) -> Problems | None:
+    """See Dataset.problems."""
+    return getattr(self.train if training else self.test, "problems", None)
 
   def limit_eval(self: D, n: int) -> D:
     """See Dataset.limit_eval."""

@@ -1,13 +1,10 @@
 """Pipeline of images with masks in files: random crops for training, whole images for evaluation."""
 
-import collections
 import dataclasses
 import functools
 import itertools
-import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -17,6 +14,7 @@ from mnv3_jax.architectures import sizes
 from mnv3_jax.data import checks
 from mnv3_jax.data.facts import Facts, mask_facts
 from mnv3_jax.data.pipelines.base import SourceDataset
+from mnv3_jax.data.pipelines.threads import MAX_TRIES, Pending, one_ahead
 from mnv3_jax.data.sources.base import ImageMaskSource, Labels
 from mnv3_jax.data.sources.label_maps import IGNORED, MaskError
 from mnv3_jax.data.transforms import crops
@@ -24,13 +22,6 @@ from mnv3_jax.data.transforms.decoding import apply_exif_orientation, to_rgb
 from mnv3_jax.data.transforms.preprocessing import FILTERS, letterbox_size
 from mnv3_jax.errors import FatalError, UsageError
 from mnv3_jax.types import Batch, Size
-
-# consecutive images that are tried where one cannot be read, including itself
-MAX_TRIES = 16
-
-T = TypeVar("T")
-# a batch that is being filled, and one future per example
-_Pending: TypeAlias = tuple[dict[str, np.ndarray], list[Future[Any]]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,10 +97,10 @@ class ImageMaskFiles(SourceDataset[ImageMaskSource]):
       MaskError: for a decodable file that is not a valid mask.
       FatalError: if none of MAX_TRIES consecutive images can be read.
     """
-    for batch, errors in _one_ahead(self._start_train_batch, map(self.order.step, itertools.count(start))):
+    for batch, errors in one_ahead(self._start_train_batch, map(self.order.step, itertools.count(start))):
       yield {**batch, "broken": list(dict.fromkeys(itertools.chain(*errors)))}
 
-  def _start_train_batch(self, pool: ThreadPoolExecutor, step: tuple[int, Int[np.ndarray, " b"]]) -> _Pending:
+  def _start_train_batch(self, pool: ThreadPoolExecutor, step: tuple[int, Int[np.ndarray, " b"]]) -> Pending:
     """Starts the crops of a step's epoch and examples; each returns the errors of its unreadable examples."""
     epoch, indices = step
     batch = _padding(len(indices), self.side)
@@ -144,12 +135,12 @@ class ImageMaskFiles(SourceDataset[ImageMaskSource]):
       MaskError: for a decodable file that is not a valid mask.
     """
     share = batch_size // self.hosts
-    for batch, errors in _one_ahead(self._start_eval_batch, ((share, numbers) for numbers in self.eval_shares(batch_size))):
+    for batch, errors in one_ahead(self._start_eval_batch, ((share, numbers) for numbers in self.eval_shares(batch_size))):
       mask = np.zeros(share, np.float32)
       mask[: len(errors)] = [error is None for error in errors]
       yield {**batch, "mask": mask, "broken": [error for error in errors if error]}
 
-  def _start_eval_batch(self, pool: ThreadPoolExecutor, part: tuple[int, range]) -> _Pending:
+  def _start_eval_batch(self, pool: ThreadPoolExecutor, part: tuple[int, range]) -> Pending:
     """Starts the images of some evaluation examples; each returns its error, or None."""
     share, numbers = part
     batch = _padding(share, self.size)
@@ -189,28 +180,3 @@ class ImageMaskFiles(SourceDataset[ImageMaskSource]):
 def _padding(n: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
   """A batch of padding: the mean color, labels IGNORED."""
   return {"image": np.zeros((n, *size, 3), np.float32), "label": np.full((n, *size), IGNORED, np.int32)}
-
-
-def _one_ahead(
-  start: Callable[[ThreadPoolExecutor, T], _Pending], parts: Iterable[T]
-) -> Iterator[tuple[dict[str, np.ndarray], list[Any]]]:
-  """Makes the batches of `parts`, one ahead, so that no processor waits for the last example of a batch.
-
-  Args:
-    start: submits the work of a part to a pool.
-    parts: descriptions of the batches.
-
-  Yields:
-    (batch, results of its futures).
-  """
-  pool, pending = ThreadPoolExecutor(os.cpu_count()), collections.deque()
-  try:
-    for part in parts:
-      pending.append(start(pool, part))
-      if len(pending) > 1:
-        batch, futures = pending.popleft()
-        yield batch, [future.result() for future in futures]
-    for batch, futures in pending:
-      yield batch, [future.result() for future in futures]
-  finally:
-    pool.shutdown(cancel_futures=True)

@@ -5,33 +5,21 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float32
 from PIL import Image
 
 from mnv3_jax.architectures import sizes
 from mnv3_jax.data.facts import Facts, pixel_counts
-from mnv3_jax.data.pipelines.base import ShardedDataset
-from mnv3_jax.data.sources.scenes import CLASSES, Scene, Scenes
-from mnv3_jax.data.sources.splits import evenly_spaced
+from mnv3_jax.data.pipelines.scene_dataset import SceneDataset
+from mnv3_jax.data.sources.scenes import CLASSES, Scene
 from mnv3_jax.data.transforms.decoding import apply_exif_orientation, to_uint8
 from mnv3_jax.data.transforms.preprocessing import letterbox
-from mnv3_jax.types import Batch, Size
+from mnv3_jax.types import Batch
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class SceneMasks(ShardedDataset):
-  """Data set of scenes and their masks: new scenes in every training epoch, fixed ones for evaluation.
-
-  Attributes:
-    train, test: scenes of the splits.
-    resolution: of the batches, in pixels.
-    tests: number of evaluation scenes, evenly spaced; None for all.
-  """
-
-  train: Scenes
-  test: Scenes
-  resolution: Size
-  tests: int | None = dataclasses.field(default=None, kw_only=True)
+class SceneMasks(SceneDataset):
+  """Dataset of scenes and their masks."""
 
   @property
   def classes(self) -> tuple[str, ...]:
@@ -39,30 +27,14 @@ class SceneMasks(ShardedDataset):
     return CLASSES
 
   @property
-  def num_train_examples(self) -> int:
-    """See Dataset.num_train_examples."""
-    return len(self.train)
-
-  @property
-  def num_eval_examples(self) -> int:
-    """See Dataset.num_eval_examples."""
-    return len(self._test_numbers)
-
-  @property
   def fingerprint(self) -> str:
     """See Dataset.fingerprint; the scenes are part of the package and do not change."""
     return f"{len(self.train)} scenes an epoch; tested on {self.num_eval_examples} scenes"
 
-  @property
-  def _test_numbers(self) -> Int[np.ndarray, " n"]:
-    n = len(self.test)
-    return evenly_spaced(n, n if self.tests is None else self.tests)
-
   def facts(self, i: int, training: bool) -> Facts:
     """See Dataset.facts; of training scenes, those of the first epoch."""
-    scene = self.train.scene(i, self.seed, 0) if training else self.test.scene(int(self._test_numbers[i]))
-    name = f"{'training' if training else 'test'} scene {i:,}"
-    return Facts(name, size=scene.mask.shape, mode="RGB", pixels=pixel_counts(scene.mask))
+    facts, scene = self.scene_facts(i, training)
+    return dataclasses.replace(facts, pixels=pixel_counts(scene.mask))
 
   def train_batches(self, start: int) -> Iterator[Batch]:
     """See Dataset.train_batches: "image" (b, h, w, 3), "label" (b, h, w)."""
@@ -72,24 +44,11 @@ class SceneMasks(ShardedDataset):
 
   def eval_batches(self, batch_size: int) -> Iterator[Batch]:
     """See Dataset.eval_batches: "image" (b, h, w, 3), "label" (b, h, w), "mask" (b,)."""
-    share, tested = batch_size // self.hosts, self._test_numbers
+    share = batch_size // self.hosts
     for numbers in self.eval_shares(batch_size):
       mask = np.arange(share) < len(numbers)
       padded = [*numbers, *[0] * (share - len(numbers))]
-      yield {**self._batch([self.test.scene(int(tested[i])) for i in padded]), "mask": mask.astype(np.float32)}
-
-  def limit_eval(self, n: int) -> "SceneMasks":
-    """See Dataset.limit_eval."""
-    return dataclasses.replace(self, tests=n if self.tests is None else min(n, self.tests))
-
-  def eval_on_train(self, n: int) -> "SceneMasks":
-    """See Dataset.eval_on_train; scenes made of the training images, by the seed of the test set."""
-    return dataclasses.replace(self, test=self.train, tests=n)
-
-  def single_example(self, i: int) -> "SceneMasks":
-    """See Dataset.single_example."""
-    one = dataclasses.replace(self.train, only=int(self.train.numbers[i]))
-    return dataclasses.replace(self, train=one, batch_size=1, host=0, hosts=1)
+      yield {**self._batch([self.eval_scene(int(i)) for i in padded]), "mask": mask.astype(np.float32)}
 
   def preprocess(self, image: Image.Image) -> Float32[np.ndarray, "h w 3"]:
     """See Dataset.preprocess; letterboxes on grey."""

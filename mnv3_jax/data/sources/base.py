@@ -5,12 +5,14 @@ from types import ModuleType
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from PIL import Image
 
 # unlike typing's before Python 3.12, its isinstance() evaluates no properties
 from typing_extensions import Protocol, runtime_checkable
 
+from mnv3_jax.data.sources.box_problems import Problems
+from mnv3_jax.data.transforms.annotations import Annotations
 from mnv3_jax.data.transforms.decoding import decode_image
 from mnv3_jax.errors import UsageError
 
@@ -73,6 +75,38 @@ class ImageMaskSource(Source, Protocol):
 
   def size(self, i: int) -> tuple[int, int] | None:
     """Returns (height, width) of the upright image `i` in pixels without decoding it; None where that fails."""
+    ...
+
+
+@runtime_checkable
+class ImageBoxSource(Source, Protocol):
+  """Images with any number of boxes, each of one class."""
+
+  @property
+  def problems(self) -> Problems | None:
+    """Problems of the annotations; None where they are not known before the examples are read."""
+    ...
+
+  def read(self, i: int) -> tuple[Image.Image, Annotations]:
+    """Returns (RGB image, its boxes in pixels) of example `i`, both upright by the image's Exif orientation.
+
+    The boxes are as annotated: they may reach beyond the image.
+
+    Raises:
+      UsageError: naming the file that is missing, damaged, not an image, or of another size than its annotations.
+    """
+    ...
+
+  def image(self, i: int) -> bytes:
+    """Returns the content of the image file of example `i`; raises OSError where it cannot be read."""
+    ...
+
+  def size(self, i: int) -> tuple[int, int] | None:
+    """Returns (height, width) of the upright image `i` in pixels without decoding it; None where that fails."""
+    ...
+
+  def counts(self) -> Int64[np.ndarray, " n"] | None:
+    """Returns the number of boxes of every example; None where they have to be read."""
     ...
 
 

@@ -67,16 +67,26 @@ class Subset:
     return self.source.name(int(self.indices[i]))
 
   def read(self, i: int) -> tuple[Any, Any]:
-    """See ImageSource.read and ImageMaskSource.read."""
+    """See ImageSource.read, ImageMaskSource.read and ImageBoxSource.read."""
     return self.source.read(int(self.indices[i]))
 
   def image(self, i: int) -> bytes:
-    """See ImageMaskSource.image."""
+    """See ImageMaskSource.image and ImageBoxSource.image."""
     return self.source.image(int(self.indices[i]))
 
   def size(self, i: int) -> tuple[int, int] | None:
-    """See ImageMaskSource.size."""
+    """See ImageMaskSource.size and ImageBoxSource.size."""
     return self.source.size(int(self.indices[i]))
+
+  @property
+  def problems(self) -> Any:
+    """See ImageBoxSource.problems; those of all examples."""
+    return self.source.problems
+
+  def counts(self) -> Any:
+    """See ImageBoxSource.counts."""
+    counts = self.source.counts()
+    return None if counts is None else counts[np.asarray(self.indices, int)]
 
   def reader(self, tf: ModuleType) -> Reader:
     """See ImageSource.reader."""

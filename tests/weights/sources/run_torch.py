@@ -22,6 +22,8 @@ def build(case):
     model = timm.create_model(name)
   elif not len(case["classes"]):
     model = torchvision.models.get_model(name)
+  elif name.startswith("ssdlite"):
+    model = build_detector(name, case)
   else:
     model = torchvision.models.get_model(name, weights_backbone=None)
     published = torchvision.models.get_model_weights(name).DEFAULT
@@ -34,6 +36,39 @@ def build(case):
   return model
 
 
+def build_detector(name, case):
+  """torchvision's detector; its full tail is that of a backbone with ImageNet's weights, which need not be downloaded."""
+  name, _, tail = name.partition(".")
+  from torchvision.models.detection import ssdlite
+
+  def full(**options):
+    return torchvision.models.mobilenet_v3_large(**{**options, "reduced_tail": False})
+
+  build_backbone, ssdlite.mobilenet_v3_large = ssdlite.mobilenet_v3_large, full if tail else ssdlite.mobilenet_v3_large
+  model = torchvision.models.get_model(name, weights_backbone=None)
+  ssdlite.mobilenet_v3_large = build_backbone
+  published = torchvision.models.get_model_weights(name).DEFAULT
+  categories, ours = published.meta["categories"], ["__background__", *case["classes"]]
+  # ids without annotations have no names there
+  assert all(theirs in (known, "N/A") for theirs, known in zip(categories, ours, strict=True))
+  assert tail or published.meta["num_params"] == int(case["params"])
+  assert np.allclose([model.transform.image_mean, model.transform.image_std], [case["mean"], case["std"]])
+  assert tuple(model.transform.fixed_size) == (int(case["resolution"]),) * 2
+  return model
+
+
+def outputs_of(model, images):
+  """What the model computes of images (b, h, w, 3), in our axes."""
+  x = torch.from_numpy(images).permute(0, 3, 1, 2)
+  if hasattr(model, "anchor_generator"):
+    # codes and logits, before anything is made of them
+    found = model.head(list(model.backbone(x).values()))
+    return torch.cat([found["bbox_regression"], found["cls_logits"]], -1).numpy()
+  found = model(x)
+  # of a segmenter a dict of maps
+  return found.numpy() if isinstance(found, torch.Tensor) else found["out"].permute(0, 2, 3, 1).numpy()
+
+
 for path in map(pathlib.Path, sys.argv[1:]):
   case = np.load(path)
   model = build(case)
@@ -42,8 +77,6 @@ for path in map(pathlib.Path, sys.argv[1:]):
   # strict: the names and shapes are all of the source's and no others
   model.load_state_dict({**state, **counters}, strict=True)
   with torch.inference_mode():
-    logits = model.eval()(torch.from_numpy(case["images"]).permute(0, 3, 1, 2))
-  # of a segmenter a dict of maps
-  logits = logits.numpy() if isinstance(logits, torch.Tensor) else logits["out"].permute(0, 2, 3, 1).numpy()
+    logits = outputs_of(model.eval(), case["images"])
   np.save(path.with_suffix(".logits.npy"), logits)
   print(f"{path.stem}: logits up to {np.abs(logits).max():.2f}, spread over images {logits.std(0).mean():.2f}", flush=True)
