@@ -9,9 +9,7 @@ import socket
 import subprocess
 import time
 
-from mnv3_jax.sweeps.command_process import die_with
-
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "srun")
+PROGRAMS = ("setpriv", "munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "srun")
 
 CONFIG = """
 ClusterName=test
@@ -74,10 +72,10 @@ def cluster(folder):
   try:
     for line in lines:
       with (folder / "daemons.log").open("a") as log:
-        # they end with these tests, even where nobody gets to end them
-        ends = die_with(os.getpid())
-        daemons.append(subprocess.Popen(line, env=environment, stdout=log, stderr=log, preexec_fn=ends, start_new_session=True))
-      if line is munge:
+        # they end with these tests, even where nobody gets to end them; no preexec_fn: a fork of this process would warn of jax's threads
+        line = ["setpriv", "--pdeathsig", "KILL", *line]
+        daemons.append(subprocess.Popen(line, env=environment, stdout=log, stderr=log, start_new_session=True))
+      if "munged" in line:
         deadline = time.monotonic() + 10
         while not (folder / "munge.socket").exists():
           assert time.monotonic() < deadline, (folder / "daemons.log").read_text()
