@@ -1,7 +1,7 @@
-"""Runs the notebook and keeps its outputs: python experiments/explore.py
+"""Runs the notebooks and keeps their outputs: python experiments/explore.py [explore] [detect]
 
-Runs experiments/explore.ipynb from top to bottom in a kernel of this Python and keeps it with its outputs: three to
-four minutes on two idle cores. Needs the extra "notebook".
+Runs experiments/explore.ipynb and experiments/detect.ipynb, or those that are named, from top to bottom in a kernel of this
+Python and keeps them with their outputs: three to four minutes and about three on two idle cores. Needs the extra "notebook".
 """
 
 import json
@@ -10,23 +10,25 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from mnv3_jax.errors import FatalError
+from mnv3_jax.architectures.spec import nearest
+from mnv3_jax.errors import FatalError, UsageError
 from mnv3_jax.runs.atomic import write_atomically
 
 if TYPE_CHECKING:
   from nbformat import NotebookNode
 
 NOTEBOOK = pathlib.Path(__file__).with_suffix(".ipynb")
+NOTEBOOKS = {path.stem: path for path in (NOTEBOOK, NOTEBOOK.with_name("detect.ipynb"))}
 
 # time limit of a cell in seconds
 TIMEOUT = 600
 
 
-def source() -> "NotebookNode":
-  """Reads the kept notebook."""
+def source(path: pathlib.Path = NOTEBOOK) -> "NotebookNode":
+  """Reads a kept notebook."""
   import nbformat
 
-  return nbformat.read(NOTEBOOK, as_version=4)
+  return nbformat.read(path, as_version=4)
 
 
 def execute(notebook: "NotebookNode", folder: pathlib.Path | str) -> None:
@@ -80,7 +82,17 @@ def _lines(text: str | list[str]) -> list[str]:
 
 def main() -> None:
   """Runs the command line."""
-  notebook = source()
+  names = sys.argv[1:] or list(NOTEBOOKS)
+  for name in names:
+    if name not in NOTEBOOKS:
+      raise UsageError(f"no notebook {name!r}; {nearest(name, NOTEBOOKS)}")
+  for name in names:
+    keep(NOTEBOOKS[name])
+
+
+def keep(path: pathlib.Path) -> None:
+  """Runs a notebook in an empty folder and writes it with its outputs; raises FatalError if a cell fails."""
+  notebook = source(path)
   from nbclient.exceptions import CellExecutionError
 
   with tempfile.TemporaryDirectory() as folder:
@@ -88,8 +100,8 @@ def main() -> None:
       execute(notebook, folder)
     # nbclient asserts that the kernel is alive
     except (CellExecutionError, AssertionError) as error:
-      raise FatalError(f"{NOTEBOOK} is not written: a cell failed\n{error}") from None
-  write_atomically(NOTEBOOK, json.dumps(cleaned(notebook), indent=1, ensure_ascii=False) + "\n")
+      raise FatalError(f"{path} is not written: a cell failed\n{error}") from None
+  write_atomically(path, json.dumps(cleaned(notebook), indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

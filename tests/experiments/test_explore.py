@@ -1,4 +1,4 @@
-"""The notebook: its kept outputs are complete and clean, it uses the public API alone, it runs, and it installs on Colab."""
+"""The notebooks: their kept outputs are complete and clean, they use the public API alone, they run, and install on Colab."""
 
 import ast
 import functools
@@ -21,6 +21,8 @@ sys.path.insert(0, str(ROOT / "experiments"))
 import explore
 
 KEPT = json.loads(explore.NOTEBOOK.read_text())
+DETECT = json.loads(explore.NOTEBOOKS["detect"].read_text())
+BOTH = pytest.mark.parametrize("name, kept", [("explore", KEPT), ("detect", DETECT)], ids=["explore", "detect"])
 
 # limits of its run time and of its file size
 SECONDS, BYTES = 300, 1_000_000
@@ -64,54 +66,71 @@ def check_outputs(notebook):
   assert re.search(r"differ by \d\.\d points", text(cells["tradeoff"]))
 
 
-def test_kept_outputs_are_of_one_run_from_top_to_bottom():
-  cells = list(code(KEPT).values())
+def check_detections(notebook):
+  """Checks the content of the outputs of the notebook on detection, kept or fresh."""
+  cells = code(notebook)
+  assert "2,034 anchors\n1,765,974 parameters" in text(cells["network"])
+  ap, ap50 = map(float, re.search(r"AP (0\.\d+), AP50 (0\.\d+) on 500 scenes", text(cells["train"])).groups())
+  assert ap50 > ap > 0.005
+  assert len(pictures(cells["predict"])) == 1
+  assert re.match(r"\d\.\d\d MB, \d+\.\d\d ms, AP 0\.\d{3}\n", text(cells["export"]))
+
+
+@BOTH
+def test_kept_outputs_are_of_one_run_from_top_to_bottom(name, kept):
+  cells = list(code(kept).values())
   assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
   for cell in cells:
     assert cell["outputs"], source(cell)
     for output in cell["outputs"]:
       assert output["output_type"] != "error" and output.get("name") != "stderr"
-  check_outputs(KEPT)
+  {"explore": check_outputs, "detect": check_detections}[name](kept)
 
 
-def test_kept_outputs_are_clean():
-  kept = explore.NOTEBOOK.read_text()
-  assert len(kept) < BYTES
-  assert json.dumps(explore.cleaned(KEPT), indent=1, ensure_ascii=False) + "\n" == kept
-  words = "\n".join(source(cell) + text(cell) for cell in KEPT["cells"] if cell["cell_type"] == "code")
+@BOTH
+def test_kept_outputs_are_clean(name, kept):
+  written = explore.NOTEBOOKS[name].read_text()
+  assert len(written) < BYTES
+  assert json.dumps(explore.cleaned(kept), indent=1, ensure_ascii=False) + "\n" == written
+  words = "\n".join(source(cell) + text(cell) for cell in kept["cells"] if cell["cell_type"] == "code")
   assert not re.search(r"(?<![\w:/.])/(home|root|tmp|work|Users|usr|content|var)/|\x1b|\r|it/s|B/s", words)
   assert "0x" not in words
   # no HTML or other formats beside pictures and text
-  kinds = {kind for cell in code(KEPT).values() for o in cell["outputs"] for kind in o.get("data", {})}
-  assert kinds == {"image/png", "text/markdown", "text/plain"}
+  kinds = {kind for cell in code(kept).values() for o in cell["outputs"] for kind in o.get("data", {})}
+  assert {"image/png", "text/plain"} <= kinds <= {"image/png", "text/markdown", "text/plain"}
 
 
-def test_it_opens_in_colab_from_one_repository():
-  badge = source(KEPT["cells"][0])
-  (repository,) = re.findall(r'^REPOSITORY = "([\w-]+/[\w-]+)"', source(code(KEPT)["install"]), re.M)
-  assert f"(https://colab.research.google.com/github/{repository}/blob/main/experiments/explore.ipynb)" in badge
+@BOTH
+def test_it_opens_in_colab_from_one_repository(name, kept):
+  badge = source(kept["cells"][0])
+  same = [source(code(notebook)["install"]).replace("import sys\n", "") for notebook in (kept, KEPT)]
+  assert same[0] == same[1]
+  (repository,) = re.findall(r'^REPOSITORY = "([\w-]+/[\w-]+)"', source(code(kept)["install"]), re.M)
+  assert f"(https://colab.research.google.com/github/{repository}/blob/main/experiments/{name}.ipynb)" in badge
   assert badge.startswith("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]")
-  others = [source(cell).count(repository) for cell in KEPT["cells"]]
+  others = [source(cell).count(repository) for cell in kept["cells"]]
   assert sum(others) == 2
 
 
-def test_it_imports_only_the_public_api():
+@BOTH
+def test_it_imports_only_the_public_api(name, kept):
   """Checks for private modules, the command line, and processes other than git in the install cell."""
   imported = set()
-  for name, cell in code(KEPT).items():
+  for identifier, cell in code(kept).items():
     for node in ast.walk(ast.parse(source(cell))):
       if isinstance(node, ast.Import):
         imported |= {(alias.name, alias.asname) for alias in node.names}
       elif isinstance(node, ast.ImportFrom):
         imported.add((node.module, None))
-    assert source(cell).count("subprocess.") == (name == "install")
+    assert source(cell).count("subprocess.") == (identifier == "install")
     assert not re.search(r"system\(|Popen|multiprocessing|^[!%]|import_module|__import__", source(cell), re.M)
   assert {pair for pair in imported if pair[0].startswith("mnv3_jax")} == {("mnv3_jax", "mnv3")}
 
 
-def test_its_calls_fit_the_public_api():
+@BOTH
+def test_its_calls_fit_the_public_api(name, kept):
   used = set()
-  for cell in code(KEPT).values():
+  for cell in code(kept).values():
     for node in ast.walk(ast.parse(source(cell))):
       if isinstance(node, ast.Attribute) and re.fullmatch(r"mnv3(\.\w+)+", ast.unparse(node)):
         used.add(ast.unparse(node))
@@ -119,13 +138,14 @@ def test_its_calls_fit_the_public_api():
         function = functools.reduce(getattr, ast.unparse(node.func).split(".")[1:], mnv3)
         keywords = {keyword.arg: None for keyword in node.keywords if keyword.arg}
         inspect.signature(function).bind(*node.args, **keywords)
-  for name in used - {"mnv3.__file__"}:
-    assert name.split(".")[1] in mnv3.__all__, name
-    functools.reduce(getattr, name.split(".")[1:], mnv3)
-  verbs = "zoo cost create_model get_config train load predict export benchmark build_table"
+  for called in used - {"mnv3.__file__"}:
+    assert called.split(".")[1] in mnv3.__all__, called
+    functools.reduce(getattr, called.split(".")[1:], mnv3)
+  verbs = "cost create_model get_config train load predict export"
+  verbs += " zoo benchmark build_table" if name == "explore" else ""
   assert {f"mnv3.{verb}" for verb in verbs.split()} <= used
   # those that the text alone names
-  words = "\n".join(source(cell) for cell in KEPT["cells"] if cell["cell_type"] == "markdown")
+  words = "\n".join(source(cell) for cell in kept["cells"] if cell["cell_type"] == "markdown")
   assert set(re.findall(r"mnv3\.(\w+)", words)) <= set(mnv3.__all__)
 
 
@@ -136,6 +156,18 @@ def test_its_settings_are_fields_of_the_config():
     exec(line, names)
   config = mnv3.get_config("fashion_mnist", names["SHORT"])
   assert config.train.epochs == names["EPOCHS"] and config.optim.ema == 0.98
+
+
+@pytest.mark.engines
+def test_the_notebook_on_detection_runs_from_top_to_bottom(tmp_path):
+  notebook = explore.source(explore.NOTEBOOKS["detect"])
+  began = time.monotonic()
+  explore.execute(notebook, tmp_path)
+  assert time.monotonic() - began < SECONDS
+  fresh = explore.cleaned(notebook)
+  check_detections(fresh)
+  assert not [o for cell in code(fresh).values() for o in cell["outputs"] if o.get("name") == "stderr"]
+  assert (tmp_path / "detect" / "boxes.tflite").read_bytes()[4:8] == b"TFL3"
 
 
 @pytest.mark.engines
