@@ -1,7 +1,7 @@
 """Runs the notebooks and keeps their outputs: python experiments/explore.py [explore] [detect]
 
 Runs experiments/explore.ipynb and experiments/detect.ipynb, or those that are named, from top to bottom in a kernel of this
-Python and keeps them with their outputs: three to four minutes and about three on two idle cores. Needs the extra "notebook".
+Python and keeps them with their outputs: three to four minutes and about four on two idle cores. Needs the extra "notebook".
 """
 
 import json

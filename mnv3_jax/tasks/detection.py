@@ -240,9 +240,11 @@ class Detection(Task):
     return output_spec(profile, _head(architecture).rules, architecture.num_classes, anchors, size, quantization)
 
   def report(self, run: Run, file: FileModel, on_skipped: Callable[[str], None] = print_skipped) -> TaskReport:
-    specs = {profile: self.export_outputs(run.architecture, postprocess=profile) for profile in PROFILES}
-    noted = (file.note or {}).get("output")
     # a file without a note is of another project
+    note = file.note or {}
+    kind, noted = note.get("kind"), note.get("output")
+    quantization = kind if isinstance(kind, str) else "none"
+    specs = {profile: self.export_outputs(run.architecture, quantization, postprocess=profile) for profile in PROFILES}
     other = DEFAULT_PROFILE if OPERATOR in file.ops else "none"
     outputs = next((spec for spec in specs.values() if list(spec.tensors) == noted), specs[other])
     return detection_report(run, file, outputs, tuple(padded_names(self.classes, self.num_classes)), on_skipped)

@@ -158,6 +158,12 @@ def test_report_and_benchmark(run, tmp_path):
     figures = json.loads((out / "report.json").read_text())
     assert figures["tflite"]["agrees"] > 0.98
     assert figures["tflite"]["ap"] == pytest.approx(result["metrics"]["test"]["ema"]["ap"], abs=2e-3)
+  # the same tolerance as at the export
+  ok("export", "--workdir", run, "--quantize", "int8", "--examples", 24, "--calibration", 8, "--out", file)
+  exported = json.loads(file.with_name(f"{file.name}.json").read_text())["agreement"]
+  ok("report", "--workdir", run, "--tflite", file, "--out", out)
+  agrees = json.loads((out / "report.json").read_text())["tflite"]["agrees"]
+  assert agrees == pytest.approx(exported["top1_agreement"], abs=1e-3) and agrees > 0.6
   text = (out / "report.md").read_text()
   assert "| missed |" in text and "| Ankle boot |" in text
   for picture in re.findall(r"!\[.*?\]\((.*?)\)", text):

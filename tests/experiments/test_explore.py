@@ -71,7 +71,7 @@ def check_detections(notebook):
   cells = code(notebook)
   assert "2,034 anchors\n1,765,974 parameters" in text(cells["network"])
   ap, ap50 = map(float, re.search(r"AP (0\.\d+), AP50 (0\.\d+) on 500 scenes", text(cells["train"])).groups())
-  assert ap50 > ap > 0.005
+  assert ap50 > ap > 0.1
   assert len(pictures(cells["predict"])) == 1
   assert re.match(r"\d\.\d\d MB, \d+\.\d\d ms, AP 0\.\d{3}\n", text(cells["export"]))
 
