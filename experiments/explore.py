@@ -93,13 +93,13 @@ def main() -> None:
 def keep(path: pathlib.Path) -> None:
   """Runs a notebook in an empty folder and writes it with its outputs; raises FatalError if a cell fails."""
   notebook = source(path)
-  from nbclient.exceptions import CellExecutionError
+  from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
   with tempfile.TemporaryDirectory() as folder:
     try:
       execute(notebook, folder)
     # nbclient asserts that the kernel is alive
-    except (CellExecutionError, AssertionError) as error:
+    except (CellExecutionError, CellTimeoutError, AssertionError) as error:
       raise FatalError(f"{path} is not written: a cell failed\n{error}") from None
   write_atomically(path, json.dumps(cleaned(notebook), indent=1, ensure_ascii=False) + "\n")
 
