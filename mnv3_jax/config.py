@@ -60,12 +60,14 @@ def base() -> ConfigDict:
       "epsilon": 1.0,  # inside the root (adamw: outside); chosen together with lr, not given in the paper
       "l2": 1e-5,  # adds l2 * w to the gradient of a kernel w
       "l2_depthwise": False,  # the authors' code excludes depthwise kernels
+      "l2_all": False,  # l2 and weight_decay of every parameter, as PyTorch's optimizers: depthwise kernels, batch norm, biases
       "weight_decay": 0.0,  # adamw only: decoupled, lr * weight_decay * w per step
       "schedule": "exponential",
       "decay_rate": 0.99,  # exponential: lr times this ...
       "decay_epochs": 3.0,  # ... every so many epochs, in steps
       "power": 0.9,  # poly: exponent of the remaining share of the run
       "warmup": 0.0,  # epochs of linear warm-up
+      "warmup_from": 0.0,  # share of the peak that its first step has; 0: one over the number of its steps
       # factors of lr by row: "backbone=0.1,stem=0"; the last match counts, 0 freezes parameters and statistics
       "lr_groups": "",
       "ema": 0.9999,  # of parameters and statistics, with min(ema, (1 + n) / (10 + n)) at step n; 0: none
@@ -197,7 +199,7 @@ def check(config: ConfigDict) -> None:
   for field in ("data.broken_limit", "data.train_size", "data.train_width"):
     _range(config, field, 0, None)
   _range(config, "data.max_boxes", 1, 10_001)
-  for field in ("optim.momentum", "optim.decay", "optim.ema", "train.label_smoothing"):
+  for field in ("optim.momentum", "optim.decay", "optim.warmup_from", "optim.ema", "train.label_smoothing"):
     _range(config, field, 0, 1)
   if config.train.steps == 0:
     _range(config, "train.epochs", 0, None, above=True)

@@ -24,6 +24,7 @@ ONLY_WITH: dict[str, tuple[str, object]] = {
   "optim.decay_epochs": ("optim.schedule", "exponential"),
   "optim.power": ("optim.schedule", "poly"),
   "optim.l2_depthwise": ("optim.l2", None),
+  "optim.warmup_from": ("optim.warmup", None),
 }
 
 

@@ -14,6 +14,11 @@ def printable(name: str) -> str:
   return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
 
 
+def counted(n: int, noun: str, plural: str = "") -> str:
+  """Formats a number of things: "1 image", "2,000 images"; `plural` where an s is not enough: "1 class", "10 classes"."""
+  return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
+
+
 def markdown(text: str) -> str:
   """Escapes text for Markdown: shown as it is, in a table cell too, whatever it contains."""
   return MARKDOWN.sub(r"\\\1", printable(" ".join(text.split()))).replace(r"\<", "&lt;")

@@ -45,11 +45,13 @@ OTHER = {
   "optim.epsilon": 0.1,
   "optim.l2": 0.1,
   "optim.l2_depthwise": True,
+  "optim.l2_all": True,
   "optim.schedule": "cosine",
   "optim.decay_rate": 0.5,
   "optim.decay_epochs": 2.0,
   "optim.weight_decay": 0.1,
   "optim.warmup": 0.0,
+  "optim.warmup_from": 0.5,
   "optim.lr_groups": "stem=0.5",
   "optim.ema": 0.5,
   "train.batch_size": 20,
@@ -143,9 +145,10 @@ def test_a_config_survives_json():
   config = read_config("configs/fashion_mnist.py:mobilenetv3_large", ["--config.model.minimalistic=True"])
   again = from_dict(json.loads(json.dumps(config.to_dict())), "config.json")
   assert again.to_dict() == config.to_dict() and again.model.minimalistic is True
-  # a run of before there was the field
+  # a run of before there were these fields
   older = {name: values for name, values in config.to_dict().items() if name != "quantize_aware"}
-  assert from_dict(older, "config.json").quantize_aware is False
+  older["optim"] = {name: value for name, value in older["optim"].items() if name not in ("warmup_from", "l2_all")}
+  assert from_dict(older, "config.json").to_dict() == config.to_dict()
   with pytest.raises(UsageError, match=r"unknown field train.epoch"):
     from_dict({"train": {"epoch": 3}}, "config.json")
   with pytest.raises(UsageError, match=r"unknown field pruned"):
@@ -210,6 +213,8 @@ def test_a_config_file_with_other_fields_is_refused(body, tmp_path):
     ({"checkpoint.keep": 0}, "at least 1"),
     ({"train.accumulate": 0}, "at least 1"),
     ({"optim.weight_decay": 0.1}, "adamw"),
+    ({"optim.warmup_from": 1.0}, "below 1"),
+    ({"optim.warmup_from": -0.1}, "at least 0"),
   ],
 )
 def test_impossible_values_are_named(changes, words):
@@ -372,6 +377,13 @@ def test_lists_that_cannot_be_read(field, text, words):
 def test_a_field_without_effect_is_refused(word, sentence):
   with pytest.raises(UsageError, match=sentence):
     read_config("configs/fashion_mnist.py", [f"--config.{word}"])
+
+
+def test_where_a_warm_up_begins_is_no_field_without_one():
+  words = ["--config.optim.warmup=0", "--config.optim.warmup_from=0.1"]
+  assert read_config("configs/fashion_mnist.py", words[1:]).optim.warmup_from == 0.1
+  with pytest.raises(UsageError, match=r"config\.optim\.warmup_from=0\.1 has an effect only with config\.optim\.warmup"):
+    read_config("configs/fashion_mnist.py", words)
 
 
 def test_a_field_with_its_other_is_taken():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from mnv3_jax.errors import UsageError
-from mnv3_jax.names import csv_cell, file_name, markdown, printable, require_printable
+from mnv3_jax.names import counted, csv_cell, file_name, markdown, printable, require_printable
 from mnv3_jax.report.text_table import markdown_table
 
 HOSTILE = [
@@ -34,6 +34,11 @@ HOSTILE = [
 )
 def test_what_cannot_be_printed_is_escaped(name, shown):
   assert printable(name) == shown
+
+
+def test_counts():
+  assert [counted(n, "image") for n in (0, 1, 2000)] == ["0 images", "1 image", "2,000 images"]
+  assert [counted(n, "class", "classes") for n in (0, 1, 10)] == ["0 classes", "1 class", "10 classes"]
 
 
 @given(st.text() | st.sampled_from(HOSTILE))

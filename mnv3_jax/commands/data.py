@@ -6,6 +6,7 @@ from mnv3_jax.architectures import fields, sizes
 from mnv3_jax.commands.options import Options, positive, print_json
 from mnv3_jax.config_overrides import read_config
 from mnv3_jax.errors import UsageError
+from mnv3_jax.names import counted
 from mnv3_jax.runs import progress
 
 EXAMPLE = """mnv3 data --config configs/fashion_mnist.py --out examples.png
@@ -67,7 +68,7 @@ def main(arguments: list[str]) -> None:
     pipeline = {"images_per_second": speed, "first_batch_seconds": first, "steps_per_epoch": steps}
     print_json({**report.to_dict(), "contact_sheet": str(out), "pipeline": pipeline})
     return
-  print(f"{config.data.dataset}: {len(dataset.classes)} classes, {dataset.fingerprint}")
+  print(f"{config.data.dataset}: {counted(len(dataset.classes), 'class', 'classes')}, {dataset.fingerprint}")
   print(f"{steps:,} steps of {config.train.batch_size} images per epoch; {size}, {config.data.augment}")
   print(f"{out}: training images, each in the augmentations of {EPOCHS} epochs, and test images")
   for message in dict.fromkeys([*skipped, *found.skipped]):

@@ -3,6 +3,7 @@
 from mnv3_jax.architectures import fields, sizes
 from mnv3_jax.commands.options import Options, add_model_field, start_jax
 from mnv3_jax.errors import UsageError
+from mnv3_jax.names import counted
 
 EXAMPLE = """mnv3 import --from timm --model mobilenetv3_large_100 model.safetensors --out large
   mnv3 import --from torchvision --model mobilenet_v2.IMAGENET1K_V2 mobilenet_v2-7ebf99e0.pth --out v2    (needs PyTorch)
@@ -58,7 +59,8 @@ def main(arguments: list[str]) -> None:
   view, result = run.config.data, run.result or {}
   model = result["imported"]["model"]
   architecture = fields.architecture(**run.config.model)
-  print(f"{given.out}: {given.source}'s {model}, {architecture.num_classes} classes, {result['params']:,} parameters")
+  classes = counted(architecture.num_classes, "class", "classes")
+  print(f"{given.out}: {given.source}'s {model}, {classes}, {result['params']:,} parameters")
   size = sizes.pixels(architecture.resolution)
   print(f"  {architecture.name}, width {architecture.width:g}, {size}, padding {architecture.padding}")
   print(f"  input: mean {view.mean}, std {view.std}; central crop {view.crop:.1%}, {view.interpolation}")

@@ -7,7 +7,7 @@ from typing import Any
 from mnv3_jax.architectures import sizes
 from mnv3_jax.data.inspection import BoxFacts, Duplicates, SplitFacts
 from mnv3_jax.data.sources import box_problems
-from mnv3_jax.data.sources.image_suffixes import counted
+from mnv3_jax.names import counted
 from mnv3_jax.report.text_table import aligned
 from mnv3_jax.types import Size
 

@@ -9,6 +9,7 @@ import subprocess
 import time
 
 from mnv3_jax.errors import RetryableError, UsageError
+from mnv3_jax.names import counted
 from mnv3_jax.sweeps.dashboard import Dashboard
 from mnv3_jax.sweeps.scheduler import Scheduler
 from mnv3_jax.sweeps.signals import Interrupts
@@ -149,7 +150,8 @@ def _stop(dashboard: Dashboard, pool: list[_Slot], interrupts: Interrupts, grace
   running = [(slot.name, slot.worker) for slot in pool if slot.worker]
   if not running:
     return
-  dashboard.print(f"stopping {len(running)} trials ... (at most {grace:.0f} s; a second signal ends them at once)")
+  trials = counted(len(running), "trial")
+  dashboard.print(f"stopping {trials} ... (at most {grace:.0f} s; a second signal ends them at once)")
   for _, worker in running:
     worker.stop()
   # workers kill their commands by themselves after the grace period

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from mnv3_jax.errors import RetryableError, first_line
+from mnv3_jax.names import counted
 from mnv3_jax.runs.progress import duration
 from mnv3_jax.sweeps import ray_cluster
 from mnv3_jax.sweeps.dashboard import Dashboard
@@ -60,8 +61,7 @@ def run(
     with Interrupts() as interrupts:
       alive = alive_hosts(ray.nodes())
       resources = ray_cluster.trial_resources(alive, jobs, hosts, cpus, gpus)
-      plural = "s" * (len(alive) != 1)
-      dashboard.print(f"Ray has {len(alive)} host{plural}, a trial takes {format_resources(hosts, resources)}")
+      dashboard.print(f"Ray has {counted(len(alive), 'host')}, a trial takes {format_resources(hosts, resources)}")
       sweep = _RaySweep(ray, dashboard, logs, Scheduler(dashboard, logs, retries), resources, hosts, grace)
       try:
         sweep.run(interrupts, jobs or MAX_GROUPS, wait_hours)
@@ -148,8 +148,8 @@ class _RaySweep:
     """Stops the running trials and waits for them."""
     tasks = [task for gang in self.gangs for task in gang.tasks]
     if tasks:
-      n = len(self.gangs)
-      self.dashboard.print(f"stopping {n} trials ... (at most {self.grace:.0f} s; a second signal ends them at once)")
+      running = counted(len(self.gangs), "trial")
+      self.dashboard.print(f"stopping {running} ... (at most {self.grace:.0f} s; a second signal ends them at once)")
     for task in tasks:
       with contextlib.suppress(self.ray.exceptions.RayError):
         self.ray.cancel(task)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from mnv3_jax.errors import RetryableError, UsageError
+from mnv3_jax.names import counted
 from mnv3_jax.runs.atomic import write_atomically
 from mnv3_jax.sweeps import worker
 from mnv3_jax.sweeps.dashboard import Dashboard
@@ -106,9 +107,9 @@ def _submit_missing(
       files = [str(TrialFiles(logs, name).write_trial(dashboard.progress[name].trial)) for name in missing]
       array = f"--array=0-{len(missing) - 1}{f'%{jobs}' if jobs else ''}"
       job = submit(folder, {**plan, "files": files}, missing, [array, *directives], options)
-      dashboard.print(f"submitted {len(missing)} trials as job {job}: {folder}")
+      dashboard.print(f"submitted {counted(len(missing), 'trial')} as job {job}: {folder}")
   if already := in_queue.keys() & dashboard.progress.keys():
-    dashboard.print(f"{len(already)} trials are in the queue already")
+    dashboard.print(f"{counted(len(already), 'trial')} {'is' if len(already) == 1 else 'are'} in the queue already")
 
 
 def submit(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mnv3_jax.errors import UsageError
+from mnv3_jax.names import counted
 from mnv3_jax.paths import expanded
 from mnv3_jax.report.text_table import aligned
 from mnv3_jax.runs.atomic import read_json
@@ -70,12 +71,12 @@ class SweepResult:
     return sum(known) if len(known) == len(todo) else None
 
   def __repr__(self) -> str:
-    counts = f"{len(self.trials)} trials, {len(self.done)} done, {len(self.failed)} failed, {len(self.unfinished)} unfinished"
-    return f"<SweepResult: {counts}; logs in {str(self.logs)!r}>"
+    states = f"{len(self.done)} done, {len(self.failed)} failed, {len(self.unfinished)} unfinished"
+    return f"<SweepResult: {counted(len(self.trials), 'trial')}, {states}; logs in {str(self.logs)!r}>"
 
   def __str__(self) -> str:
     rows = [(t.name, self._state(t), self._estimate(t)) for t in self.trials]
-    return f"{aligned(('trial', '', 'estimated'), rows)}\n\n{len(self.trials)} trials, {len(self.done)} done" + (
+    return f"{aligned(('trial', '', 'estimated'), rows)}\n\n{counted(len(self.trials), 'trial')}, {len(self.done)} done" + (
       f", {len(self.failed)} failed" if self.failed else ""
     )
 

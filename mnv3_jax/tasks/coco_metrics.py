@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mnv3_jax.errors import FatalError
+from mnv3_jax.names import counted
 from mnv3_jax.types import Metrics
 
 # the twelve numbers: key, whether it is a precision (or a recall), IoU threshold, objects, detections per image and class
@@ -220,7 +221,7 @@ def lines(metrics: Metrics, classes: Sequence[str]) -> list[str]:
     *(f"  {name:<{width}}  {value:.4f}" for name, value in by_class.items()),
   ]
   if missing:
-    of = f"{len(missing)} of {len(classes)} classes {'has' if len(missing) == 1 else 'have'}"
+    of = f"{len(missing)} of {counted(len(classes), 'class', 'classes')} {'has' if len(missing) == 1 else 'have'}"
     found.append(f"  {of} no test object and {'is' if len(missing) == 1 else 'are'} in no mean: {', '.join(missing)}")
   return found
 

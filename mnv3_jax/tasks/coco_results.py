@@ -47,13 +47,25 @@ def write_results(path: PathLike, entries: Iterable[Mapping[str, Any]]) -> None:
 def image_ids(names: Sequence[str]) -> dict[str, int]:
   """Returns COCO's image ids by file name.
 
-  The files of COCO are named by their ids (000000000139.jpg is 139). Where any name is no number, or two have one number, the
-  images are numbered from 1 in the order given.
+  The files of COCO are named by their ids (000000000139.jpg is 139). Where any name is no number, the images are numbered from
+  1 in the order given.
+
+  Raises:
+    UsageError: for two names of one number, which results could not tell apart.
   """
   stems = [pathlib.PurePath(name).stem for name in names]
   numbers = [int(stem) for stem in stems if stem.isascii() and stem.isdigit()]
-  ids = numbers if len(set(numbers)) == len(names) else range(1, len(names) + 1)
-  return dict(zip(names, ids, strict=True))
+  if len(numbers) < len(names):
+    return dict(zip(names, range(1, len(names) + 1), strict=True))
+  ids: dict[int, str] = {}
+  for number, name in zip(numbers, names, strict=True):
+    if number in ids:
+      raise UsageError(
+        f"{ids[number]!r} and {name!r} would both be image {number} in COCO's results; rename one of them, or predict them "
+        "into two files"
+      )
+    ids[number] = name
+  return {name: number for number, name in ids.items()}
 
 
 def evaluate_results(annotations: PathLike, results: PathLike) -> Metrics:

@@ -29,6 +29,7 @@ from mnv3_jax.data.sources import coco_classes
 from mnv3_jax.data.transforms.decoding import apply_exif_orientation, to_rgb
 from mnv3_jax.errors import UsageError
 from mnv3_jax.models.ssdlite import SSDOutputs
+from mnv3_jax.names import counted
 from mnv3_jax.report import box_drawing
 from mnv3_jax.runs.outputs import check_file
 from mnv3_jax.tasks import coco_metrics, coco_results
@@ -103,7 +104,8 @@ class Detection(Task):
   def configure_import(cls, config: ConfigDict, num_classes: int) -> None:
     if not config.data.classes:
       if num_classes != len(coco_classes.CLASSES):
-        raise UsageError(f"invalid classes=None; the weights have {num_classes} classes without names: classes=FILE names them")
+        found = counted(num_classes, "class", "classes")
+        raise UsageError(f"invalid classes=None; the weights have {found} without names: classes=FILE names them")
       config.data.classes = coco_classes.CLASSES
     config.data.update({"dataset": "coco", "eval_split": "val2017"})
     config.evaluate.batch_size = 16

@@ -18,7 +18,7 @@ from mnv3_jax.data.pipelines.fake import FakeDataset
 from mnv3_jax.errors import UsageError
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
-from mnv3_jax.names import require_printable
+from mnv3_jax.names import counted, require_printable
 from mnv3_jax.tasks.base import Task
 from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.tasks.detection import Detection
@@ -63,9 +63,8 @@ def from_config(config: ConfigDict) -> Job:
   if config.model.num_classes is None:
     architecture = architecture.replace(num_classes=max(classes, 1))
   elif config.model.num_classes < classes:
-    raise UsageError(
-      f"invalid config.model.num_classes={config.model.num_classes}; {config.data.dataset} has {classes} classes"
-    )
+    there = counted(classes, "class", "classes")
+    raise UsageError(f"invalid config.model.num_classes={config.model.num_classes}; {config.data.dataset} has {there}")
   return Job(
     architecture=architecture,
     model=network(architecture, compute(config, architecture)),

@@ -12,6 +12,7 @@ from mnv3_jax.architectures import cost
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.config import base
 from mnv3_jax.errors import UsageError
+from mnv3_jax.names import counted
 from mnv3_jax.paths import expanded, read_bounded
 from mnv3_jax.runs import outputs
 from mnv3_jax.runs.run import Run
@@ -157,5 +158,6 @@ def _config(published: Published, architecture: Architecture, names: tuple[str, 
   task_class(architecture).configure_import(config, n)
   if names is not None and len(names) != n:
     hint = "; one name per line" if len(names) == 1 and "," in names[0] else ""
-    raise UsageError(f"invalid classes with {len(names)} names; expected {n}, the number of classes of the weights{hint}")
+    given = counted(len(names), "name")
+    raise UsageError(f"invalid classes with {given}; expected {n}, the number of classes of the weights{hint}")
   return config

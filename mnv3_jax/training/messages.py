@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 import mnv3_jax
 from mnv3_jax.architectures import cost, sizes
 from mnv3_jax.architectures.heads import ClassifierHead
+from mnv3_jax.names import counted
 from mnv3_jax.tasks.base import Task
 from mnv3_jax.tasks.job import Job
 from mnv3_jax.training.run_schedule import RunSchedule
@@ -33,12 +34,13 @@ def announcement(config: ConfigDict, job: Job, schedule: RunSchedule, workdir: P
   parts = f" in {config.train.accumulate} parts" if config.train.accumulate > 1 else ""
   scaled = f" ({optim.lr:g} × {batch} / {optim.batch_reference})" if optim.batch_reference else ""
   peak = optim.lr * (batch / optim.batch_reference if optim.batch_reference else 1)
-  warmup = f", {optim.warmup:g} epochs of warm-up" if optim.warmup else ""
+  begin = f" from {peak * optim.warmup_from:.4g}" if optim.warmup_from else ""
+  warmup = f", {optim.warmup:.4g} epochs of warm-up{begin}" if optim.warmup else ""
   examples = "one random batch repeated" if data.fake else f"{job.dataset.fingerprint}, augmentation {data.augment}"
   return [
-    f"{a.name}{head}, {sizes.pixels(a.resolution)}, {a.num_classes} classes: {cost.params(a):,} parameters, "
-    f"{cost.madds(a):,} multiply-adds",
-    f"{n} × {device}: {batch} images per step, {batch // n} per device{parts}",
+    f"{a.name}{head}, {sizes.pixels(a.resolution)}, {counted(a.num_classes, 'class', 'classes')}: {cost.params(a):,} "
+    f"parameters, {cost.madds(a):,} multiply-adds",
+    f"{n} × {device}: {counted(batch, 'image')} per step, {batch // n} per device{parts}",
     f"{optim.name}, learning rate {peak:.4g}{scaled}, {optim.schedule}{warmup}",
     *(["quantization-aware: 8-bit kernels and activations, fixed batch-norm statistics"] if config.quantize_aware else []),
     f"{data.dataset}: {examples}",

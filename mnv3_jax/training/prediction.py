@@ -12,6 +12,7 @@ from PIL import Image
 from mnv3_jax.errors import UsageError
 from mnv3_jax.paths import expanded
 from mnv3_jax.tasks.base import Prediction
+from mnv3_jax.tasks.coco_results import image_ids
 from mnv3_jax.training.prediction_images import AnyImage, NamedImage, Readable, is_single, named_images
 from mnv3_jax.training.trained import resolve
 from mnv3_jax.types import PathLike
@@ -96,8 +97,8 @@ def predict(
     score: detection: least score of the boxes, from 0 to 1 (0.3).
     out: directory for pictures, of segmentation masks and overlays, of detection boxes; None writes none. Images of a folder
       keep its subdirectories.
-    coco_results: detection: file for COCO's results JSON of all images, with boxes of any score; see coco_results.image_ids for
-      the image ids. The category id is 1 + the class, as in COCO itself.
+    coco_results: detection: file for COCO's results JSON of all images, with boxes of any score. The image ids are the file
+      names where all of these are numbers, as in COCO, else 1, 2, ... in order; the category id is 1 + the class, as in COCO.
     on_skipped: called with a sentence about each image that cannot be read, which has no prediction, and about other files in a
       folder. None raises the former and ignores the latter.
 
@@ -107,7 +108,8 @@ def predict(
     detection boxes, labels and scores.
 
   Raises:
-    UsageError: for a file that is no image, an option of another task, or two images whose pictures would have one name.
+    UsageError: for a file that is no image, an option of another task, two images whose pictures would have one name, or two
+      that would have one id in COCO's results.
   """
   if top is not None and top < 1:
     raise UsageError(f"invalid top={top!r}; expected a whole number of at least 1")
@@ -121,6 +123,8 @@ def predict(
     return predict_each(resolve(run, weights), named, on_skipped=on_skipped, **options)
   named, is_folder = list(named), isinstance(images, str | os.PathLike) and os.path.isdir(expanded(images))
   paths = picture_paths(named, out) if out else None
+  if coco_results:
+    image_ids([one.name for one in named])
   if not named:
     return []
   skipped = None if single and not is_folder else on_skipped

@@ -8,6 +8,7 @@ from mnv3_jax.architectures import fields, rows
 from mnv3_jax.config import from_dict
 from mnv3_jax.errors import UsageError
 from mnv3_jax.models.fake_quantization import is_range
+from mnv3_jax.names import counted
 from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.tasks.job import Job
 from mnv3_jax.training import trained
@@ -48,6 +49,9 @@ def inherit_settings(config: ConfigDict, workdir: PathLike) -> None:
   for name in fields.FIELDS:
     if config.model[name] is None and name not in (*task_fields, *fields.COMPUTE_FIELDS):
       config.model[name] = other.model[name]
+  if config.model.padding is None and config.model.head_convention is not None:
+    # that of the convention is for new weights
+    config.model.padding = fields.architecture(**other.model).padding
   for name in PREPROCESSING:
     if config.data[name] is None:
       config.data[name] = other.data[name]
@@ -90,7 +94,7 @@ def initial_variables(config: ConfigDict, job: Job, seeded: Variables, on_messag
       f"invalid init={str(config.train.init)!r}, the weights of another network: {len(differ)} tensors differ, first "
       f"{differ[0]}, {shapes[0]} here and {shapes[1]} there"
     )
-  head = "with its head" if same_head else f"with a new head of {job.architecture.num_classes} classes"
+  head = "with its head" if same_head else f"with a new head of {counted(job.architecture.num_classes, 'class', 'classes')}"
   head = head if same_task else f"backbone only, with a new head: {job.architecture.head}"
   on_message(f"initialized from {config.train.init} ({source.weights} weights of step {source.step:,}), {head}")
   return unflatten(seeded, {**flatten(seeded), **{name: old[name] for name in kept}})

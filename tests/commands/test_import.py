@@ -50,7 +50,7 @@ def imported(weights):
   """What import makes of it."""
   out = weights.parent / "imported"
   said = ok("import", *SMALL, weights, "--out", out)
-  assert "timm's mobilenetv3_small_050, 1000 classes, 1,593,224 parameters" in said and "padding symmetric" in said
+  assert "timm's mobilenetv3_small_050, 1,000 classes, 1,593,224 parameters" in said and "padding symmetric" in said
   return out
 
 

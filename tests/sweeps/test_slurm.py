@@ -73,7 +73,7 @@ def test_an_array_with_requeues(cluster, tmp_path):
   # started again, only what is missing is submitted
   (tmp_path / "logs" / "slurm").rename(tmp_path / "before")
   outcomes, shown = run(trials[:4], tmp_path / "logs", retries=2)
-  assert "submitted 1 trials" in shown and [len(begun(t)) for t in trials] == [1, 3, 2, 2, 3]
+  assert "submitted 1 trial" in shown and [len(begun(t)) for t in trials] == [1, 3, 2, 2, 3]
   outcomes, shown = run(trials[:3], tmp_path / "logs")
   assert "submitted" not in shown and "3 of 3 trials done (3 were before)" in shown
 
@@ -92,7 +92,7 @@ def test_what_is_in_the_queue_is_not_submitted_twice(cluster, tmp_path):
   # who leaves the view leaves the jobs
   process.terminate()
   status, out, err = ended(process)
-  assert status == 42 and "submitted 1 trials" in out and "2 trials are in the queue already" in out
+  assert status == 42 and "submitted 1 trial" in out and "2 trials are in the queue already" in out
   assert re.search(r"stopped watching \(SIGTERM\).*scancel --me --name=mnv3-", err) and len(queue()) == 3
   marks.touch()
   outcomes, shown = run(trials, tmp_path / "logs")

@@ -61,7 +61,7 @@ def test_an_earlier_import_of_one_logit_is_refused(three, tmp_path):
     (b"\n \n", "names no class"),
     (b"cat\ncat\nbird\n", "names the class 'cat' twice"),
     (b"cat\ndog\n", "with 2 names; expected 3"),
-    (b"cat,dog,bird\n", "with 1 names; expected 3, the number of classes of the weights; one name per line"),
+    (b"cat,dog,bird\n", "with 1 name; expected 3, the number of classes of the weights; one name per line"),
     (b'["cat", "dog", "bird"]', "is JSON; classes=FILE takes a text file with one class name per line"),
     ("Bär\nHund\nVogel\n".encode("latin-1"), r"is not text in UTF-8 \(line 1\)"),
     ("cat\ndog\nbird\n".encode("utf-16-le"), r"is not text in UTF-8 \(zero bytes\)"),

@@ -64,6 +64,15 @@ def test_l2_is_in_the_gradient_of_kernels_before_rmsprop():
   assert not updates["logits"]["bias"].any() and not updates["block_01"]["depthwise"]["kernel"].any()
 
 
+@pytest.mark.parametrize("rule", [{"name": "sgd", "l2": 0.5}, {"name": "adamw", "l2": 0.0, "weight_decay": 0.5}])
+def test_l2_of_all_parameters_is_that_of_pytorchs_optimizers(rule):
+  assert all(jax.tree.leaves(decay_mask(PARAMS, False, True)))
+  step = optimizer(optim(**rule, l2_all=True), lambda step: 0.1)
+  updates, _ = step.update(jax.tree.map(np.zeros_like, PARAMS), step.init(PARAMS), PARAMS)
+  for update in jax.tree.leaves(updates):
+    np.testing.assert_allclose(update, -0.1 * 0.5, rtol=1e-6)
+
+
 def updated(rule, w, gradients):
   """Returns the parameters after these gradients, in float64."""
   params = {"kernel": np.array(w)}
@@ -109,6 +118,16 @@ def test_exponential_is_a_staircase_in_epochs_after_a_linear_warm_up():
   np.testing.assert_allclose(
     rates([0, 4, 9, 10, 19, 20, 39, 40], **given), [0.01, 0.05, 0.1, 0.1, 0.1, 0.05, 0.05, 0.025], rtol=1e-5
   )
+
+
+def test_a_warm_up_from_a_share_of_the_peak_is_that_of_the_detectors():
+  given = {"schedule": "cosine", "lr": 0.4, "batch_reference": 0, "warmup": 1.0}
+  # cosine_decay_with_warmup of TensorFlow's Object Detection API: linear from the first step to that after the warm-up
+  steps = np.arange(0, 101)
+  cosine = 0.2 * (1 + np.cos(np.pi * (steps - 10) / 90))
+  expected = np.where(steps < 10, 0.1 + (0.4 - 0.1) / 10 * steps, cosine)
+  np.testing.assert_allclose(rates(steps, warmup_from=0.25, **given), expected, atol=1e-6)
+  np.testing.assert_allclose(rates([0, 4, 9], **given), [0.04, 0.2, 0.4], rtol=1e-6)
 
 
 def test_the_papers_schedule_is_one_percent_every_three_epochs():

@@ -81,6 +81,17 @@ def test_what_the_config_says_stays(source, tmp_path):
   assert (config.model.dropout, config.model.bn_momentum, config.model.padding) == (0.5, 0.9, "same")
 
 
+@pytest.mark.parametrize(("theirs", "padding"), [({}, "same"), ({"padding": "symmetric"}, "symmetric")])
+def test_weights_keep_their_padding_under_another_convention(theirs, padding, tmp_path):
+  out, config = tmp_path / "imported", config_of(width=0.35, **theirs)
+  config.optim.update({"name": "none", "ema": 0.0})
+  trained.save(out, config, initialize(jobs.from_config(config).model, 5), {"model": "mobilenetv3_small"})
+  detector = config_of(head="ssdlite", head_convention="torchvision", resolution=96)
+  detector.train.init = str(out)
+  start.inherit_settings(detector, tmp_path / "run")
+  assert fields.architecture(**detector.model).padding == padding
+
+
 def test_another_network_is_refused(source, tmp_path):
   config = config_of()
   config.model.name = "mobilenetv3_large"

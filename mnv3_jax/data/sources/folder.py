@@ -11,9 +11,10 @@ from typing import Any
 from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.data.sources.base import Reader
 from mnv3_jax.data.sources.class_folders import FolderOwners, class_folders, files_in, split_folder
-from mnv3_jax.data.sources.image_suffixes import counted, describe, image_suffixes, suffix_counts
+from mnv3_jax.data.sources.image_suffixes import describe, image_suffixes, suffix_counts
 from mnv3_jax.data.sources.splits import base_source, parse_split, take_slice
 from mnv3_jax.errors import UsageError
+from mnv3_jax.names import counted
 from mnv3_jax.paths import read_bounded
 from mnv3_jax.types import PathLike
 

@@ -32,11 +32,6 @@ def suffix_counts(suffixes: Iterable[str]) -> dict[str, int]:
   return dict(sorted(collections.Counter(s.lower() for s in suffixes).items(), key=lambda item: (-item[1], item[0])))
 
 
-def counted(n: int, noun: str) -> str:
-  """Formats a number of things: "1 image", "2,000 images"."""
-  return f"{n:,} {noun}" + ("" if n == 1 else "s")
-
-
 def describe(counts: Mapping[str, int]) -> str:
   """Formats counts by suffix: "12 .heic, 3 without a suffix"."""
   named = [f"{n:,} {suffix or 'without a suffix'}" for suffix, n in counts.items()]
