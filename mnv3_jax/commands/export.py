@@ -9,6 +9,7 @@ from mnv3_jax.errors import UsageError
 EXAMPLE = """mnv3 export --workdir /tmp/run --out small.tflite
   mnv3 export --workdir /tmp/run --quantize int8                       (into /tmp/run/export/)
   mnv3 export --workdir /tmp/large --quantize int8 --data photos/val --preprocess in_graph --labels --out large.tflite
+  mnv3 export --workdir /tmp/imported --quantize int8 --calibration photos --out detector.tflite
   mnv3 export --model mobilenetv3_large --out large.tflite             (random weights: to look at the graph or its latency)
   mnv3 export --model mobilenetv3_large --head lr_aspp --output_stride 16 --resolution 512 --resolution_width 1024 \\
     --num_classes 19 --argmax --out seg.tflite                         (a class for every pixel)
@@ -57,6 +58,10 @@ def main(arguments: list[str]) -> None:
     print(f"mnv3: {exported.warning()}", file=sys.stderr)
 
 
+def _number_or_folder(word: str) -> int | str:
+  return positive(word) if word.lstrip("+-").isdecimal() else word
+
+
 def _options() -> Options:
   from mnv3_jax.architectures.conventions import PROFILES
   from mnv3_jax.deploy import FORMATS, PREPROCESS
@@ -71,14 +76,16 @@ def _options() -> Options:
   options.add_argument("--quantize", choices=tuple(QUANTIZATIONS), default="none", help=f"{meanings} (none)")
   options.add_argument(
     "--calibration",
-    type=positive,
-    metavar="N",
-    help="training images on which ranges of 8-bit activations are found (200; segmentation 10 to 50, by their size)",
+    type=_number_or_folder,
+    metavar="N|DIR",
+    help="training images on which ranges of 8-bit activations are found (200; segmentation 10 to 50, by their size), or a "
+    "folder of photos that replace them",
   )
   options.add_argument(
     "--data",
     metavar="DIR",
-    help="test images instead of the run's own, one folder per class; they calibrate too where its training images are missing",
+    help="test images instead of the run's own, in the layout of its data set (classification: one folder per class); they "
+    "calibrate too where its training images are missing",
   )
   options.add_argument(
     "--examples",

@@ -123,7 +123,7 @@ def export(
   file: PathLike | None = None,
   *,
   quantize: str = "none",
-  calibration: int | None = None,
+  calibration: int | PathLike | None = None,
   data: PathLike | None = None,
   examples: int | None = None,
   preprocess: str = "outside",
@@ -141,8 +141,9 @@ def export(
     run: a run, its directory, or what `load` returned; or an Architecture, which gets random weights.
     file: path to write; None: export/MODEL_QUANTIZATION.tflite in the run's directory.
     quantize: "none", "float16", "int8_weights", "int8" or "int8_integer"; see export/quantize.py.
-    calibration: number of training images on which the ranges of 8-bit activations are found (200; segmentation 10 to 50).
-    data: directory of other test examples, one folder per class.
+    calibration: number of training images on which the ranges of 8-bit activations are found (200; segmentation 10 to 50); or
+      a folder of photos that replace them, of which as many are read.
+    data: directory of other test examples, in the layout of the run's data set; classification: one folder per class.
     examples: number of test examples to evaluate on (500; embedded images: all; segmentation 10 to 50).
     preprocess: "outside": the file takes normalized images; "in_graph": it takes uint8 pixels and normalizes them itself.
     argmax: segmentation: the file gives the class of every pixel instead of logits.
@@ -182,7 +183,7 @@ def export(
   else:
     trained = resolve(run, weights)
     trained.task.export_outputs(trained.architecture, quantize, **options)
-    source = RunWeights(trained, resolution, data)
+    source = RunWeights(trained, resolution, data, None if isinstance(calibration, int) else calibration)
   if format != "tflite":
     return _export_portable(source, file, format)
   names = {"quantize": quantize, "weights": weights, "resolution": resolution, "unfused": unfused}
@@ -213,7 +214,7 @@ def _check_arguments(format: str, quantize: str, preprocess: str, tflite_only: M
       raise UsageError(f"invalid {name}={value!r}; {nearest(value, choices)}")
   calibration = tflite_only["calibration"]
   for name in ("calibration", "examples"):
-    if tflite_only[name] is not None and tflite_only[name] < 1:
+    if isinstance(tflite_only[name], int) and tflite_only[name] < 1:
       raise UsageError(f"invalid {name}={tflite_only[name]!r}; expected a whole number of at least 1")
   if calibration and quantize not in CALIBRATED:
     raise UsageError(
@@ -235,14 +236,15 @@ def _export_tflite(
   source: Weights,
   path: pathlib.Path,
   options: tflite.TFLiteOptions,
-  calibration: int | None,
+  calibration: int | PathLike | None,
   examples: int | None,
   labels: bool,
 ) -> Export:
   """Converts, checks, evaluates and times; writes the file and its record."""
   began, a, quantization, task = time.monotonic(), source.architecture, options.quantization, source.task
   tested = source.eval_batches(examples)
-  num_calibration = calibration or (task and task.default_num_examples(a)) or CALIBRATION
+  asked = calibration if isinstance(calibration, int) else None
+  num_calibration = asked or (task and task.default_num_examples(a)) or CALIBRATION
   ranges = source.calibration_images(num_calibration) if quantization in CALIBRATED else np.zeros((0, *a.image_shape))
   evaluation = Evaluation(task, a, options) if task and tested else None
   note = {"model": a.name, "config": source.config_hash, **source.origin, "classes": list(source.classes)}

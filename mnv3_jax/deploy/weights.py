@@ -4,7 +4,7 @@ import abc
 import hashlib
 import json
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +19,11 @@ from mnv3_jax.data.sources import fashion_mnist
 from mnv3_jax.data.transforms.preprocessing import Preprocessing
 from mnv3_jax.errors import UsageError
 from mnv3_jax.export.random_weights import random_weights
+from mnv3_jax.paths import expanded
 from mnv3_jax.runs.directory import read_json
 from mnv3_jax.tasks import job as jobs
 from mnv3_jax.tasks.base import Task
+from mnv3_jax.training.prediction_images import named_images
 from mnv3_jax.training.trained import TrainedRun
 from mnv3_jax.types import Batch, PathLike, Size, Variables
 
@@ -111,10 +113,13 @@ class RunWeights(Weights):
     run: the trained network.
     resolution: of the exported network; None for its own.
     data: directory of other test examples, which calibrate too where the run's training examples are missing.
+    photos: folder of photos that calibrate instead of training examples.
   """
 
-  def __init__(self, run: TrainedRun, resolution: Size | None = None, data: PathLike | None = None):
-    self.run, self.data, self.task = run, data, run.task
+  def __init__(
+    self, run: TrainedRun, resolution: Size | None = None, data: PathLike | None = None, photos: PathLike | None = None
+  ):
+    self.run, self.data, self.photos, self.task = run, data, photos, run.task
     self.trained, self.calibrated_on = True, "training images"
     self.workdir, self.variables, self.classes = run.workdir, run.variables, run.classes
     self.architecture, self.dataset = run.architecture, run.dataset
@@ -142,10 +147,16 @@ class RunWeights(Weights):
       return ()
 
   def check_images(self) -> Float[np.ndarray, "n h w c"]:
+    if self.photos is not None:
+      return load_photos(self.photos, STAND_IN, self.dataset.preprocess)
     images, _ = fashion_mnist.load(f"test[:{STAND_IN}]")
     return np.stack([self.dataset.preprocess(Image.fromarray(image)) for image in images])
 
   def calibration_images(self, n: int) -> Float[np.ndarray, "n h w c"]:
+    if self.photos is not None:
+      self.calibrated_on = f"photos of {self.photos}"
+      return load_photos(self.photos, n, self.dataset.preprocess)
+
     def load(dataset: "Dataset") -> Float[np.ndarray, "n h w c"]:
       return np.concatenate([batch["image"] for batch in ValidBatches(dataset, self.run.task.read_batch)])
 
@@ -157,5 +168,21 @@ class RunWeights(Weights):
         return load(self.eval_dataset.limit_eval(n))
       raise UsageError(
         f"the ranges of 8-bit activations are found on training images, and those of {str(self.workdir)!r} cannot be read; "
-        f"data=DIR names other images, where the task takes them ({error})"
+        f"calibration=DIR names a folder of photos to take instead ({error})"
       ) from None
+
+
+def load_photos(
+  folder: PathLike, n: int, preprocess: Callable[[Image.Image], Float[np.ndarray, "h w c"]]
+) -> Float[np.ndarray, "n h w c"]:
+  """Reads at most `n` photos of a folder, at any depth, evenly spaced; needs no labels.
+
+  Raises:
+    UsageError: if `folder` is no folder, or one of the photos cannot be read.
+  """
+  path = pathlib.Path(expanded(folder))
+  if not path.is_dir():
+    raise UsageError(f"invalid calibration={str(folder)!r}; expected a number of training images, or a folder of photos")
+  photos = list(named_images([path], on_message=lambda message: None))
+  chosen = np.unique(np.linspace(0, len(photos) - 1, min(n, len(photos))).round().astype(int))
+  return np.stack([preprocess(photos[i].decode()) for i in chosen])

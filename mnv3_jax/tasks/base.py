@@ -327,12 +327,16 @@ class Task(abc.ABC):
         raise UsageError(f"invalid {name}={value!r} for {self.name}; {has}")
 
   def eval_data(self, run: Run, data: PathLike) -> Dataset:
-    """Opens other evaluation examples for a run, preprocessed as its own.
+    """Opens other evaluation examples for a run, preprocessed as its own: in the directory layout of its own data set.
 
     Raises:
-      UsageError: where there are none.
+      UsageError: where there are none, or the run's own data set is composed from embedded images.
     """
-    raise UsageError(f"invalid data={str(data)!r}; {self.name} is evaluated on the test examples of its own data set")
+    if run.config.data.dataset == "scenes":
+      raise UsageError(f"invalid data={str(data)!r} for scenes, which are generated; expected a run on images in files")
+    config = run.config.copy_and_resolve_references()
+    config.data.dir = str(data)
+    return self.open_dataset(config, run.architecture.resolution)
 
   @abc.abstractmethod
   def predict_images(self, run: Run, images: Mapping[str, Image.Image], **options: Any) -> Sequence[Prediction]:

@@ -184,18 +184,6 @@ class Segmentation(Task):
       raise UsageError(f"invalid scales={scales!r}; expected numbers from {SCALES[0]} to {SCALES[1]:g}")
     return dataclasses.replace(self, flip=bool(options.get("flip")), scales=scales)
 
-  def eval_data(self, run: Run, data: PathLike) -> Dataset:
-    """Opens images with masks, in the directory layout of the run's own data set.
-
-    Raises:
-      UsageError: where there are none, or the run's own data set has no files.
-    """
-    if run.config.data.dataset == "scenes":
-      raise UsageError(f"invalid data={str(data)!r} for scenes, which are generated; expected a run on images in files")
-    config = run.config.copy_and_resolve_references()
-    config.data.dir = str(data)
-    return self.open_dataset(config, run.architecture.resolution)
-
   def predict_images(self, run: Run, images: Mapping[str, Image.Image], **options: Any) -> list["MaskPrediction"]:
     """Predicts a mask for each image, at the image's own size; option out: directory of the masks and overlays."""
     return list(self.predict_each(run, iter(images.items()), **options))

@@ -3,6 +3,7 @@
 import json
 import re
 
+import boxed
 import jax
 import numpy as np
 import pytest
@@ -59,6 +60,9 @@ def photos(tmp_path):
     (("predict", "--score", "2", "PHOTO"), "invalid --score=2.0; expected a number from 0 to 1"),
     (("predict", "--top", "3", "PHOTO"), "invalid --top=3 for detection; it has score, out, coco_results"),
     (("evaluate", "--flip"), "invalid --flip for detection; it has no options here"),
+    (("evaluate", "--data", "x"), "invalid --data='x' for scenes, which are generated; expected a run on images in files"),
+    (("export", "--quantize", "int8", "--calibration", "nowhere"), "invalid --calibration='nowhere'; expected a number of"),
+    (("export", "--calibration", "nowhere"), "invalid --calibration='nowhere' for --quantize='none'"),
     (("export", "--argmax"), "invalid --argmax for detection; it has postprocess"),
     (("export", "--postprocess", "fast"), "invalid choice: 'fast'"),
     (("export", "--format", "stablehlo", "--postprocess", "device"), "invalid --postprocess='device' for --format='stablehlo'"),
@@ -172,6 +176,20 @@ def test_report_and_benchmark(run, tmp_path):
   ok("export", "--workdir", run, "--examples", 4, "--out", file)
   done = mnv3("benchmark", file, "--runs", 20, "--profile", "--out", tmp_path / "profile.png")
   assert done.returncode == 0 and "\npostprocess " in done.stdout
+
+
+@pytest.mark.slow
+def test_a_detector_without_its_training_images(tmp_path):
+  """As an import is: evaluated on a directory in the layout of COCO, its ranges found on photos without boxes."""
+  root = boxed.coco(tmp_path / "coco", {"test": range(5)})
+  run = untrained(tmp_path / "run", "coco", num_classes=3, head="ssdlite", width=0.25, resolution=64)
+  assert mnv3_jax.evaluate(run, data=root)["count"] == 5
+  status, _, err = ended("export", "--workdir", run, "--quantize", "int8", "--out", tmp_path / "m.tflite")
+  assert status == 2 and "--calibration DIR names a folder of photos" in err and not (tmp_path / "m.tflite").exists()
+  ok("export", "--workdir", run, "--quantize", "int8", "--calibration", root / "test2017", "--out", tmp_path / "m.tflite")
+  found = json.loads((tmp_path / "m.tflite.json").read_text())
+  assert found["calibration"] == {"images": 5, "of": f"photos of {root / 'test2017'}"}
+  assert found["agreement"]["images"] == 5 and found["accuracy"] is None
 
 
 @pytest.mark.slow
