@@ -29,7 +29,9 @@ def pipe(path):
   os.mkfifo(path)
 
 
-@pytest.mark.parametrize(("spoil", "why"), [(sparse, "it has 10,737,418,240 bytes, more than"), (pipe, "it is no regular file")])
+@pytest.mark.parametrize(
+  ("spoil", "why"), [(sparse, "it has 10,737,418,240 bytes, more than"), (pipe, "it is no regular file")]
+)
 def test_images_are_refused_before_they_are_read(spoil, why, tmp_path):
   masks, boxes = sources(tmp_path)
   for source, read_facts in ((masks, facts.mask_facts), (boxes, facts.box_facts)):

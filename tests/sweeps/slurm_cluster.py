@@ -72,7 +72,8 @@ def cluster(folder):
   try:
     for line in lines:
       with (folder / "daemons.log").open("a") as log:
-        # they end with these tests, even where nobody gets to end them; no preexec_fn: a fork of this process would warn of jax's threads
+        # they end with these tests, even where nobody gets to end them; no preexec_fn: a fork of this process would warn of
+        # jax's threads
         line = ["setpriv", "--pdeathsig", "KILL", *line]
         daemons.append(subprocess.Popen(line, env=environment, stdout=log, stderr=log, start_new_session=True))
       if "munged" in line:
