@@ -43,6 +43,18 @@ def test_the_end_of_memory_is_a_sentence(work, said):
   assert done.returncode == 1 and done.stderr.startswith(f"mnv3: {said}") and done.stderr.count("\n") == 1, done.stderr
 
 
+def test_a_full_disk_is_not_taken_for_the_end_of_memory(capsys):
+  """XLA's error has RESOURCE_EXHAUSTED for either."""
+
+  def work():
+    raise RuntimeError("RESOURCE_EXHAUSTED: /runs/a; No space left on device")
+
+  with pytest.raises(SystemExit) as left:
+    end(work)
+  said = "mnv3: the disk is full: RESOURCE_EXHAUSTED: /runs/a; No space left on device\n"
+  assert left.value.code == 1 and capsys.readouterr().err == said
+
+
 def test_other_errors_are_not_taken_for_the_end_of_memory():
   def work():
     raise RuntimeError("INTERNAL: a bug")
