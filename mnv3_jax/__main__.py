@@ -42,6 +42,8 @@ PATH_ERRORS = (
   errno.EPERM,
   errno.EROFS,
 )
+# of disks and file servers that fail
+DISK_ERRORS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENOTCONN)
 # in messages of errors of other kinds
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Cannot allocate memory", "can't start new thread", "Out of memory", "bad_alloc")
 
@@ -105,6 +107,9 @@ def end(work: Callable[[], int]) -> None:
       try_flush()
     elif error.errno in PATH_ERRORS:
       status, sentence = 2, f"{error.filename or error}: {os.strerror(error.errno).lower()}"
+    elif error.errno in DISK_ERRORS and error.filename:
+      status, sentence = 1, f"{error.filename}: {os.strerror(error.errno).lower()}"
+      try_flush()
     elif error.errno == errno.ENOMEM:
       status, sentence = 1, f"out of memory: {error.filename or error}"
     else:

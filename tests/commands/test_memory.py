@@ -86,7 +86,11 @@ def test_a_training_without_memory_has_no_traceback(tmp_path):
 
 @pytest.mark.slow
 def test_evaluations_in_one_process_leave_nothing_behind(tmp_path):
-  """Neither objects, threads nor files; the heap grows by fragments only, and less and less."""
+  """Neither objects, threads nor files.
+
+  The heap grows by fragments, and by 257 bytes for each of the 200 calls of TensorStore's Spec.to_json with which Orbax reads a
+  checkpoint (TensorStore 0.1.86 never frees what it returns): 70 MB over 1,000 evaluations that load anew.
+  """
   run, process = untrained(tmp_path / "run", resolution=32, width=0.35), psutil.Process()
   seen = []
   for i in range(31):
