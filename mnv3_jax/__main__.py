@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from mnv3_jax.architectures.spec import ArchitectureError, nearest
 from mnv3_jax.commands.streams import prepare_streams, silence
 from mnv3_jax.commands.termination import Terminated, Terminating
-from mnv3_jax.errors import FatalError, RetryableError, UsageError, first_line
+from mnv3_jax.errors import NO_SPACE, FatalError, RetryableError, UsageError, first_line
 
 VERBS = {
   "data": "inspect a data set, draw a contact sheet of it, and time its input pipeline",
@@ -42,6 +42,8 @@ PATH_ERRORS = (
   errno.EPERM,
   errno.EROFS,
 )
+# of disks and file servers that fail
+DISK_ERRORS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENOTCONN)
 # in messages of errors of other kinds
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Cannot allocate memory", "can't start new thread", "Out of memory", "bad_alloc")
 
@@ -105,15 +107,22 @@ def end(work: Callable[[], int]) -> None:
       try_flush()
     elif error.errno in PATH_ERRORS:
       status, sentence = 2, f"{error.filename or error}: {os.strerror(error.errno).lower()}"
+    elif error.errno in DISK_ERRORS and error.filename:
+      status, sentence = 1, f"{error.filename}: {os.strerror(error.errno).lower()}"
+      try_flush()
     elif error.errno == errno.ENOMEM:
       status, sentence = 1, f"out of memory: {error.filename or error}"
     else:
       raise
   except Exception as error:
     # of JAX, of threads that cannot start, of libraries that cannot be loaded, and what fails while MemoryError is handled
-    if not _out_of_memory(error):
+    if NO_SPACE in str(error):
+      # RESOURCE_EXHAUSTED too
+      status, sentence = 1, f"the disk is full: {first_line(error)}"
+    elif _out_of_memory(error):
+      status, sentence = 1, f"out of memory: {first_line(error)}"
+    else:
       raise
-    status, sentence = 1, f"out of memory: {first_line(error)}"
   complain(sentence)
   sys.exit(status)
 

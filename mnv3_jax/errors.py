@@ -1,5 +1,8 @@
 """Exceptions of the library. The command line prints each as one sentence and maps it to an exit status."""
 
+# of a full disk, in messages of libraries
+NO_SPACE = "No space left"
+
 
 class UsageError(ValueError):
   """Invalid argument or request (exit status 2); nothing was changed on disk.

@@ -3,6 +3,7 @@
 import errno
 import os
 import pathlib
+import stat
 
 from mnv3_jax.errors import UsageError
 
@@ -27,17 +28,27 @@ def expanded(path: str | os.PathLike[str]) -> str:
   return found
 
 
+def check_file(path: str | bytes | os.PathLike[str], limit: int = MAX_BYTES) -> None:
+  """Raises OSError unless `path` is a regular file of at most `limit` bytes: pipes block, devices never end."""
+  status = os.stat(path)
+  if not stat.S_ISREG(status.st_mode):
+    raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
+  _check_bytes(path, status.st_size, limit)
+
+
 def read_bounded(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> bytes:
-  """Reads a file of at most `limit` bytes; raises OSError for a larger one, and where reading fails."""
-  size = os.stat(path).st_size
-  if size <= limit:
-    with open(path, "rb") as file:
-      # it may grow, or be no regular file
-      content = file.read(limit + 1)
-    if len(content) <= limit:
-      return content
-    size = len(content)
-  raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than {limit:,}", os.fspath(path))
+  """Reads a regular file of at most `limit` bytes; raises OSError for any other, and where reading fails."""
+  check_file(path, limit)
+  with open(path, "rb") as file:
+    # it may grow
+    content = file.read(limit + 1)
+  _check_bytes(path, len(content), limit)
+  return content
+
+
+def _check_bytes(path: str | bytes | os.PathLike[str], size: int, limit: int) -> None:
+  if size > limit:
+    raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than {limit:,}", os.fspath(path))
 
 
 def cache_directory() -> pathlib.Path | None:

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Float
 
 from mnv3_jax.architectures.spec import Architecture
-from mnv3_jax.errors import FatalError, UsageError
+from mnv3_jax.data.pipelines.tf_stream import tensorflow
+from mnv3_jax.errors import NO_SPACE, FatalError, UsageError
 from mnv3_jax.export.tflite import PLAIN
 from mnv3_jax.models import inference
 from mnv3_jax.models.network import network
@@ -71,7 +72,7 @@ def write_saved_model(architecture: Architecture, variables: Variables, path: Pa
   if path.exists() and (not path.is_dir() or any(path.iterdir())):
     raise UsageError(f"invalid file={str(path)!r}; expected a new directory for a SavedModel, it exists")
   try:
-    import tensorflow as tf
+    tf = tensorflow()
     from jax.experimental import jax2tf
   except ImportError as error:
     raise UsageError(
@@ -104,7 +105,7 @@ def write_saved_model(architecture: Architecture, variables: Variables, path: Pa
     pathlib.Path(draft).replace(path)
   except BaseException as error:
     shutil.rmtree(draft, ignore_errors=True)
-    if isinstance(error, tf.errors.ResourceExhaustedError) and "No space left" in str(error):
+    if isinstance(error, tf.errors.ResourceExhaustedError) and NO_SPACE in str(error):
       raise OSError(errno.ENOSPC, "no space left", str(path)) from error
     raise
   return difference

@@ -104,7 +104,7 @@ class AndroidDevice:
     device = f"{maker} {model}" if maker and not model.lower().startswith(maker.lower()) else model
     tool = hashlib.sha256(self._tool().read_bytes()).hexdigest()[:12]
     return {
-      "device": printable(f"{device}{f' ({chip})' if chip else ''}, Android {android}"),
+      "device": f"{device}{f' ({chip})' if chip else ''}, Android {android}",
       "runtime": f"benchmark_model {tool}, XNNPACK",
       "threads": self.threads,
       "kind": "android",
@@ -214,7 +214,10 @@ class AndroidDevice:
       done = subprocess.run(
         [program, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TIMEOUT
       )
-      output, status = done.stdout.decode(errors="replace").replace("\r\n", "\n"), done.returncode
+      # adb and shells of old devices end lines in several ways
+      text = re.sub(r"\r+\n?", "\n", done.stdout.decode(errors="replace")).expandtabs()
+      # a device may answer anything, and messages and tables have its words
+      output, status = "\n".join(map(printable, text.split("\n"))), done.returncode
     except subprocess.TimeoutExpired:
       if check:
         raise FatalError(f"adb {words[-1]!r} did not finish within {TIMEOUT} s") from None
@@ -258,7 +261,7 @@ def parse_output(text: str, threads: int) -> AndroidLatencyStats:
       raise FatalError(f"no latency in the output of benchmark_model: {_last_line(text) or 'it is empty'}")
     values["count"], scale, mean = float(runs[1]), 1, values["avg"]
   if not all(math.isfinite(value) for value in values.values()) or not 0 < scale * mean < 1e9:
-    raise FatalError(f"no latency in the output of benchmark_model: {printable(_last_line(text))}")
+    raise FatalError(f"no latency in the output of benchmark_model: {_last_line(text)}")
   std, least, most, median = (scale * values[key] if key in values else None for key in ("std", "min", "max", "median"))
   return AndroidLatencyStats(
     median_ms=scale * mean if median is None else median,

@@ -94,7 +94,11 @@ def supervise(
   """Remote task: runs a worker and returns its state and message; a cancelled task stops the worker first."""
   host_index = int(multihost.rpartition(",")[2]) if multihost else 0
   where = [f"--multihost={multihost}"] if multihost else []
-  worker = WorkerProcess(TrialFiles(logs, name, host_index), [*where, *options], environment, cwd)
+  try:
+    worker = WorkerProcess(TrialFiles(logs, name, host_index), [*where, *options], environment, cwd)
+  except OSError as error:
+    # of a full disk, or one that is not mounted on this host
+    return "failed", f"{error.filename or logs}: {error.strerror or error}"
   while True:
     # Ray may cancel more than once
     try:

@@ -209,6 +209,8 @@ def _update(dashboard: Dashboard, files: TrialFiles, name: str, state: str | Non
   elif missed >= MAX_MISSED_POLLS:
     last = f" ({record.message})" if record and record.message else ""
     message = f"cancelled in SLURM, or killed with its task{last}; the same command submits it again"
+    if not os.access(files.record_file.parent, os.W_OK):
+      message = f"{str(files.record_file.parent)!r} cannot be written; the same command submits it again"
     dashboard.update(name, f"failed: {message}", state="failed", message=message)
 
 

@@ -1,8 +1,9 @@
 """Worker: one attempt at a trial, `python -m mnv3_jax.sweeps.worker LOGS/NAME.trial.json`; all engines run it.
 
 It runs the trial's commands one after the other, with their output in NAME.log, and exits with 0 (done), 1 (failed, not to be
-retried), 42 (can be retried) or 75 (the trial is locked by another process). A stop request (SIGTERM, SIGINT, SIGHUP, or the
-end of standard input with --stop_at_eof) is forwarded to the command; what is left of it after --grace seconds is killed.
+retried), 42 (can be retried), 74 (the log folder cannot be written) or 75 (the trial is locked by another process). A stop
+request (SIGTERM, SIGINT, SIGHUP, or the end of standard input with --stop_at_eof) is forwarded to the command; what is left of
+it after --grace seconds is killed.
 """
 
 import argparse
@@ -22,6 +23,8 @@ from mnv3_jax.sweeps.trial import AttemptState, Trial, TrialFiles, TrialRecord, 
 from mnv3_jax.types import PathLike
 
 EXIT_STATUS: dict[AttemptState, int] = {"done": 0, "failed": 1, "again": 42, "busy": 75}
+# of a worker that can write neither its log nor its record: a disk that is full, gone or read-only
+UNWRITABLE = 74
 # seconds from a stop request to SIGKILL: time enough to save a checkpoint
 GRACE = 60.0
 
@@ -39,7 +42,10 @@ def main(arguments: Sequence[str]) -> int:
   if given.cores:
     os.sched_setaffinity(0, map(int, given.cores.split(",")))
   pipe = 0 if given.stop_at_eof else None
-  record = run_trial(given.file, pipe=pipe, multihost=given.multihost, grace=given.grace, wait=given.wait)
+  try:
+    record = run_trial(given.file, pipe=pipe, multihost=given.multihost, grace=given.grace, wait=given.wait)
+  except OSError:
+    return UNWRITABLE
   return EXIT_STATUS[record.state]
 
 

@@ -71,6 +71,8 @@ class WorkerProcess:
     if status < 0:
       self._kill_command()
       return "again", f"its worker was killed by {signal.Signals(-status).name}"
+    if status == worker.UNWRITABLE:
+      return "failed", f"{str(self.files.record_file.parent)!r} cannot be written: it is full, gone or read-only"
     record = self.files.read_record()
     states: dict[int, AttemptState] = {status: state for state, status in worker.EXIT_STATUS.items()}
     state = states.get(status, "failed")

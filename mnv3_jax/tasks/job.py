@@ -137,11 +137,30 @@ def class_names(config: ConfigDict) -> tuple[str, ...]:
   return names
 
 
-def recall_class_names(config: ConfigDict, sections: Mapping[str, Any]) -> None:
-  """Sets config.data.classes to those found when the run with the config `sections` began: its data may be gone."""
+def recall_class_names(config: ConfigDict, sections: Mapping[str, Any], finished: bool) -> None:
+  """Sets config.data.classes to those found when a run began.
+
+  Args:
+    config: of this call; its classes are left as they are where it names some.
+    sections: config of the run.
+    finished: whether the run does not need its data any more, which may be gone.
+
+  Raises:
+    UsageError: if the data set of an unfinished run has other classes now.
+  """
   then = sections.get("data", {})
-  if not config.data.classes and all(then.get(name) == config.data[name] for name in ("dataset", "dir", "train_split")):
-    config.data.classes = tuple(then.get("classes", ()))
+  if config.data.classes or any(then.get(name) != config.data[name] for name in ("dataset", "dir", "train_split")):
+    return
+  began = tuple(then.get("classes", ()))
+  now = began if finished or not began else class_names(config)
+  if set(now) != set(began):
+    new, gone = ([name for name in one if name not in other] for one, other in ((now, began), (began, now)))
+    changes = [f"{', '.join(map(repr, names[:3]))} {what}" for names, what in ((new, "new"), (gone, "gone")) if names]
+    raise UsageError(
+      f"the {len(now)} classes of {str(config.data.dir or config.data.dataset)!r} are not the {len(began)} that this run began "
+      f"with: {', '.join(changes)}"
+    )
+  config.data.classes = began
 
 
 def compute(config: ConfigDict, architecture: Architecture) -> Compute:

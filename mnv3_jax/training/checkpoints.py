@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mnv3_jax.errors import FatalError, first_line
+from mnv3_jax.errors import NO_SPACE, FatalError, first_line
 from mnv3_jax.types import PathLike
 
 # arrays by path in a pytree, "['params']['logits']['kernel']"
@@ -255,7 +255,7 @@ def _disk(directory: PathLike) -> Iterator[None]:
   try:
     yield
   except Exception as error:
-    if "No space left" not in str(error) and "os_error_code='28'" not in str(error):
+    if NO_SPACE not in str(error) and "os_error_code='28'" not in str(error):
       raise
     raise FullDisk(f"the disk is full: no checkpoint was saved in {directory}; earlier ones are as they were") from error
 

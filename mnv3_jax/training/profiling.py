@@ -2,12 +2,16 @@
 
 import concurrent.futures
 import contextlib
+import errno
 import pathlib
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+
+from mnv3_jax.errors import NO_SPACE
 
 # the trace begins at this step of the process at the latest: its first steps are compiled; and length of the trace
 FIRST_STEP, NUM_STEPS = 10, 10
@@ -64,14 +68,27 @@ def trace_steps(
 
   Yields:
     A function (steps done in this process, state), to be called before every step.
+
+  Raises:
+    OSError: if the disk is full; nothing is left of the trace then, and earlier ones stay.
   """
   if not directory:
     yield lambda done, state: None
     return
   first, running = min(FIRST_STEP, steps // 2), False
+  # a folder for each trace
+  traces = directory / "plugins" / "profile"
+  before = set(traces.glob("*"))
 
   def stop() -> None:
-    jax.profiler.stop_trace()
+    try:
+      jax.profiler.stop_trace()
+    except Exception as error:  # RESOURCE_EXHAUSTED of XLA, OSError of its converter
+      if NO_SPACE not in str(error):
+        raise
+      for trace in set(traces.glob("*")) - before:
+        shutil.rmtree(trace, ignore_errors=True)
+      raise OSError(errno.ENOSPC, "no space left", str(directory)) from error
     on_message(f"profile: {directory} (for TensorBoard; ui.perfetto.dev opens its perfetto_trace.json.gz)")
 
   def trace(done: int, state: Any) -> None:

@@ -66,8 +66,7 @@ def _completed(config: ConfigDict, workdir: PathLike) -> tuple[str, ...]:
   outputs.check_directory("workdir", workdir)
   begun = RunDirectory(workdir)
   if (begun.path / "config.json").is_file():
-    # a finished run does not need its images any more
-    jobs.recall_class_names(config, begun.config())
+    jobs.recall_class_names(config, begun.config(), finished=(begun.path / "result.json").is_file())
   return jobs.class_names(config)
 
 

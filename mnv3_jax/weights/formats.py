@@ -41,5 +41,7 @@ def read(file: PathLike) -> Content:
     return READERS[detect(path)](path)
   except (UsageError, PermissionError):
     raise
+  except MemoryError:
+    raise UsageError(f"{str(path)!r} takes more memory to read than any network here has weights") from None
   except Exception as error:  # the libraries raise exceptions of many types on damaged files
     raise UsageError(f"{str(path)!r} is damaged or cut off: {first_line(error)}") from None

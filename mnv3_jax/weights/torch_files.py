@@ -9,6 +9,7 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 from mnv3_jax.errors import UsageError
+from mnv3_jax.memory import limited_memory
 from mnv3_jax.weights.content import Tensors, check_bytes, shown
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ IGNORED = (
   *(f"pathlib{module}.{name}" for module in ("", "._local") for name in ("Path", "PosixPath", "WindowsPath")),
   *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
 )
+
+# bytes that reading may take, twice what a file may declare: a pickle of a few bytes can ask for a bytearray of any size
+MEMORY = 2**30
 
 
 class _Ignored:
@@ -63,7 +67,7 @@ def read_torch(path: pathlib.Path) -> Tensors:
       check_bytes(path, (member.file_size for member in archive.infolist()))
   allowed = torch.serialization.safe_globals([_stand_in(name) for name in IGNORED])
   try:
-    with path.open("rb") as file, warnings.catch_warnings(), allowed:
+    with path.open("rb") as file, warnings.catch_warnings(), allowed, limited_memory(MEMORY):
       # torch warns about unusual files before it refuses them
       warnings.simplefilter("ignore")
       # an open file: by its name, torch chooses another reader for .safetensors

@@ -43,6 +43,18 @@ def test_the_end_of_memory_is_a_sentence(work, said):
   assert done.returncode == 1 and done.stderr.startswith(f"mnv3: {said}") and done.stderr.count("\n") == 1, done.stderr
 
 
+def test_a_full_disk_is_not_taken_for_the_end_of_memory(capsys):
+  """XLA's error has RESOURCE_EXHAUSTED for either."""
+
+  def work():
+    raise RuntimeError("RESOURCE_EXHAUSTED: /runs/a; No space left on device")
+
+  with pytest.raises(SystemExit) as left:
+    end(work)
+  said = "mnv3: the disk is full: RESOURCE_EXHAUSTED: /runs/a; No space left on device\n"
+  assert left.value.code == 1 and capsys.readouterr().err == said
+
+
 def test_other_errors_are_not_taken_for_the_end_of_memory():
   def work():
     raise RuntimeError("INTERNAL: a bug")
@@ -74,7 +86,11 @@ def test_a_training_without_memory_has_no_traceback(tmp_path):
 
 @pytest.mark.slow
 def test_evaluations_in_one_process_leave_nothing_behind(tmp_path):
-  """Neither objects, threads nor files; the heap grows by fragments only, and less and less."""
+  """Neither objects, threads nor files.
+
+  The heap grows by fragments, and by 257 bytes for each of the 200 calls of TensorStore's Spec.to_json with which Orbax reads a
+  checkpoint (TensorStore 0.1.86 never frees what it returns): 70 MB over 1,000 evaluations that load anew.
+  """
   run, process = untrained(tmp_path / "run", resolution=32, width=0.35), psutil.Process()
   seen = []
   for i in range(31):

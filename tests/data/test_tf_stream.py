@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import photographs
+import psutil
 import pytest
 from PIL import Image
 
@@ -187,6 +188,25 @@ def test_broken_images_are_left_out_and_named(tmp_path):
   assert_same(batches[2:], first(dataset.train_batches(2), 4))
   found = list(dataset.eval_batches(5))
   assert sum(b["mask"].sum() for b in found) == 9 and sorted(s for b in found for s in b["broken"]) == sorted(named)
+
+
+def test_files_beyond_the_limit_are_named_and_not_read(tmp_path, capfd):
+  """Sparse files of 10 GB take no space on the disk, but TensorFlow would read them whole."""
+  photographs.class_folders(tmp_path / "train", 4)
+  for name in ("cat/000.jpg", "dog/huge.png"):
+    with (tmp_path / "train" / name).open("wb") as file:
+      file.truncate(10 * 2**30)
+  (tmp_path / "train" / "owl" / "empty.jpg").touch()
+  (tmp_path / "train" / "owl" / "endless.jpg").symlink_to("/dev/zero")
+  before = psutil.Process().memory_info().rss
+  dataset = opened(tmp_path, **{"train.batch_size": 7})
+  (batch,) = first(dataset.train_batches(0), 1)
+  broken = "\n".join(batch["broken"])
+  assert len(batch["broken"]) == 4 and broken.count("it has 10,737,418,240 bytes, more than 536,870,912") == 2, broken
+  assert all(f"{name}' {why}" in broken for name, why in (("empty.jpg", "is"), ("endless.jpg", "cannot be read: it is no")))
+  assert psutil.Process().memory_info().rss < before + 500e6 and "OP_REQUIRES" not in capfd.readouterr().err
+  # evaluation reads them with Pillow
+  assert len([1 for batch in dataset.eval_on_train(7).eval_batches(7) for _ in batch["broken"]]) == 4
 
 
 def test_nothing_but_broken_images_is_an_error(tmp_path):

@@ -8,6 +8,7 @@ from stand_in import OFFLINE, READY, RECORDED, SECOND, UNAUTHORIZED, Adb, progra
 from mnv3_jax.errors import FatalError, UsageError
 from mnv3_jax.latency import android
 from mnv3_jax.latency.android import AndroidDevice
+from mnv3_jax.names import markdown
 
 
 def device(tmp_path, adb, **given):
@@ -92,6 +93,33 @@ def test_the_device_is_described(tmp_path):
     "kind": "android",
     "cores": "f0",
   }
+
+
+HOSTILE = "\x1b[2J\x1b]0;title\x07<script>alert(1)</script>|`rm`\u202egnp\x85\u2028\x00"
+
+
+def test_words_of_a_device_are_data(tmp_path):
+  """Wherever adb answers with escape sequences, HTML, ends of lines and marks of direction."""
+  line = f"{HOSTILE}1 device product:x model:{HOSTILE} transport_id:1"
+  adb = Adb(tmp_path / "bin", devices=(line.replace("\x85", "").replace("\u2028", ""), SECOND))
+  adb.play["shell"]["getprop ro.product.manufacturer"] = (f"{HOSTILE}\r\r\nPixel\t6\nboard\nsoc\n14\n", 0)
+  adb.play["shell"]["getprop ro.product.cpu.abilist"] = (f"{HOSTILE}\r\n", 0)
+  adb.write()
+  described = device(tmp_path, adb, serial="emulator-5554").describe()["device"]
+  assert described.isprintable() and "\\x1b[2J" in described and described.endswith("(board, soc), Android 14")
+  with pytest.raises(UsageError, match="2 devices are connected") as several:
+    device(tmp_path, adb).describe()
+  with pytest.raises(UsageError, match="the device runs") as other:
+    device(tmp_path, adb, serial="emulator-5554").measure({"a": b""}, runs=10)
+  del adb.play["shell"]["getprop ro.product.cpu.abilist"]
+  adb.play["shell"]["taskset"] = (f"fails\r{HOSTILE}\n", 1)
+  adb.write()
+  with pytest.raises(FatalError, match="failed: ") as failed:
+    device(tmp_path, adb, serial="emulator-5554").measure({"a": b""}, runs=10)
+  said = [str(error.value) for error in (several, other, failed)]
+  assert all(text.isprintable() and "\\x1b" in text for text in said), said
+  # in a table of a page it is no HTML, no cell and no link
+  assert "<script" not in markdown(described) and "\\|" in markdown(described)
 
 
 @pytest.mark.parametrize(

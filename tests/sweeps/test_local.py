@@ -1,16 +1,19 @@
 """The local engine, with real processes: killed, stopped, started again."""
 
 import io
+import itertools
 import json
 import os
 import re
 import signal
 import sys
+import threading
+import time
 
 import psutil
 import pytest
 from conftest import ROOT, SHORT, SMALL
-from tiny import alive, begun, ended, nothing_left, shadowed, sweep, trial, until  # noqa: F401
+from tiny import alive, begun, ended, failing_disk, nothing_left, shadowed, sweep, trial, until  # noqa: F401
 
 from mnv3_jax.errors import UsageError
 from mnv3_jax.sweeps import launch, local
@@ -318,3 +321,21 @@ def test_modules_of_the_current_directory_are_not_run(tmp_path):
   status, out, err = ended(sweep("local", [one], tmp_path / "logs", cwd=folder))
   assert not (folder / "executed").exists(), (folder / "executed").read_text()
   assert status == 0 and "1 of 1 trials done" in out, out + err
+
+
+def test_a_disk_that_fails(tmp_path):
+  failing_disk("local", tmp_path)
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
+  """By an hour, back and forth, at every reading: durations and the waits for locked trials are monotonic."""
+  real, readings = time.time, itertools.count()
+  monkeypatch.setattr(time, "time", lambda: real() + (0, 3600, -3600)[next(readings) % 3])
+  trials = [trial(tmp_path, f"t{i}", "if begun < 2: sys.exit(42)") for i in range(2)]
+  held = TrialFiles(tmp_path / "logs", "t0").lock()
+  threading.Timer(1.5, held.close).start()
+  outcomes, shown = run(trials, tmp_path / "logs", jobs=2)
+  assert outcomes == {"t0": "done", "t1": "done"} and [len(begun(t)) for t in trials] == [2, 2], shown
+  assert "t0: is run by another process, waiting for it" in shown and not re.search(r"-\d+ s|\d h|[2-9]\d min", shown), shown
+  seconds = [TrialFiles(tmp_path / "logs", t.name).read_record().seconds for t in trials]
+  assert all(0 < s < 60 for s in seconds), seconds

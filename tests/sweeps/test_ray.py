@@ -11,7 +11,7 @@ import psutil
 import pytest
 from conftest import ROOT, SHORT, SMALL
 from ray_cluster import Cluster
-from tiny import alive, begun, ended, nothing_left, shadowed, sweep, trial, until  # noqa: F401
+from tiny import alive, begun, ended, failing_disk, nothing_left, shadowed, sweep, trial, until  # noqa: F401
 
 from mnv3_jax.sweeps.trial import Trial
 
@@ -141,3 +141,7 @@ def test_modules_of_the_current_directory_are_not_run(cluster, tmp_path):
   status, out, err = ended(sweep("ray", [one], tmp_path / "logs", cwd=folder, variables=cluster.environment))
   assert not (folder / "executed").exists(), (folder / "executed").read_text()
   assert status == 0 and "1 of 1 trials done" in out, out + err
+
+
+def test_a_shared_disk_that_fails(cluster, tmp_path):
+  failing_disk("ray", tmp_path, variables=cluster.environment)

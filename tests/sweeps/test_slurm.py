@@ -10,7 +10,7 @@ import time
 import pytest
 import slurm_cluster
 from conftest import ROOT, SHORT, SMALL
-from tiny import alive, begun, ended, nothing_left, shadowed, sweep, trial, until  # noqa: F401
+from tiny import alive, begun, ended, failing_disk, nothing_left, shadowed, sweep, trial, until  # noqa: F401
 
 from mnv3_jax.errors import UsageError
 from mnv3_jax.sweeps import launch, slurm
@@ -163,3 +163,7 @@ def test_modules_of_the_current_directory_are_not_run(cluster, tmp_path):
   status, out, err = ended(sweep("slurm", [one], tmp_path / "logs", cwd=folder, sbatch="--cpus-per-task=1"))
   assert not (folder / "executed").exists(), (folder / "executed").read_text()
   assert status == 0 and "1 of 1 trials done" in out, out + err
+
+
+def test_a_shared_disk_that_fails(cluster, tmp_path):
+  failing_disk("slurm", tmp_path, sbatch="--cpus-per-task=1")

@@ -105,6 +105,26 @@ def ended(process, seconds=PATIENCE):
   return process.returncode, out, err
 
 
+def failing_disk(engine, folder, **options):
+  """Asserts what a sweep does whose log folder is gone while a trial runs, as a share that is unmounted, and then is back."""
+  go = folder / "go"
+  waits = f"\nwhile not os.path.exists({str(go)!r}): time.sleep(0.05)"
+  first, second, third = trial(folder, "first"), trial(folder, "second", waits), trial(folder, "third")
+  logs, aside = folder / "logs", folder / "aside"
+  assert ended(sweep(engine, [first], logs, **options))[0] == 0
+  process = sweep(engine, [first, second, third], logs, jobs=1, **options)
+  until(lambda: begun(second))
+  logs.rename(aside)
+  logs.touch()
+  go.touch()
+  status, out, err = ended(process)
+  assert status and str(logs) in out + err and "Traceback" not in err and first.done, out + err
+  logs.unlink()
+  aside.rename(logs)
+  status, out, err = ended(sweep(engine, [first, second, third], logs, **options))
+  assert status == 0 and "3 of 3 trials done" in out and len(begun(first)) == 1, out + err
+
+
 def alive(pid):
   """Returns True if a process runs (one that is dead and not waited for does not)."""
   try:

@@ -60,6 +60,29 @@ def test_an_export_onto_a_full_disk_names_the_file(run, tmp_path):
     assert left == []
 
 
+def test_a_saved_model_on_a_full_disk_leaves_nothing(run, tmp_path):
+  command = (sys.executable, "-m", "mnv3_jax", "export", "--workdir", run, "--format", "saved_model")
+  # neither its first file fits, nor all of them
+  for i, kilobytes in enumerate((8, 4000)):
+    disk = tmp_path / str(i)
+    status, said, left = inside(disk, kilobytes, *command, "--out", disk / "model")
+    assert status == 1 and f"mnv3: the disk is full: {disk / 'model'}\n" in said and "Traceback" not in said, said
+    assert left == []
+
+
+def test_a_trace_on_a_full_disk_is_named_and_nothing_is_left_of_it(tmp_path):
+  command = [sys.executable, "-m", "mnv3_jax", "train", "--config", "configs/fashion_mnist.py", "--profile"]
+  fields = {"model.width": 0.35, "data.fake": True, "train.steps": 24, "train.batch_size": 16}
+  command += ["--workdir", tmp_path / "disk" / "run", *(f"--config.{k}={v}" for k, v in fields.items())]
+  # of a trace of 5.5 MB neither part fits, or the first does
+  for kilobytes in (2000, 5000):
+    disk = tmp_path / str(kilobytes)
+    words = [str(word).replace(str(tmp_path / "disk"), str(disk)) for word in command]
+    status, said, left = inside(disk, kilobytes, *words)
+    assert status == 1 and f"mnv3: the disk is full: {disk}/run/profile\n" in said and "Traceback" not in said, said
+    assert "./run/config.json" in left and not [name for name in left if name.startswith("./run/profile/plugins/profile/")]
+
+
 def test_a_latency_table_on_a_full_disk_keeps_what_it_has(tmp_path):
   command = (sys.executable, "-m", "mnv3_jax", "latency_table", "mobilenetv3_small", "--resolution", "32", "--grid", "0")
   file = tmp_path / "disk" / "table.json"

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from mnv3_jax.errors import UsageError
+from mnv3_jax.memory import limited_memory
 from mnv3_jax.weights import formats
 
 TENSORS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.bias": np.ones(2, np.float32)}
@@ -222,6 +223,19 @@ def test_an_archive_that_expands_to_more_than_any_network_has(name, tmp_path):
   (tmp_path / "bomb").write_bytes(declared + (600 << 20).to_bytes(4, "little") + content[at + 28 :])
   with pytest.raises(UsageError, match=r"declares 0\.59 GiB of arrays; expected at most 0\.5 GiB"):
     formats.read(tmp_path / "bomb")
+
+
+def test_a_file_that_takes_more_memory_than_reading_may(tmp_path, monkeypatch):
+  """As a .pth file whose pickle asks for a bytearray of 8 GB; PyTorch itself is among the sources."""
+
+  def greedy(path):
+    with limited_memory(2**28):
+      return bytearray(2**33)
+
+  monkeypatch.setitem(formats.READERS, "npz", greedy)
+  np.savez(tmp_path / "w.npz", a=np.ones(3))
+  with pytest.raises(UsageError, match="takes more memory to read than any network here has weights"):
+    formats.read(tmp_path / "w.npz")
 
 
 def test_an_hdf5_file_of_something_else(tmp_path):

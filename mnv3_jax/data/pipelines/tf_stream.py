@@ -124,7 +124,10 @@ class Stream:
       return *self._read(index), epoch, index, position
 
     def render(content: Any, label: Any, epoch: Any, index: Any, position: Any) -> tuple[Any, ...]:
-      ends = tf.strings.substr(content, 0, headers.HEAD), tf.strings.length(content), tf.strings.substr(content, -2, 2)
+      length = tf.strings.length(content)
+      # position -2 of an empty file would be an error
+      tail = tf.strings.substr(content, tf.maximum(length - 2, 0), 2)
+      ends = tf.strings.substr(content, 0, headers.HEAD), length, tail
       return self._render(content, epoch, index), label, epoch, index, position, *ends
 
     # there is no Python control flow to convert

@@ -16,15 +16,15 @@ from mnv3_jax.data.sources.image_mask_pairs import read_bytes
 from mnv3_jax.data.transforms import annotations as rows
 from mnv3_jax.data.transforms.annotations import Annotations
 from mnv3_jax.data.transforms.decoding import (
-  SWAPPING,
   TURNS,
   apply_exif_orientation,
   decode_image,
   orientation,
-  silence_pillow,
   to_rgb,
+  upright_size,
 )
 from mnv3_jax.errors import UsageError
+from mnv3_jax.paths import read_bounded
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -162,16 +162,11 @@ class BoxFiles:
 
   def image(self, i: int) -> bytes:
     """See ImageBoxSource.image."""
-    return (self.root / self.table.names[i]).read_bytes()
+    return read_bounded(self.root / self.table.names[i])
 
   def size(self, i: int) -> tuple[int, int] | None:
     """See ImageBoxSource.size; reads the header of the file."""
-    silence_pillow()
-    try:
-      with Image.open(self.root / self.table.names[i]) as image:
-        return (image.width, image.height) if orientation(image) in SWAPPING else (image.height, image.width)
-    except Exception:  # whatever Pillow raises for a damaged file
-      return None
+    return upright_size(self.root / self.table.names[i])
 
   def counts(self) -> Int64[np.ndarray, " n"]:
     """See ImageBoxSource.counts."""

@@ -1,5 +1,6 @@
 """Images in one folder per class: ROOT/CLASS/IMAGE.jpg."""
 
+import concurrent.futures
 import functools
 import os
 import pathlib
@@ -15,8 +16,11 @@ from mnv3_jax.data.sources.image_suffixes import describe, image_suffixes, suffi
 from mnv3_jax.data.sources.splits import base_source, parse_split, take_slice
 from mnv3_jax.errors import UsageError
 from mnv3_jax.names import counted
-from mnv3_jax.paths import read_bounded
+from mnv3_jax.paths import check_file, read_bounded
 from mnv3_jax.types import PathLike
+
+# files whose sizes are asked for at a time: waiting for a network takes no processor
+STATS = 16
 
 
 class Folder:
@@ -95,7 +99,7 @@ class Folder:
   def reader(self, tf: ModuleType) -> Reader:
     """See ImageSource.reader."""
     # names in another encoding than UTF-8 are text with surrogates, which only the operating system's encoding undoes
-    paths = tf.constant([os.fsencode(path) for path, _ in self.files])
+    paths = tf.constant(_within_limit([os.fsencode(path) for path, _ in self.files]))
     labels = tf.constant(self.labels, tf.int32)
     return lambda i: (tf.io.read_file(tf.gather(paths, i)), tf.gather(labels, i))
 
@@ -129,6 +133,29 @@ class Folder:
         f"{counted(len(self.skipped), 'folder')} in {where} left out, of none of the {len(self.classes)} classes: {names}"
       )
     return found
+
+
+def _within_limit(paths: list[bytes]) -> list[bytes]:
+  """Returns paths with that of an empty file for those that `read` refuses: TensorFlow would read files of any size whole."""
+  empty = os.fsencode(os.devnull)
+
+  def check(part: list[bytes]) -> list[bytes]:
+    return [path if _is_within_limit(path) else empty for path in part]
+
+  with concurrent.futures.ThreadPoolExecutor(STATS) as pool:
+    parts = pool.map(check, (paths[i::STATS] for i in range(STATS)))
+    found = list(paths)
+    for i, part in enumerate(parts):
+      found[i::STATS] = part
+  return found
+
+
+def _is_within_limit(path: bytes) -> bool:
+  try:
+    check_file(path)
+  except OSError:
+    return False
+  return True
 
 
 def _is_image(path: pathlib.Path) -> bool:

@@ -11,13 +11,12 @@ from PIL import Image
 from mnv3_jax.data.sources.base import Labels
 from mnv3_jax.data.sources.label_maps import LabelMap, MaskError
 from mnv3_jax.data.transforms.decoding import (
-  SWAPPING,
   TURNS,
   apply_exif_orientation,
   decode_image,
   orientation,
-  silence_pillow,
   to_rgb,
+  upright_size,
 )
 from mnv3_jax.errors import UsageError
 from mnv3_jax.paths import read_bounded
@@ -53,12 +52,7 @@ class ImageMaskPairs:
 
   def size(self, i: int) -> tuple[int, int] | None:
     """See ImageMaskSource.size; reads the header of the file."""
-    silence_pillow()
-    try:
-      with Image.open(self.files[i][0]) as image:
-        return (image.width, image.height) if orientation(image) in SWAPPING else (image.height, image.width)
-    except Exception:  # whatever Pillow raises for a damaged file
-      return None
+    return upright_size(self.files[i][0])
 
   @property
   def fingerprint(self) -> str:

@@ -18,7 +18,7 @@ from jaxtyping import Int64
 from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.data.sources.base import Reader
 from mnv3_jax.errors import UsageError, first_line
-from mnv3_jax.paths import cache_directory
+from mnv3_jax.paths import MAX_BYTES, cache_directory
 
 # bytes before a record: its length and the length's checksum; after it: its own checksum
 HEADER, FOOTER = 12, 4
@@ -243,6 +243,8 @@ def _scan_file(path: str, size: int) -> Int64[np.ndarray, "n 2"]:
       length = struct.unpack("<Q", header[:8])[0] if len(header) == HEADER else size
       if at + HEADER + length + FOOTER > size:
         raise UsageError(f"{path!r} is damaged: a record at byte {at:,} reaches beyond the end; prepare the data set again")
+      if length > MAX_BYTES:
+        raise UsageError(f"{path!r} is damaged: a record at byte {at:,} has {length:,} bytes; expected at most {MAX_BYTES:,}")
       found.append((at + HEADER, length))
       at += HEADER + length + FOOTER
   return np.array(found, np.int64).reshape(-1, 2)

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from mnv3_jax.errors import UsageError, first_line
-from mnv3_jax.paths import read_bounded
+from mnv3_jax.paths import check_file, read_bounded
 from mnv3_jax.types import PathLike
 
 # larger images are refused by their header, before any pixel is decoded; Pillow's own default
@@ -100,6 +100,17 @@ def open_header(content: bytes, name: PathLike) -> Image.Image:
     )
   _check_size(image, name)
   return image
+
+
+def upright_size(path: PathLike) -> tuple[int, int] | None:
+  """Returns (height, width) of the upright image in a file by its header; None where that fails."""
+  silence_pillow()
+  try:
+    check_file(path)
+    with Image.open(path) as image:
+      return (image.width, image.height) if orientation(image) in SWAPPING else (image.height, image.width)
+  except Exception:  # whatever Pillow raises for a damaged file
+    return None
 
 
 def silence_pillow() -> None:

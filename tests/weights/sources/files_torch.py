@@ -8,6 +8,7 @@ import pathlib
 import pickle
 import sys
 import tempfile
+import zipfile
 
 import numpy as np
 import torch
@@ -136,6 +137,13 @@ def check_refused(folder, state):
   ):
     torch.save(content, folder / "odd.pth")
     assert words in refused(folder / "odd.pth"), refused(folder / "odd.pth")
+  torch.save({"a": torch.ones(3)}, folder / "small.pth")
+  # bytearray(8000000000), which PyTorch's restricted loader allows
+  asks = b"\x80\x02}X\x01\x00\x00\x00acbuiltins\nbytearray\n\x8a\x05" + (8 * 10**9).to_bytes(5, "little") + b"\x85Rs."
+  with zipfile.ZipFile(folder / "small.pth") as small, zipfile.ZipFile(folder / "huge.pth", "w") as huge:
+    for name in small.namelist():
+      huge.writestr(name, asks if name.endswith("data.pkl") else small.read(name))
+  assert "takes more memory to read" in refused(folder / "huge.pth"), refused(folder / "huge.pth")
   print("bombs, cut and odd files: refused")
 
 
