@@ -9,6 +9,7 @@ import optax
 from ml_collections import ConfigDict
 
 from mnv3_jax.architectures import rows
+from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.data.pipelines.prefetch import prefetch
 from mnv3_jax.errors import FatalError, UsageError
 from mnv3_jax.search.subnetwork import Masks, masked
@@ -130,6 +131,6 @@ class MaskedTraining:
     if not np.isfinite(self.devices.fetch(sums)["objective"]):
       raise FatalError(f"the loss is not finite at step {step}; a lower learning_rate may help")
 
-  def evaluate(self, variables: Variables) -> Metrics:
-    """Computes the task's metrics of masked variables on the evaluation examples of the data set."""
-    return self.evaluator(self.devices.replicate(variables))
+  def evaluate(self, variables: Variables, dataset: Dataset) -> Metrics:
+    """Computes the task's metrics of masked variables on the evaluation examples of a data set."""
+    return self.evaluator(self.devices.replicate(variables), dataset=dataset)

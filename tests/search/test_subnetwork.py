@@ -29,7 +29,9 @@ HEADS = ("classifier", "lr_aspp", "r_aspp", "ssdlite")
 @functools.cache
 def compiled(architecture):
   """(variables, function of them and images to outputs, gradient and statistics of training, and outputs of inference) of a network."""
-  model = network(architecture, Compute(dtype="float64", formulation="plain"))
+  # plain: compiled sooner, but the exporters' bilinear operator has no derivative
+  dense = architecture.head.task == "segmentation"
+  model = network(architecture, Compute(dtype="float64", formulation="shifted" if dense else "plain"))
 
   @functools.partial(jax.jit, compiler_options=QUICK)
   def both(variables, x):
@@ -107,7 +109,8 @@ def test_taps_are_aligned(padding, stride):
   rng = np.random.default_rng(0)
   for size in range(2, 10):
     for kernel, smaller in ((3, 1), (5, 1), (5, 3), (7, 5)):
-      if padding == "symmetric" and size < kernel // 2:
+      # one tap under "keras_v1" has other outputs
+      if (padding == "symmetric" and size < kernel // 2) or (padding == "keras_v1" and smaller == 1):
         continue
       place = {"stride": stride, "dilation": 1, "padding": padding}
       found = taps(size, kernel, smaller, **place)
