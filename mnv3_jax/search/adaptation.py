@@ -244,6 +244,7 @@ class Adaptation:
     result = {
       "model": present.architecture.name,
       "channels": fields.channels_text(present.architecture),
+      "table": str(present.architecture),
       "seed_ms": seed_ms,
       "latency_ms": ms,
       "target_ms": target,

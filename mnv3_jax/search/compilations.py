@@ -1,7 +1,6 @@
 """Counter of compilations, by which a search shows that its proposals compile nothing."""
 
 import collections
-from typing import Any
 
 from jax import monitoring
 
@@ -26,6 +25,7 @@ class Compilations:
   def __exit__(self, *error: object) -> None:
     monitoring.unregister_event_duration_listener(self._count)
 
-  def _count(self, event: str, seconds: float, **about: Any) -> None:
+  def _count(self, event: str, duration_secs: float, **kwargs: str | int) -> None:
+    del duration_secs
     if event == COMPILED:
-      self.by_name[str(about.get("fun_name", "unknown"))] += 1
+      self.by_name[str(kwargs.get("fun_name", "unknown"))] += 1

@@ -51,7 +51,10 @@ def _at(tree: Any, keys: list[str]) -> Any:
 
 
 def cut(
-  subnetwork: Subnetwork, architecture: Architecture, by_group: Mapping[str, Float[np.ndarray, " c"]], blocks: tuple[str, ...] = ()
+  subnetwork: Subnetwork,
+  architecture: Architecture,
+  by_group: Mapping[str, Float[np.ndarray, " c"]],
+  blocks: tuple[str, ...] = (),
 ) -> Subnetwork:
   """Returns a smaller subnetwork of the same seed, with the most important channels of the present one, in their order.
 

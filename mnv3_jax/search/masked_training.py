@@ -47,8 +47,8 @@ def masked_updates(rule: optax.GradientTransformation) -> optax.GradientTransfor
   def init(params: Any) -> MaskedState:
     return MaskedState(jax.tree.map(lambda p: jnp.ones(p.shape, bool), params), rule.init(params))
 
-  def update(gradient: Any, state: MaskedState, params: Any = None) -> tuple[Any, MaskedState]:
-    updates, inner = rule.update(gradient, state.inner, params)
+  def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, MaskedState]:
+    updates, inner = rule.update(updates, state.inner, params)
     updates = jax.tree.map(lambda u, m: jnp.where(m, u, jnp.zeros((), u.dtype)), updates, state.mask)
     return updates, MaskedState(state.mask, inner)
 
@@ -69,7 +69,9 @@ class MaskedTraining:
 
   def __init__(self, config: ConfigDict, job: Job, learning_rate: float) -> None:
     if config.quantize_aware:
-      raise UsageError("the run has fake quantization, whose ranges belong to its channels; expected the run that it began with")
+      raise UsageError(
+        "the run has fake quantization, whose ranges belong to its channels; expected the run that it began with"
+      )
     if config.optim.name == "none":
       raise UsageError("the run is an import, which has no optimizer; train from it first: mnv3 train --init DIR")
     parallel.check_batch(config.train.batch_size, config.model.bn_group or 0, config.train.accumulate)
@@ -88,7 +90,7 @@ class MaskedTraining:
     )
     self.step = self.devices.compile(step, outputs=2, donate=True)
     self.evaluator = Evaluator(job, self.devices, config.evaluate.batch_size)
-    self._first: TrainState | None = None
+    self._first: Any = None
 
   def _start(self, variables: Variables, mask: Masks, first: int) -> TrainState:
     """Returns the state before a fine-tuning, on the host: a new optimizer, and dropout by the number of the first step."""

@@ -10,7 +10,7 @@ from mnv3_jax.report import plots
 from mnv3_jax.runs.atomic import write_atomically
 from mnv3_jax.training.trained import TrainedRun
 
-CONFIG = '''"""{name} at {latency_ms:.4g} ms instead of {seed_ms:.4g} ms: the result of a search, trained from scratch as its seed was.
+CONFIG = '''"""{name} at {latency_ms:.4g} ms instead of {seed_ms:.4g} ms: a search found it; from scratch.
 
 Command:   mnv3 train --config {file} --workdir DIR
 

@@ -27,7 +27,7 @@ def selection_splits(train_split: str) -> tuple[str, str, bool]:
   match = re.search(r"\[:(\d+%?)\]$", train_split)
   if not match:
     raise UsageError(
-      f"the seed was trained on {train_split!r}, which does not tell what it has not seen; expected a slice from the beginning, "
-      f"such as --config.data.train_split={name}[:{SHARE}]"
+      f"the seed was trained on {train_split!r}, not a slice from the beginning, by which the rest is held out; expected "
+      f"a slice such as --config.data.train_split={name}[:{SHARE}]"
     )
   return train_split, f"{name}[{match[1]}:]", False

@@ -18,7 +18,7 @@ import numpy as np
 from mnv3_jax.architectures import channels, sizes
 from mnv3_jax.architectures.cost import Layer
 from mnv3_jax.architectures.spec import Architecture, Block
-from mnv3_jax.architectures.validation import ArchitectureError, fail
+from mnv3_jax.architectures.validation import fail
 from mnv3_jax.search.taps import taps
 from mnv3_jax.types import Variables
 
@@ -98,7 +98,9 @@ class Subnetwork:
   @functools.cached_property
   def _index(self) -> dict[str, dict[str, Index]]:
     """Indices into the seed's tensors by layer (the seed's name) and by "kernel" or "channels"; without skipped blocks."""
-    kernels = {f"{name}/depthwise": block.kernel for name, (_, _, block) in zip(self.blocks, self.architecture.rows(), strict=True)}
+    kernels = {
+      f"{name}/depthwise": block.kernel for name, (_, _, block) in zip(self.blocks, self.architecture.rows(), strict=True)
+    }
     found = {}
     for x in channels.layers(self.seed):
       layer, row = x.layer, x.layer.name.partition("/")[0]
@@ -117,10 +119,10 @@ class Subnetwork:
     return [taps(n, layer.kernel, kernel, **place) for n in sizes.sides(layer.in_size)]
 
   def index(self, path: Sequence[str]) -> Index | None:
-    """Returns the indices along each axis of a seed's tensor, given its path in "params" or "batch_stats"; None of a skipped one."""
+    """Returns the indices along each axis of a seed's tensor, by its path in a collection; None of a skipped block's."""
     *layer, leaf = [name for name in path if name not in ("backbone", "bn")]
     found = self._index.get("/".join(layer))
-    return found and found["kernel" if leaf == "kernel" else "channels"]
+    return None if found is None else found["kernel" if leaf == "kernel" else "channels"]
 
 
 def _own_name(block: str, blocks: Sequence[str]) -> str:

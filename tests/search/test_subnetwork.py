@@ -28,7 +28,7 @@ HEADS = ("classifier", "lr_aspp", "r_aspp", "ssdlite")
 
 @functools.cache
 def compiled(architecture):
-  """(variables, function of them and images to outputs, gradient and statistics of training, and outputs of inference) of a network."""
+  """(variables, function of them and images to (gradient and statistics, outputs in training, outputs in inference))."""
   # plain: compiled sooner, but the exporters' bilinear operator has no derivative
   dense = architecture.head.task == "segmentation"
   model = network(architecture, Compute(dtype="float64", formulation="shifted" if dense else "plain"))
@@ -130,7 +130,7 @@ def correlated(x, w, *, stride, dilation, padding):
 def test_every_activation_keeps_zero():
   """What zeros in place of masks rest on."""
   for name in ACTIVATIONS:
-    assert FUNCTIONS[name](np.float32(0)) == 0
+    assert FUNCTIONS[name](jax.numpy.zeros(())) == 0
 
 
 @pytest.mark.parametrize("name", zoo.MODELS)
@@ -163,7 +163,9 @@ def test_a_cut_keeps_the_most_important_channels_of_each_stream():
     return norm * layer["bn"]["scale"] / np.sqrt(var["bn"]["var"] + 1e-3)
 
   np.testing.assert_allclose(by_group["block_02"], norms("block_02", "project") + norms("block_03", "project"), rtol=1e-5)
-  np.testing.assert_allclose(by_group["block_03/expand"], norms("block_03", "expand") + norms("block_03", "depthwise"), rtol=1e-5)
+  np.testing.assert_allclose(
+    by_group["block_03/expand"], norms("block_03", "expand") + norms("block_03", "depthwise"), rtol=1e-5
+  )
   squeeze = np.linalg.norm(backbone["block_06"]["se"]["reduce"]["kernel"][0, 0], axis=0)
   np.testing.assert_allclose(by_group["block_06/se"], squeeze, rtol=1e-5)
 
@@ -179,14 +181,16 @@ def test_a_cut_keeps_the_most_important_channels_of_each_stream():
   # a second cut stays inside of the first, by the zeros that it made and by its indices
   again = edits.with_channels(smaller, {"block_02": (24, 10), "block_03": (40, 10)})
   twice = cut(once, again, by_group)
-  assert set(twice.kept["block_02"]) < set(once.kept["block_02"]) and twice.kept["block_06/expand"] == once.kept["block_06/expand"]
+  assert (
+    set(twice.kept["block_02"]) < set(once.kept["block_02"]) and twice.kept["block_06/expand"] == once.kept["block_06/expand"]
+  )
 
 
 def test_what_is_no_subnetwork_is_refused():
   seed = seed_network()
   whole = Subnetwork.whole(seed)
   wider = seed.replace(blocks=(*seed.blocks[:-1], dataclasses.replace(seed.blocks[-1], expand=72)))
-  with pytest.raises(ArchitectureError, match=r"block_06/expand: 64 of 64 channels; expected 72"):
+  with pytest.raises(ArchitectureError, match="block_06/expand: 64 of 64 channels'; expected 72"):
     Subnetwork(seed, wider, whole.blocks)
   with pytest.raises(ArchitectureError, match="block_02 does not add its input and cannot be skipped"):
     Subnetwork(seed, seed.replace(blocks=(seed.blocks[0], *seed.blocks[2:])), (whole.blocks[0], *whole.blocks[2:]))
@@ -195,7 +199,7 @@ def test_what_is_no_subnetwork_is_refused():
     Subnetwork(seed, seed.replace(blocks=(other, *seed.blocks[1:])), whole.blocks)
   with pytest.raises(ArchitectureError, match="in ascending order"):
     Subnetwork(seed, seed, whole.blocks, {"stem": (0, 1, 2, 3, 4, 5, 7, 6)})
-  with pytest.raises(ArchitectureError, match="no such block|did you mean|block"):
+  with pytest.raises(ArchitectureError, match="invalid block='block_99'"):
     edits.with_channels(seed, {"block_99": (8, 8)})
   with pytest.raises(ArchitectureError, match="an expansion to the 8 channels of the input is none"):
     edits.with_channels(seed, {"block_02": (8, 16)})
