@@ -326,6 +326,12 @@ def predict_latency(architecture: Architecture, table: LatencyTable) -> float:
   return sum(table.latency(unit, network_bytes) for unit in network_units.units(architecture)) + table.empty
 
 
+def predict_rows_latency(architecture: Architecture, table: LatencyTable) -> float:
+  """Predicts milliseconds of a network's stem and blocks, and one invocation, whatever head it has; see predict_latency."""
+  network_bytes = network_units.rows_footprint(architecture)
+  return sum(table.latency(unit, network_bytes) for unit in network_units.rows(architecture)) + table.empty
+
+
 def steady_ms(stats: LatencyStats) -> float:
   """Returns the lower quartile, or the median where there are no quartiles: the latency on a machine with little other load."""
   return stats.median_ms if stats.p25_ms is None else stats.p25_ms

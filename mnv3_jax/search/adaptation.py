@@ -12,11 +12,12 @@ import jax
 import numpy as np
 
 from mnv3_jax.architectures import cost, fields
+from mnv3_jax.architectures.heads import ClassifierHead
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.architectures.validation import nearest
 from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.errors import FatalError, UsageError
-from mnv3_jax.latency.latency_table import LatencyTable, predict_latency
+from mnv3_jax.latency.latency_table import LatencyTable, predict_latency, predict_rows_latency
 from mnv3_jax.runs import outputs
 from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.runs.locking import locked
@@ -25,7 +26,7 @@ from mnv3_jax.runs.run import Run
 from mnv3_jax.search import result_files
 from mnv3_jax.search.compilations import Compilations
 from mnv3_jax.search.criteria import CRITERIA
-from mnv3_jax.search.directory import SETTINGS, SearchDirectory, StepDirectory
+from mnv3_jax.search.directory import SETTINGS, SearchDirectory, StepDirectory, parse_ranges, ranges
 from mnv3_jax.search.importance import cut, importance
 from mnv3_jax.search.masked_training import MaskedTraining
 from mnv3_jax.search.proposals import Latency, Proposal, proposals
@@ -90,7 +91,8 @@ def netadapt(
       a whole split is fine-tuned on 90 % of it and judged by the rest, which it has seen.
     workdir: directory of the search; created if it does not exist.
     table: file of a latency table with the seed's units and a grid around them.
-    target_ms: latency to reach, in milliseconds as the table predicts them.
+    target_ms: latency to reach, in milliseconds as the table predicts them: of a classifier as a whole; of a network with
+      another head, which tables do not have, of its stem and blocks.
     target_ratio: the same as a share of the seed's latency; one of the two is needed.
     delta: share of the seed's latency that each step saves at least; the last one saves what is left.
     steps: number of fine-tuning steps of each proposal.
@@ -107,7 +109,6 @@ def netadapt(
 
   Raises:
     UsageError: for invalid arguments, a table that does not fit, or a workdir of another search.
-    ArchitectureError: for a network whose latency tables do not predict.
     FatalError: if the loss is not finite, or no proposal is left before the target.
   """
   seed = resolve(init, weights)
@@ -121,7 +122,11 @@ def netadapt(
   if not 0 < delta < 1:
     raise UsageError(f"invalid delta={delta:g}; expected a share of the seed's latency, such as 0.01")
   latencies = LatencyTable.read(table)
-  seed_ms = _seed_latency(seed.architecture, latencies, table)
+  latency = _latency(seed.architecture, latencies)
+  try:
+    seed_ms = latency(seed.architecture)
+  except UsageError as error:
+    raise UsageError(f"table={str(table)!r} does not have the seed's units ({error})") from None
   settings = Settings(
     target_ms=_target(seed_ms, target_ms, target_ratio),
     delta_ms=delta * seed_ms,
@@ -140,17 +145,16 @@ def netadapt(
       on_message(f"{workdir} is done: {result['latency_ms']:.4g} ms")
       return result
     judged_on = _selection_dataset(seed, held_out, on_message)
-    search = Adaptation(seed, judged_on, lambda a: predict_latency(a, latencies), settings, directory, on_message)
+    search = Adaptation(seed, judged_on, latency, settings, directory, on_message)
     result = {**search.run(), "device": latencies.about["device"], "runtime": latencies.about["runtime"]}
     directory.finish(result)
   return result
 
 
-def _seed_latency(architecture: Architecture, table: LatencyTable, path: PathLike) -> float:
-  try:
-    return predict_latency(architecture, table)
-  except UsageError as error:
-    raise UsageError(f"table={str(path)!r} does not have the seed's units ({error})") from None
+def _latency(seed: Architecture, table: LatencyTable) -> Latency:
+  """Returns the function that predicts networks inside of a seed: without its head, where tables do not have it."""
+  predict = predict_latency if isinstance(seed.head, ClassifierHead) else predict_rows_latency
+  return lambda architecture: predict(architecture, table)
 
 
 def _target(seed_ms: float, target_ms: float | None, target_ratio: float | None) -> float:
@@ -223,9 +227,9 @@ class Adaptation:
 
   def run(self) -> dict[str, Any]:
     """Makes the steps that are not done, and returns the content of result.json."""
-    began, path, target = time.monotonic(), self.directory.steps(), self.settings.target_ms
+    path, target = self.directory.steps(), self.settings.target_ms
     present, variables = self._resume(path)
-    ms = seed_ms = self.latency(self.seed.architecture)
+    seed_ms = self.latency(self.seed.architecture)
     ms = path[-1]["latency_ms"] if path else seed_ms
     with Compilations() as compiled:
       while ms > target:
@@ -252,8 +256,8 @@ class Adaptation:
       "madds": cost.madds(present.architecture),
       "metric": self.metric,
       "test": test,
-      "steps": path,
-      "seconds": round(time.monotonic() - began, 1),
+      "steps": [{name: value for name, value in step.items() if name != "kept"} for step in path],
+      "seconds": sum(step["seconds"] for step in path),
       "compilations": dict(compiled.by_name),
     }
     result_files.write(self.directory.path, self.seed, present.architecture, result)
@@ -266,7 +270,7 @@ class Adaptation:
     if not path:
       return present, variables
     architecture = fields.with_channels_text(self.seed.architecture, path[-1]["channels"])
-    kept = {group: tuple(indices) for group, indices in path[-1]["kept"].items()}
+    kept = {group: parse_ranges(text) for group, text in path[-1]["kept"].items()}
     self.say(f"resuming after step {len(path)}")
     step = self.directory.step(len(path))
     return Subnetwork(present.seed, architecture, present.blocks, kept), step.variables(variables)
@@ -285,7 +289,7 @@ class Adaptation:
     self, number: int, present: Subnetwork, variables: Variables, offered: list[Proposal], ms: float
   ) -> tuple[dict[str, Any], Subnetwork, Variables]:
     """Evaluates the proposals of a step and the control, chooses, and returns (record, network, its variables)."""
-    began, directory = time.monotonic(), self.directory.step(number)
+    directory = self.directory.step(number)
     by_group = importance(self.seed.architecture, variables)
     networks = {p.name: cut(present, p.architecture, by_group) for p in offered}
     # each is a function of what is on disk before the step alone: they could run in any order, on any machine
@@ -304,9 +308,9 @@ class Adaptation:
       self.metric: found[winner.name][self.metric],
       CONTROL: control,
       "channels": fields.channels_text(winner.architecture),
-      "kept": {group: list(indices) for group, indices in chosen.kept.items()},
+      "kept": {group: ranges(indices) for group, indices in chosen.kept.items()},
       "proposals": {p.name: {"latency_ms": p.latency_ms, "change": changes[p.name]} for p in offered},
-      "seconds": round(time.monotonic() - began, 1),
+      "seconds": round(sum(each["seconds"] for each in found.values()), 1),
     }
     directory.finish(winner.name, record)
     if number > 1:

@@ -8,7 +8,7 @@ A proposal is done when its .json exists, a step when its step.json does. Only t
 import io
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,19 @@ class StepDirectory:
         return unflatten(like, content)
     except (OSError, ValueError, KeyError) as error:
       raise UsageError(f"{str(file)!r} is missing or damaged ({error}); delete {self.path} to repeat the step") from None
+
+
+def ranges(indices: Sequence[int]) -> str:
+  """Formats ascending indices: "0-5,7,9-23"."""
+  known = set(indices)
+  starts, ends = [i for i in indices if i - 1 not in known], [i for i in indices if i + 1 not in known]
+  return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
+
+
+def parse_ranges(text: str) -> tuple[int, ...]:
+  """Parses what `ranges` formats."""
+  pairs = [part.split("-") for part in text.split(",") if part]
+  return tuple(i for pair in pairs for i in range(int(pair[0]), int(pair[-1]) + 1))
 
 
 def _text(content: Mapping[str, Any]) -> str:

@@ -8,16 +8,19 @@ import pathlib
 import numpy as np
 import pytest
 from conftest import ended, tiny_architecture
+from hypothesis import given, strategies as st
+from tiny_detector import detector_config
 from tiny_run import tiny_config, tiny_job
 
 import mnv3_jax
-from mnv3_jax.architectures import cost, fields
+from mnv3_jax.architectures import cost, fields, units
 from mnv3_jax.config_files import load_config
 from mnv3_jax.errors import FatalError, UsageError
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.search import adaptation
 from mnv3_jax.search.adaptation import Adaptation, Settings
-from mnv3_jax.search.directory import SearchDirectory
+from mnv3_jax.search.directory import SearchDirectory, parse_ranges, ranges
+from mnv3_jax.tasks import job as jobs
 from mnv3_jax.training.trained import TrainedRun
 
 
@@ -103,6 +106,7 @@ def test_a_search_ends_at_its_target_and_goes_on_with_the_same_choices(parts, tm
     for step in result["steps"]:
       del step["seconds"]
     del result["seconds"], result["compilations"]
+    assert not any("kept" in step for step in result["steps"])
   assert again == whole
   a, b = (np.load(p / "steps" / f"{len(whole['steps']):03d}" / "variables.npz") for p in (tmp_path / "whole", path))
   assert set(a) == set(b) and all((a[name] == b[name]).all() for name in a)
@@ -133,6 +137,22 @@ def test_where_nothing_is_left_to_cut(parts, tmp_path):
     one.run()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["ssdlite", "lr_aspp"])
+def test_networks_of_other_tasks(head, tmp_path):
+  """The metric, loss and data are the task's; the table predicts the stem and the blocks."""
+  config = detector_config(**{"model.head": head})
+  job = jobs.from_config(config)
+  seed = TrainedRun(config, job, initialize(job.model, 0), "raw", 12, "nowhere")
+  settings = Settings(target_ms=99.0, delta_ms=0.9, steps=1, learning_rate=1e-3, criterion="ratio")
+
+  def latency(architecture):
+    return 100 * sum(unit.weights for unit in units.rows(architecture)) / sum(u.weights for u in units.rows(job.architecture))
+
+  result = Adaptation(seed, job.dataset.eval_on_train(8), latency, settings, SearchDirectory(tmp_path), [].append).run()
+  assert result["metric"] == job.task.main_metric and result["latency_ms"] <= 99 and result["compilations"]["jit(step)"] == 2
+
+
 def test_a_directory_belongs_to_one_search(tmp_path):
   directory = SearchDirectory(tmp_path / "search")
   directory.open_for({"method": "netadapt", "steps": 3})
@@ -150,10 +170,15 @@ def test_a_directory_belongs_to_one_search(tmp_path):
     step.variables({"a": np.zeros(3)})
 
 
+@given(st.sets(st.integers(0, 40)))
+def test_ranges(indices):
+  assert parse_ranges(ranges(sorted(indices))) == tuple(sorted(indices))
+  assert ranges([0, 1, 2, 4, 6, 7]) == "0-2,4,6-7"
+
+
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
   """A latency table of the tiny network at 16 px, each unit alone 1 ms, its copies too."""
-  from mnv3_jax.architectures import units
   from mnv3_jax.latency.latency_table import VERSION
 
   entry = {"alone_ms": [1.0], "copies_ms": [1.0], "copies": 2, "runs": 1, "date": ""}
