@@ -247,10 +247,10 @@ def predicted_against_measured(
 
 
 def search_path(path: Sequence[tuple[float, float]], target: float, file: PathLike, title: str, label: str) -> None:
-  """Plots the path of a search: the metric over latency, from the first step at the right to the last.
+  """Plots the path of a search: the metric over latency, from its seed at the right to its end.
 
   Args:
-    path: (milliseconds, metric from 0 to 1) after each step.
+    path: (milliseconds, metric from 0 to 1) of the seed, and after each step.
     target: milliseconds at which it ends.
     file: path of the PNG.
     title: title of the plot.

@@ -272,8 +272,14 @@ class Adaptation:
     architecture = fields.with_channels_text(self.seed.architecture, path[-1]["channels"])
     kept = {group: parse_ranges(text) for group, text in path[-1]["kept"].items()}
     self.say(f"resuming after step {len(path)}")
+    self._clean(len(path))
     step = self.directory.step(len(path))
     return Subnetwork(present.seed, architecture, present.blocks, kept), step.variables(variables)
+
+  def _clean(self, newest: int) -> None:
+    """Deletes all variables but those of the newest step, of which a killed process may have left some."""
+    for number in range(1, newest + 1):
+      self.directory.step(number).clean(keep=number == newest)
 
   def _propose(self, architecture: Architecture, ms: float) -> list[Proposal]:
     """Returns the proposals of a step: those that end near the target where they come to it, else any."""
@@ -313,8 +319,7 @@ class Adaptation:
       "seconds": round(sum(each["seconds"] for each in found.values()), 1),
     }
     directory.finish(winner.name, record)
-    if number > 1:
-      self.directory.step(number - 1).clean(keep=False)
+    self._clean(number)
     self.say(
       f"step {number}: {winner.name}, {winner.latency_ms:.4g} ms ({self.settings.target_ms:.4g}), {self.metric} "
       f"{record[self.metric]:.4f} (control {control:.4f}), best of {len(offered)} in {duration(record['seconds'])}"

@@ -100,16 +100,15 @@ class StepDirectory:
     write_atomically(self.path / f"{name}.json", _text(record))
 
   def finish(self, chosen: str, record: Mapping[str, Any]) -> None:
-    """Keeps the variables of the chosen proposal, writes step.json, and deletes the other variables."""
+    """Keeps the variables of the chosen proposal, and writes step.json."""
     candidate = self.path / f"{chosen}.npz"
     # not there if a process was killed after this line and before the next
     if candidate.exists():
       candidate.replace(self.path / VARIABLES)
     write_atomically(self.path / STEP, _text(record))
-    self.clean()
 
-  def clean(self, keep: bool = True) -> None:
-    """Deletes the variables of proposals, and with keep=False those of the chosen one too."""
+  def clean(self, *, keep: bool) -> None:
+    """Deletes the variables of proposals, and those of the chosen one unless `keep`."""
     for file in self.path.glob("*.npz"):
       if not keep or file.name != VARIABLES:
         file.unlink()

@@ -51,5 +51,8 @@ def write(directory: pathlib.Path, seed: TrainedRun, architecture: Architecture,
     config=pprint.pformat(config, width=120, sort_dicts=False),
   )
   write_atomically(file, text)
-  path = [(step["latency_ms"], step[result["metric"]]) for step in result["steps"]]
+  steps = result["steps"]
+  # the seed as the first step's control has it, after as much fine-tuning
+  path = [(result["seed_ms"], step["control"]) for step in steps[:1]]
+  path += [(step["latency_ms"], step[result["metric"]]) for step in steps]
   plots.search_path(path, result["target_ms"], directory / "path.png", f"{architecture.name}: NetAdapt", seed.task.metric_label)

@@ -16,6 +16,7 @@ import mnv3_jax
 from mnv3_jax.architectures import cost, fields, units
 from mnv3_jax.config_files import load_config
 from mnv3_jax.errors import FatalError, UsageError
+from mnv3_jax.latency.latency_table import VERSION, LatencyTable, predict_latency, predict_rows_latency
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.search import adaptation
 from mnv3_jax.search.adaptation import Adaptation, Settings
@@ -141,7 +142,7 @@ def test_where_nothing_is_left_to_cut(parts, tmp_path):
 @pytest.mark.parametrize("head", ["ssdlite", "lr_aspp"])
 def test_networks_of_other_tasks(head, tmp_path):
   """The metric, loss and data are the task's; the table predicts the stem and the blocks."""
-  config = detector_config(**{"model.head": head})
+  config = detector_config(**{"model.head": head, "model.num_classes": None})
   job = jobs.from_config(config)
   seed = TrainedRun(config, job, initialize(job.model, 0), "raw", 12, "nowhere")
   settings = Settings(target_ms=99.0, delta_ms=0.9, steps=1, learning_rate=1e-3, criterion="ratio")
@@ -179,8 +180,6 @@ def test_ranges(indices):
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
   """A latency table of the tiny network at 16 px, each unit alone 1 ms, its copies too."""
-  from mnv3_jax.latency.latency_table import VERSION
-
   entry = {"alone_ms": [1.0], "copies_ms": [1.0], "copies": 2, "runs": 1, "date": ""}
   about = {"device": "a phone", "runtime": "none", "threads": 1}
   found = {unit.key: entry for unit in units.units(tiny_job(tiny_config()).architecture)}
@@ -207,6 +206,13 @@ def test_bad_arguments(table, tmp_path, options, message):
   with pytest.raises(UsageError, match=message):
     mnv3_jax.search.netadapt(seed_run(), tmp_path / "search", table=table, **options)
   assert not (tmp_path / "search").exists()
+
+
+def test_the_latency_without_a_head(table):
+  net = tiny_architecture()
+  latencies = LatencyTable.read(table)
+  assert predict_rows_latency(net, latencies) == pytest.approx(4 + 0.5)
+  assert predict_latency(net, latencies) == pytest.approx(5 + 0.5)
 
 
 def test_bad_tables_and_seeds(table, tmp_path):
