@@ -203,14 +203,16 @@ def rows(architecture: Architecture) -> list[Unit]:
 
 
 def footprint(architecture: Architecture) -> int:
-  """Returns the bytes that one image touches in float32: all weights, and the maps of the unit with most."""
-  return BYTES * cost.params(architecture) + max(unit.maps for unit in units(architecture))
+  """Returns the bytes that one image touches in float32: all weights, and the maps of the unit with most.
+
+  Units of a head that is not a classifier's are not among these.
+  """
+  return BYTES * cost.params(architecture) + max(unit.maps for unit in searched(architecture))
 
 
-def rows_footprint(architecture: Architecture) -> int:
-  """Returns the bytes that one image touches in the stem and the blocks: their weights, and the maps of the unit with most."""
-  found = rows(architecture)
-  return sum(unit.weights for unit in found) + max(unit.maps for unit in found)
+def searched(architecture: Architecture) -> list[Unit]:
+  """Returns the units by which networks of one head are compared: all of a classifier, of others those of stem and blocks."""
+  return units(architecture) if isinstance(architecture.head, ClassifierHead) else rows(architecture)
 
 
 def distinct(*architectures: Architecture) -> list[Unit]:

@@ -326,10 +326,13 @@ def predict_latency(architecture: Architecture, table: LatencyTable) -> float:
   return sum(table.latency(unit, network_bytes) for unit in network_units.units(architecture)) + table.empty
 
 
-def predict_rows_latency(architecture: Architecture, table: LatencyTable) -> float:
-  """Predicts milliseconds of a network's stem and blocks, and one invocation, whatever head it has; see predict_latency."""
-  network_bytes = network_units.rows_footprint(architecture)
-  return sum(table.latency(unit, network_bytes) for unit in network_units.rows(architecture)) + table.empty
+def predict_searched_latency(architecture: Architecture, table: LatencyTable) -> float:
+  """Predicts milliseconds of a classifier as predict_latency; of a network with another head, those of its stem and blocks.
+
+  Heads of other tasks are not in tables, and no search cuts them.
+  """
+  network_bytes = network_units.footprint(architecture)
+  return sum(table.latency(unit, network_bytes) for unit in network_units.searched(architecture)) + table.empty
 
 
 def steady_ms(stats: LatencyStats) -> float:

@@ -12,12 +12,11 @@ import jax
 import numpy as np
 
 from mnv3_jax.architectures import cost, fields
-from mnv3_jax.architectures.heads import ClassifierHead
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.architectures.validation import nearest
 from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.errors import FatalError, UsageError
-from mnv3_jax.latency.latency_table import LatencyTable, predict_latency, predict_rows_latency
+from mnv3_jax.latency.latency_table import LatencyTable, predict_searched_latency
 from mnv3_jax.runs import outputs
 from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.runs.locking import locked
@@ -122,7 +121,10 @@ def netadapt(
   if not 0 < delta < 1:
     raise UsageError(f"invalid delta={delta:g}; expected a share of the seed's latency, such as 0.01")
   latencies = LatencyTable.read(table)
-  latency = _latency(seed.architecture, latencies)
+
+  def latency(architecture: Architecture) -> float:
+    return predict_searched_latency(architecture, latencies)
+
   try:
     seed_ms = latency(seed.architecture)
   except UsageError as error:
@@ -149,12 +151,6 @@ def netadapt(
     result = {**search.run(), "device": latencies.about["device"], "runtime": latencies.about["runtime"]}
     directory.finish(result)
   return result
-
-
-def _latency(seed: Architecture, table: LatencyTable) -> Latency:
-  """Returns the function that predicts networks inside of a seed: without its head, where tables do not have it."""
-  predict = predict_latency if isinstance(seed.head, ClassifierHead) else predict_rows_latency
-  return lambda architecture: predict(architecture, table)
 
 
 def _target(seed_ms: float, target_ms: float | None, target_ratio: float | None) -> float:

@@ -13,10 +13,10 @@ from tiny_detector import detector_config
 from tiny_run import tiny_config, tiny_job
 
 import mnv3_jax
-from mnv3_jax.architectures import cost, fields, units
+from mnv3_jax.architectures import cost, edits, fields, units
 from mnv3_jax.config_files import load_config
 from mnv3_jax.errors import FatalError, UsageError
-from mnv3_jax.latency.latency_table import VERSION, LatencyTable, predict_latency, predict_rows_latency
+from mnv3_jax.latency.latency_table import VERSION, LatencyTable, predict_latency, predict_searched_latency
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.search import adaptation
 from mnv3_jax.search.adaptation import Adaptation, Settings
@@ -211,8 +211,9 @@ def test_bad_arguments(table, tmp_path, options, message):
 def test_the_latency_without_a_head(table):
   net = tiny_architecture()
   latencies = LatencyTable.read(table)
-  assert predict_rows_latency(net, latencies) == pytest.approx(4 + 0.5)
-  assert predict_latency(net, latencies) == pytest.approx(5 + 0.5)
+  assert predict_searched_latency(net, latencies) == predict_latency(net, latencies) == pytest.approx(5 + 0.5)
+  segmenter = edits.with_head(net, "r_aspp")
+  assert predict_searched_latency(segmenter, latencies) == pytest.approx(4 + 0.5)
 
 
 def test_bad_tables_and_seeds(table, tmp_path):
