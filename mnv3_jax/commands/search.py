@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
   options.add_argument("--json", action="store_true", help="print the content of result.json")
   given = options.parse(arguments)
   start_jax()
-  from mnv3_jax.search.adaptation import netadapt
+  from mnv3_jax.search.run import netadapt
 
   with options.naming_flags():
     result = netadapt(
