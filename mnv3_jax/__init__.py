@@ -17,6 +17,7 @@ from types import ModuleType as _ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+  from mnv3_jax import search as search
   from mnv3_jax.architectures import cost as cost, edits as edits, zoo as zoo
   from mnv3_jax.architectures.spec import Architecture as Architecture
   from mnv3_jax.architectures.zoo import list_models as list_models
@@ -52,6 +53,7 @@ _PUBLIC = {
   "load": "mnv3_jax.training.trained:load",
   "open_dataset": "mnv3_jax.training.run:open_dataset",
   "predict": "mnv3_jax.training.prediction:predict",
+  "search": "mnv3_jax.search",
   "sweep": "mnv3_jax.tables.sweep:sweep",
   "train": "mnv3_jax.training.run:train",
   "zoo": "mnv3_jax.architectures.zoo",
@@ -74,6 +76,7 @@ __all__ = [
   "load",
   "open_dataset",
   "predict",
+  "search",
   "sweep",
   "train",
   "zoo",

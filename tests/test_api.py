@@ -42,7 +42,7 @@ def test_the_table_of_names_is_what_type_checkers_read():
   for node in block.body:
     for name in node.names:
       assert name.asname == name.name, "`as` makes a type checker take an import for public"
-      module = name.name in ("cost", "edits", "zoo")
+      module = name.name in ("cost", "edits", "search", "zoo")
       imported[name.name] = f"{node.module}.{name.name}" if module else f"{node.module}:{name.name}"
   assert imported == mnv3_jax._PUBLIC
   assert sorted(mnv3_jax.__all__) == sorted({*mnv3_jax._PUBLIC, "__version__"}) and set(mnv3_jax.__all__) <= set(dir(mnv3_jax))

@@ -200,7 +200,7 @@ def test_the_layout_is_that_of_the_tree():
 
 def test_the_reference_has_the_whole_public_api():
   shown = set(re.findall(r"^::: mnv3_jax\.(\w+)$", (pages.DOCS / "reference" / "api.md").read_text(), re.M))
-  assert shown == {name for name in mnv3_jax.__all__ if not name.startswith("__")} - {"cost", "edits", "zoo"}
+  assert shown == {name for name in mnv3_jax.__all__ if not name.startswith("__")} - {"cost", "edits", "search", "zoo"}
 
 
 def test_sweeps_that_no_test_can_run_are_well_formed(tmp_path):

@@ -19,6 +19,7 @@ __all__ = (
   "h_swish_as",
   "h_swish_from",
   "minimalistic",
+  "with_channels",
   "with_expansions",
   "with_halved_tail",
   "with_head",
@@ -200,6 +201,37 @@ def with_expansions(architecture: Architecture, expansions: Mapping[str, int]) -
       fail(architecture.name, "block", name, nearest(name, names))
   blocks = [dataclasses.replace(b, expand=expansions.get(name, b.expand)) for name, _, b in architecture.rows()]
   return architecture.replace(blocks=tuple(blocks))
+
+
+def with_channels(architecture: Architecture, channels: Mapping[str, tuple[int, int]]) -> Architecture:
+  """Sets expansion and output sizes by block, as a search has found them; at any width.
+
+  A block without expansion has the channels of its input, whatever is given for it.
+
+  Args:
+    architecture: any network.
+    channels: {"block_02": (expansion, output), ...}; blocks that are not named stay.
+
+  Raises:
+    ArchitectureError: for a block that the network does not have, a size that is not possible, or sizes that add or remove an
+      expansion or a residual connection.
+  """
+  names = [name for name, _, _ in architecture.rows()]
+  for name in channels:
+    if name not in names:
+      fail(architecture.name, "block", name, nearest(name, names))
+  blocks, inputs = [], architecture.stem.filters
+  for name, base_inputs, b in architecture.rows():
+    expand, out = channels.get(name, (b.expand, b.out))
+    blocks.append(dataclasses.replace(b, expand=inputs if b.expand == base_inputs else expand, out=out))
+    inputs = out
+  found = architecture.replace(blocks=tuple(blocks))
+  for (name, before, old), (_, inputs, new) in zip(architecture.rows(), found.rows(), strict=True):
+    if (new.expand == inputs) != (old.expand == before):
+      fail(architecture.name, name, new.expand, f"an expansion to the {inputs} channels of the input is none")
+    if new.adds_input(inputs) != old.adds_input(before):
+      fail(architecture.name, name, new.out, f"with {inputs} channels before it, this adds or removes a residual connection")
+  return found
 
 
 def with_halved_tail(architecture: Architecture, task: str) -> Architecture:

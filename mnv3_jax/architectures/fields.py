@@ -4,6 +4,7 @@ The config section, the flags of `summary` and `export`, and their help derive f
 """
 
 import dataclasses
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -40,6 +41,9 @@ FIELDS = {
   "se_gate": Field(str, "gate of squeeze-excite (hard_sigmoid)", GATES),
   "se_divisor": Field(int, "the squeeze width is rounded to a multiple of it (8); 1: not rounded"),
   "expansions": Field(str, "expansion sizes by block, as NetAdapt changed them: block_02=64,block_03=72"),
+  "channels": Field(
+    str, "expansion/output sizes by block, as a search found them, after all but the head: block_02=64/24,block_03=72/24"
+  ),
   "stem_filters": Field(int, "channels of the first convolution (16)"),
   "stem_activation": Field(str, "non-linearity of the first convolution (hard_swish); overrides the other fields", ACTIVATIONS),
   "last_stage": Field(str, "last stage of Figure 5 (efficient)", ("efficient", "original")),
@@ -119,7 +123,7 @@ def architecture(name: str, **fields: Any) -> Architecture:
   """Builds the Architecture that config.model describes.
 
   Edits are applied in a fixed order: last stage, stem, minimalistic, expansions, squeeze-excite, non-linearity, halved
-  tail, output stride, width, head.
+  tail, output stride, width, channels, head.
 
   Args:
     name: one of zoo.MODELS.
@@ -171,6 +175,8 @@ def architecture(name: str, **fields: Any) -> Architecture:
   a = a.replace(**same)
   if f["width"] is not None:
     a = edits.with_width(a, f["width"], f["width_rule"] or "paper")
+  if f["channels"] is not None:
+    a = with_channels_text(a, f["channels"])
   head = {field: f[f"head_{field}"] for field in SETTINGS if f[f"head_{field}"] is not None}
   return edits.with_head(a, f["head"] or ClassifierHead.name, **head, dropout=f["dropout"])
 
@@ -183,6 +189,27 @@ def _expansions(name: str, text: str) -> dict[str, int]:
     if not size.isdigit():
       raise ArchitectureError(f"{name}: invalid expansions={text!r}; expected BLOCK=CHANNELS, got {pair.strip()!r}")
     found[block] = int(size)
+  return found
+
+
+def channels_text(architecture: Architecture) -> str:
+  """Returns the value of config.model.channels that gives a network of the same structure the channels of this one."""
+  return ",".join(f"{name}={block.expand}/{block.out}" for name, _, block in architecture.rows())
+
+
+def with_channels_text(architecture: Architecture, text: str) -> Architecture:
+  """Returns a network with the channels that a value of config.model.channels describes."""
+  return edits.with_channels(architecture, _channels(architecture.name, text))
+
+
+def _channels(name: str, text: str) -> dict[str, tuple[int, int]]:
+  """Parses "block_02=64/24" to {"block_02": (64, 24)}."""
+  found = {}
+  for pair in filter(None, text.split(",")):
+    match = re.fullmatch(r"(\w+)=(\d{1,9})/(\d{1,9})", pair.strip(), re.ASCII)
+    if not match:
+      raise ArchitectureError(f"{name}: invalid channels={text!r}; expected BLOCK=EXPANSION/OUTPUT, got {pair.strip()!r}")
+    found[match[1]] = int(match[2]), int(match[3])
   return found
 
 

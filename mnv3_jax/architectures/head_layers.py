@@ -22,6 +22,8 @@ class HeadLayer:
     bias: whether a layer without batch norm has a bias.
     activation: after the layer.
     per_class: whether its output channels are num_classes, so that other classes need other weights.
+    takes: names of the maps that it takes, concatenated: of the backbone ("features", "block_13/expand"), or of layers or rows
+      of the head; () for the output of the layer before it, which for the first one is "features".
   """
 
   name: str
@@ -38,6 +40,7 @@ class HeadLayer:
   bias: bool = True
   activation: str = "linear"
   per_class: bool = False
+  takes: tuple[str, ...] = ()
 
   @property
   def row(self) -> str:

@@ -70,6 +70,7 @@ class _SegmentationHead:
       out_channels=channels,
       window=window,
       strides=strides,
+      takes=("features",),
     )
     return [_conv("filter", size, channels, self.filters, activation="relu"), pool]
 
@@ -129,7 +130,7 @@ class LRASPPHead(_SegmentationHead):
 
   def layers(self, architecture: Network, size: Size, channels: int) -> tuple[HeadLayer, ...]:
     """Returns the filter, the pool and its gate, and the two layers of logits."""
-    _, stride, skipped = self.skip_map(architecture)
+    skip, stride, skipped = self.skip_map(architecture)
     eighth, classes = sizes.divided(architecture.resolution, architecture.stem.stride), architecture.num_classes
     reached = architecture.stem.stride
     for _, _, block in architecture.rows():
@@ -138,8 +139,8 @@ class LRASPPHead(_SegmentationHead):
     return (
       *self._first_layers(size, channels),
       _conv("gate", self.pooled(size), channels, self.filters, norm=False, bias=self.gate_bias, activation=self.gate),
-      _conv("logits", eighth, self.filters, classes, norm=False, per_class=True),
-      _conv("skip_logits", eighth, skipped, classes, norm=False, per_class=True),
+      _conv("logits", eighth, self.filters, classes, norm=False, per_class=True, takes=("filter",)),
+      _conv("skip_logits", eighth, skipped, classes, norm=False, per_class=True, takes=(skip,)),
     )
 
 
@@ -170,6 +171,6 @@ class RASPPHead(_SegmentationHead):
     return (
       *self._first_layers(size, channels),
       _conv("pooled", self.pooled(size), channels, self.filters, activation="relu"),
-      _conv("merge", size, 2 * self.filters, self.filters, activation="relu"),
+      _conv("merge", size, 2 * self.filters, self.filters, activation="relu", takes=("filter", "pooled")),
       _conv("logits", size, self.filters, architecture.num_classes, norm=False, per_class=True),
     )

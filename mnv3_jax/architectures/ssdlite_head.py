@@ -135,7 +135,7 @@ class SSDLiteHead:
     size, row = before.size, f"extra_{i}"
     half = self.extra_channels(self.extras[i] / 2, architecture)
     after = sizes.after_depthwise(size, 2, architecture.padding)
-    yield _layer(f"{row}/reduce", "conv", size, size, before.channels, half)
+    yield _layer(f"{row}/reduce", "conv", size, size, before.channels, half, takes=(before.name,))
     yield _layer(f"{row}/depthwise", "depthwise", size, after, half, half, kernel=3, stride=2)
     yield _layer(f"{row}/expand", "conv", after, after, half, self.extra_channels(self.extras[i], architecture))
 
@@ -150,6 +150,6 @@ def _predictor(row: str, last: str, on: BoxMap, numbers: int, per_class: bool = 
   """A predictor of so many numbers for each anchor."""
   shared = {"activation": "linear", "norm": False, "per_class": per_class}
   return (
-    _layer(f"{row}/depthwise", "depthwise", on.size, on.size, on.channels, on.channels, kernel=3),
+    _layer(f"{row}/depthwise", "depthwise", on.size, on.size, on.channels, on.channels, kernel=3, takes=(on.name,)),
     _layer(f"{row}/{last}", "conv", on.size, on.size, on.channels, on.anchors * numbers, **shared),
   )

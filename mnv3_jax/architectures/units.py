@@ -189,16 +189,30 @@ def units(architecture: Architecture) -> list[Unit]:
   a = architecture
   if not isinstance(a.head, ClassifierHead):
     fail(a.name, "head", a.head.name, "units are of classifiers: time the file as a whole")
+  last, (size, _) = LastStage(features=a.features, head=a.head), a.last_map()
+  return [*rows(a), Unit(row=last, size=size, channels=a.blocks[-1].out, classes=a.num_classes, padding=a.padding)]
+
+
+def rows(architecture: Architecture) -> list[Unit]:
+  """Returns the units of the stem and the blocks, which networks with any head have."""
+  a = architecture
   found = [Unit(row=a.stem, size=a.resolution, channels=a.in_channels, padding=a.stem_padding)]
   for _, channels, block in a.rows():
     found.append(Unit(row=block, size=found[-1].out_size, channels=channels, padding=a.padding))
-  last, (size, _) = LastStage(features=a.features, head=a.head), a.last_map()
-  return [*found, Unit(row=last, size=size, channels=a.blocks[-1].out, classes=a.num_classes, padding=a.padding)]
+  return found
 
 
 def footprint(architecture: Architecture) -> int:
-  """Returns the bytes that one image touches in float32: all weights, and the maps of the unit with most."""
-  return BYTES * cost.params(architecture) + max(unit.maps for unit in units(architecture))
+  """Returns the bytes that one image touches in float32: all weights, and the maps of the unit with most.
+
+  Units of a head that is not a classifier's are not among these.
+  """
+  return BYTES * cost.params(architecture) + max(unit.maps for unit in searched(architecture))
+
+
+def searched(architecture: Architecture) -> list[Unit]:
+  """Returns the units by which networks of one head are compared: all of a classifier, of others those of stem and blocks."""
+  return units(architecture) if isinstance(architecture.head, ClassifierHead) else rows(architecture)
 
 
 def distinct(*architectures: Architecture) -> list[Unit]:

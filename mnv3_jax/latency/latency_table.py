@@ -326,6 +326,15 @@ def predict_latency(architecture: Architecture, table: LatencyTable) -> float:
   return sum(table.latency(unit, network_bytes) for unit in network_units.units(architecture)) + table.empty
 
 
+def predict_searched_latency(architecture: Architecture, table: LatencyTable) -> float:
+  """Predicts milliseconds of a classifier as predict_latency; of a network with another head, those of its stem and blocks.
+
+  Heads of other tasks are not in tables, and no search cuts them.
+  """
+  network_bytes = network_units.footprint(architecture)
+  return sum(table.latency(unit, network_bytes) for unit in network_units.searched(architecture)) + table.empty
+
+
 def steady_ms(stats: LatencyStats) -> float:
   """Returns the lower quartile, or the median where there are no quartiles: the latency on a machine with little other load."""
   return stats.median_ms if stats.p25_ms is None else stats.p25_ms

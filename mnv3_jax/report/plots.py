@@ -244,3 +244,26 @@ def predicted_against_measured(
   axes.legend(frameon=False, loc="upper left", fontsize=9)
   figure.suptitle(title)
   save(figure, path)
+
+
+def search_path(path: Sequence[tuple[float, float]], target: float, file: PathLike, title: str, label: str) -> None:
+  """Plots the path of a search: the metric over latency, from its seed at the right to its end.
+
+  Args:
+    path: (milliseconds, metric from 0 to 1) of the seed, and after each step.
+    target: milliseconds at which it ends.
+    file: path of the PNG.
+    title: title of the plot.
+    label: name of the metric.
+  """
+  figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+  axes = figure.subplots()
+  ms, values = ([point[i] for point in path] for i in (0, 1))
+  axes.plot(ms, [100 * value for value in values], "o-", color=BLUE, markersize=4)
+  axes.axvline(target, color=GREY, linewidth=1, linestyle=":", label="target")
+  axes.set_xlabel("predicted latency, ms")
+  axes.set_ylabel(f"{label} on held-out examples, %")
+  plain(axes)
+  axes.legend(frameon=False)
+  figure.suptitle(title)
+  save(figure, file)

@@ -34,6 +34,7 @@ def create_model(
   se_gate: str | None = None,
   se_divisor: int | None = None,
   expansions: str | None = None,
+  channels: str | None = None,
   stem_filters: int | None = None,
   stem_activation: str | None = None,
   last_stage: Literal["efficient", "original"] | None = None,
@@ -77,6 +78,7 @@ def create_model(
     se_gate: gate of squeeze-excite ("hard_sigmoid").
     se_divisor: the squeeze width is rounded to a multiple of it (8); 1: not rounded.
     expansions: expansion sizes by block: "block_02=64,block_03=72".
+    channels: expansion/output sizes by block, as a search found them, applied last: "block_02=64/24,block_03=72/24".
     stem_filters: channels of the first convolution (16).
     stem_activation: non-linearity of the first convolution.
     last_stage: last stage of Figure 5 ("efficient").

@@ -35,18 +35,24 @@ class Evaluator:
     self.batch_size = -(-batch_size // jax.device_count()) * jax.device_count()
     self.step = devices.compile(evaluation_step(job.model, job.task, parallel.AXIS), outputs=1, donate=False)
 
-  def __call__(self, variables: Any, on_batch: Callable[[int, list[str]], None] = lambda batches, skipped: None) -> Metrics:
+  def __call__(
+    self,
+    variables: Any,
+    on_batch: Callable[[int, list[str]], None] = lambda batches, skipped: None,
+    dataset: "Dataset | None" = None,
+  ) -> Metrics:
     """Computes the task's metrics of variables that are on the devices.
 
     Args:
       variables: replicated over the devices.
       on_batch: called after each batch with the number of batches done, and the reasons why examples were skipped.
+      dataset: whose evaluation examples are used; None for those of the job.
 
     Raises:
       FatalError: if no example can be read.
     """
     accumulator = self.job.task.accumulator()
-    for n, batch in enumerate(self.job.dataset.eval_batches(self.batch_size), 1):
+    for n, batch in enumerate((dataset or self.job.dataset).eval_batches(self.batch_size), 1):
       arrays = dict(batch)
       skipped = arrays.pop("broken", [])
       accumulator.add(self.devices.fetch(self.step(variables, self.devices.shard(arrays))))

@@ -18,6 +18,7 @@ OTHER = {
   "se_gate": "sigmoid",
   "se_divisor": 1,
   "expansions": "block_02=48",
+  "channels": "block_02=48/24",
   "stem_filters": 32,
   "stem_activation": "relu",
   "last_stage": "original",
@@ -124,3 +125,19 @@ def test_a_field_without_effect_says_so(model, field):
       errors += 1
   as_it_is = field == "minimalistic" and model.endswith("minimalistic")
   assert len(networks) > 1 or errors or field in fields.ONLY_WITH or as_it_is
+
+
+def test_channels_come_after_the_width():
+  """A network that a search found is its seed, with the channels of every block."""
+  seed = fields.architecture("mobilenetv3_large", width=0.75, head="lr_aspp", head_filters=32)
+  found = edits.with_channels(seed, {"block_05": (64, 32), "block_04": (56, 32), "block_06": (88, 32)})
+  text = fields.channels_text(found)
+  assert text.startswith("block_01=16/16,block_02=")
+  again = fields.architecture("mobilenetv3_large", width=0.75, head="lr_aspp", head_filters=32, channels=text)
+  assert again == found != seed and fields.with_channels_text(seed, text) == found
+
+
+@pytest.mark.parametrize("text", ["block_02", "block_02=48", "block_02=48/x", "block_02=/24", "block_02=0/24"])
+def test_invalid_channels(text):
+  with pytest.raises(ArchitectureError, match=r"invalid channels=.*expected BLOCK=EXPANSION/OUTPUT|invalid expand=0"):
+    fields.architecture("mobilenetv3_large", channels=text)

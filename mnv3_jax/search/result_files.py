@@ -1,0 +1,58 @@
+"""Files of a finished search for people and for `train`: the config of its network, and a plot of its path."""
+
+import pathlib
+import pprint
+from collections.abc import Mapping
+from typing import Any
+
+from mnv3_jax.architectures.spec import Architecture
+from mnv3_jax.report import plots
+from mnv3_jax.runs.atomic import write_atomically
+from mnv3_jax.training.trained import TrainedRun
+
+CONFIG = '''"""{name} at {latency_ms:.4g} ms instead of {seed_ms:.4g} ms: a search found it; from scratch.
+
+Command:   mnv3 train --config {file} --workdir DIR
+
+{table}
+"""
+
+from mnv3_jax.config import from_dict
+
+CONFIG = {config}
+
+
+def get_config():
+  """Returns the config."""
+  return from_dict(CONFIG, __file__)
+'''
+
+
+def write(directory: pathlib.Path, seed: TrainedRun, architecture: Architecture, result: Mapping[str, Any]) -> None:
+  """Writes config.py and path.png.
+
+  Args:
+    directory: of the search.
+    seed: the trained network that it began with.
+    architecture: the network that it found.
+    result: content of result.json.
+  """
+  config = seed.config.to_dict()
+  config["model"] = {**config["model"], "channels": result["channels"]}
+  # from scratch: the initial weights of the seed have other shapes
+  config["train"] = {**config["train"], "init": ""}
+  file = directory / "config.py"
+  text = CONFIG.format(
+    name=architecture.name,
+    latency_ms=result["latency_ms"],
+    seed_ms=result["seed_ms"],
+    file=file.name,
+    table=architecture,
+    config=pprint.pformat(config, width=120, sort_dicts=False),
+  )
+  write_atomically(file, text)
+  steps = result["steps"]
+  # the seed as the first step's control has it, after as much fine-tuning
+  path = [(result["seed_ms"], step["control"]) for step in steps[:1]]
+  path += [(step["latency_ms"], step[result["metric"]]) for step in steps]
+  plots.search_path(path, result["target_ms"], directory / "path.png", f"{architecture.name}: NetAdapt", seed.task.metric_label)
