@@ -51,6 +51,8 @@ def keep(runs: pathlib.Path) -> None:
   files = ("config.json", "result.json", "export/*.tflite.json")
   for pattern in ("latency/*/*.tflite.json", *(f"{folder}/*/seed_*/{file}" for folder in folders for file in files)):
     for file in runs.glob(pattern):
+      if file.name == "config.json" and not (file.parent / "result.json").is_file():
+        continue  # a run that is not finished
       kept = KEPT / file.relative_to(runs)
       kept.parent.mkdir(parents=True, exist_ok=True)
       shutil.copy(file, kept)

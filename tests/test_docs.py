@@ -26,6 +26,7 @@ from mnv3_jax.weights import sources
 sys.path.insert(0, str(ROOT / "experiments"))
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import demo
+import detection_fine_tuning
 import fine_tuning
 import mini
 import quantization
@@ -224,7 +225,9 @@ def test_the_pip_lines_name_extras_that_jax_has():
   assert extras == {"cuda13", "tpu"} and extras <= set(metadata.metadata("jax").get_all("Provides-Extra"))
 
 
-@pytest.mark.parametrize("program", [demo, fine_tuning, mini, quantization, tables], ids=lambda program: program.__name__)
+@pytest.mark.parametrize(
+  "program", [demo, detection_fine_tuning, fine_tuning, mini, quantization, tables], ids=lambda program: program.__name__
+)
 def test_tables_are_those_of_kept_results(program):
   file = pathlib.Path(program.__file__).relative_to(ROOT)
   for page in pages.PAGES:
@@ -239,6 +242,16 @@ def test_the_metric_of_scenes_is_that_of_the_kept_report():
   assert report["miou"]["ema"] >= 0.6 and report["tflite"]["miou"] == pytest.approx(report["miou"]["ema"], abs=1e-4)
   assert f"{report['tflite']['miou']:.4f} mIoU" in page and f"{report['miou']['ema']:.2f} mIoU" in expected
   assert report["seconds"] < 600 and (ROOT / "experiments" / "results" / "scenes" / "predictions.png").is_file()
+
+
+def test_the_metric_of_detection_is_that_of_the_kept_report():
+  kept = ROOT / "experiments" / "results" / "scenes_detection"
+  report = json.loads((kept / "report.json").read_text())
+  expected, page = (ROOT / "configs" / "scenes_detection.py").read_text(), (pages.DOCS / "detection.md").read_text()
+  ap, ap50 = report["tflite"]["ap"], report["tflite"]["ap50"]
+  assert ap == pytest.approx(report["ap"]["ema"], abs=1e-4)
+  assert f"AP {ap:.3f}, AP50 {ap50:.3f}" in expected and f"AP {ap:.3f} and AP50 {ap50:.3f}" in " ".join(page.split())
+  assert (kept / "predictions.png").is_file()
 
 
 def test_the_kept_figures_are_what_is_claimed():
