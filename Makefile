@@ -42,10 +42,10 @@ $(VENV)/docs: pyproject.toml requirements.txt requirements-extras.txt | $(VENV)/
 	$(INSTALL) --constraint requirements.txt --constraint requirements-extras.txt --editable '.[docs]'
 	@touch $@ $(VENV)/core
 
-# packages that the tests of Ray, SLURM, a browser, the documentation and the notebook need besides, and the type checker
+# packages that the tests of Ray, SLURM, Optuna, a browser, the documentation and the notebook need besides, and the type checker
 $(VENV)/extras: pyproject.toml requirements-extras.txt $(VENV)/tests
 	@echo "installing the extras (about a minute) ..."
-	$(INSTALL) --constraint requirements.txt --constraint requirements-extras.txt --editable '.[test,ray,notebook,browser,docs]'
+	$(INSTALL) --constraint requirements.txt --constraint requirements-extras.txt --editable '.[test,ray,search,notebook,browser,docs]'
 	@touch $@ $(VENV)/docs
 
 # programs that these tests need, as root on Debian

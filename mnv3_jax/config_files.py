@@ -43,6 +43,21 @@ def get_config(name: PathLike, overrides: Mapping[str, object] | None = None, **
     if keyword not in by_keyword:
       raise UsageError(f"the config has no field for {keyword}={value!r}; {nearest(keyword, by_keyword)}")
     given[by_keyword[keyword]] = value
+  set_fields(config, given)
+  return expand_paths(config)
+
+
+def set_fields(config: ConfigDict, given: Mapping[str, object]) -> None:
+  """Sets fields of a config, in place.
+
+  Args:
+    config: a complete config.
+    given: values by field, such as {"train.epochs": 2.0}.
+
+  Raises:
+    UsageError: for an unknown field or a value of another type.
+  """
+  types = field_types(config)
   for field, value in given.items():
     if field.startswith("model."):
       field = "model." + fields_of_model.current_name(field.removeprefix("model."))
@@ -56,7 +71,6 @@ def get_config(name: PathLike, overrides: Mapping[str, object] | None = None, **
       raise UsageError(
         f"invalid {field}={shortened(value)}; expected {TYPE_NAMES.get(types[field], types[field].__name__)}"
       ) from None
-  return expand_paths(config)
 
 
 def as_config(config: ConfigLike) -> ConfigDict:

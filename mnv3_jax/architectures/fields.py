@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mnv3_jax.architectures import edits, sizes, widths, zoo
+from mnv3_jax.architectures.block_text import parse_blocks
 from mnv3_jax.architectures.conventions import CONVENTIONS
 from mnv3_jax.architectures.heads import HEADS, NUM_CLASSES, SETTINGS, ClassifierHead
 from mnv3_jax.architectures.spec import PADDINGS, Architecture
@@ -44,6 +45,7 @@ FIELDS = {
   "channels": Field(
     str, "expansion/output sizes by block, as a search found them, after all but the head: block_02=64/24,block_03=72/24"
   ),
+  "blocks": Field(str, "other blocks, as a search found them: k3_x6_o24_s2_re_se0.25,... (architectures/block_text.py)"),
   "stem_filters": Field(int, "channels of the first convolution (16)"),
   "stem_activation": Field(str, "non-linearity of the first convolution (hard_swish); overrides the other fields", ACTIVATIONS),
   "last_stage": Field(str, "last stage of Figure 5 (efficient)", ("efficient", "original")),
@@ -122,7 +124,7 @@ def head_name(model: Mapping[str, Any]) -> str:
 def architecture(name: str, **fields: Any) -> Architecture:
   """Builds the Architecture that config.model describes.
 
-  Edits are applied in a fixed order: last stage, stem, minimalistic, expansions, squeeze-excite, non-linearity, halved
+  Edits are applied in a fixed order: blocks, last stage, stem, minimalistic, expansions, squeeze-excite, non-linearity, halved
   tail, output stride, width, channels, head.
 
   Args:
@@ -142,6 +144,11 @@ def architecture(name: str, **fields: Any) -> Architecture:
   for field, value in f.items():
     _check(name, field, value)
   a = zoo.MODELS[name]()
+  if f["blocks"] is not None:
+    # expansions of the first block are factors of this stem
+    stem = a.stem.filters if f["stem_filters"] is None else f["stem_filters"]
+    a = edits.with_stem(a, stem)
+    a = a.replace(blocks=parse_blocks(name, f["blocks"], stem))
   if f["last_stage"] is not None:
     a = edits.with_last_stage(a, f["last_stage"])
   if f["stem_filters"] is not None:

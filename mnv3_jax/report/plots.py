@@ -267,3 +267,41 @@ def search_path(path: Sequence[tuple[float, float]], target: float, file: PathLi
   axes.legend(frameon=False)
   figure.suptitle(title)
   save(figure, file)
+
+
+def search_front(
+  points: Sequence[tuple[float, float]],
+  front: Sequence[tuple[float, float]],
+  best: tuple[float, float],
+  target: float,
+  file: PathLike,
+  title: str,
+  label: str,
+) -> None:
+  """Plots the samples of a search: the metric over latency, and the Pareto front.
+
+  Args:
+    points: (milliseconds, metric from 0 to 1) of every sample.
+    front: those than which no other is both faster and better, by milliseconds.
+    best: the one of the best reward.
+    target: target latency in milliseconds.
+    file: path of the PNG.
+    title: title of the plot.
+    label: name of the metric.
+  """
+  figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+  axes = figure.subplots()
+
+  def percent(of: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [ms for ms, _ in of], [100 * value for _, value in of]
+
+  axes.plot(*percent(points), "o", color=GREY, markersize=4, alpha=0.6, label="samples")
+  axes.plot(*percent(front), "o-", color=BLUE, markersize=5, drawstyle="steps-post", label="Pareto front")
+  axes.plot(*percent([best]), "*", color=ORANGE, markersize=13, label="best reward")
+  axes.axvline(target, color=GREY, linewidth=1, linestyle=":", label="target")
+  axes.set_xlabel("predicted latency, ms")
+  axes.set_ylabel(f"{label} on held-out examples, %")
+  plain(axes)
+  axes.legend(frameon=False)
+  figure.suptitle(title)
+  save(figure, file)

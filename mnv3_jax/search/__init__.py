@@ -1,15 +1,26 @@
-"""Architecture search: networks inside a trained one, evaluated by masks of its channels, and NetAdapt."""
+"""Architecture search: NetAdapt within a trained network, and platform-aware search of MnasNet's space."""
 
 import importlib as _importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
   from mnv3_jax.search.run import netadapt as netadapt
+  from mnv3_jax.search.run_platform_aware import platform_aware as platform_aware
+  from mnv3_jax.search.space import SearchSpace as SearchSpace, Stage as Stage, mnasnet_space as mnasnet_space
 
-__all__ = ["netadapt"]
+__all__ = ["SearchSpace", "Stage", "mnasnet_space", "netadapt", "platform_aware"]
+
+# public names and the modules that define them
+_PUBLIC = {
+  "SearchSpace": "space",
+  "Stage": "space",
+  "mnasnet_space": "space",
+  "netadapt": "run",
+  "platform_aware": "run_platform_aware",
+}
 
 
 def __getattr__(name: str) -> object:
-  if name not in __all__:
+  if name not in _PUBLIC:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-  return getattr(_importlib.import_module("mnv3_jax.search.run"), name)
+  return getattr(_importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)

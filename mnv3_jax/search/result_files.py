@@ -1,4 +1,4 @@
-"""Files of a finished search for people and for `train`: the config of its network, and a plot of its path."""
+"""Files of a finished search for people and for `train`: configs of its networks, and a plot of its path."""
 
 import pathlib
 import pprint
@@ -10,11 +10,11 @@ from mnv3_jax.report import plots
 from mnv3_jax.runs.atomic import write_atomically
 from mnv3_jax.training.trained import TrainedRun
 
-CONFIG = '''"""{name} at {latency_ms:.4g} ms instead of {seed_ms:.4g} ms: a search found it; from scratch.
+CONFIG = '''"""{summary}
 
 Command:   mnv3 train --config {file} --workdir DIR
 
-{table}
+{details}
 """
 
 from mnv3_jax.config import from_dict
@@ -26,6 +26,19 @@ def get_config():
   """Returns the config."""
   return from_dict(CONFIG, __file__)
 '''
+
+
+def config_text(summary: str, file: str, details: object, config: Mapping[str, Any]) -> str:
+  """Returns the source of a config file.
+
+  Args:
+    summary: first line of its docstring.
+    file: its name.
+    details: last paragraph of the docstring, such as the network.
+    config: values by section and field.
+  """
+  values = pprint.pformat(dict(config), width=120, sort_dicts=False)
+  return CONFIG.format(summary=summary, file=file, details=details, config=values)
 
 
 def write(directory: pathlib.Path, seed: TrainedRun, architecture: Architecture, result: Mapping[str, Any]) -> None:
@@ -42,14 +55,8 @@ def write(directory: pathlib.Path, seed: TrainedRun, architecture: Architecture,
   # from scratch: the initial weights of the seed have other shapes
   config["train"] = {**config["train"], "init": ""}
   file = directory / "config.py"
-  text = CONFIG.format(
-    name=architecture.name,
-    latency_ms=result["latency_ms"],
-    seed_ms=result["seed_ms"],
-    file=file.name,
-    table=architecture,
-    config=pprint.pformat(config, width=120, sort_dicts=False),
-  )
+  latency = f"{result['latency_ms']:.4g} ms instead of {result['seed_ms']:.4g} ms"
+  text = config_text(f"{architecture.name} at {latency}: a search found it; from scratch.", file.name, architecture, config)
   write_atomically(file, text)
   steps = result["steps"]
   # the seed as the first step's control has it, after as much fine-tuning

@@ -35,6 +35,7 @@ def create_model(
   se_divisor: int | None = None,
   expansions: str | None = None,
   channels: str | None = None,
+  blocks: str | None = None,
   stem_filters: int | None = None,
   stem_activation: str | None = None,
   last_stage: Literal["efficient", "original"] | None = None,
@@ -79,6 +80,8 @@ def create_model(
     se_divisor: the squeeze width is rounded to a multiple of it (8); 1: not rounded.
     expansions: expansion sizes by block: "block_02=64,block_03=72".
     channels: expansion/output sizes by block, as a search found them, applied last: "block_02=64/24,block_03=72/24".
+    blocks: blocks in place of the network's own, as a search found them: "k3_o16_s1_re,k3_x6_o24_s2_re_se0.25"
+      (architectures/block_text.py).
     stem_filters: channels of the first convolution (16).
     stem_activation: non-linearity of the first convolution.
     last_stage: last stage of Figure 5 ("efficient").

@@ -19,6 +19,7 @@ OTHER = {
   "se_divisor": 1,
   "expansions": "block_02=48",
   "channels": "block_02=48/24",
+  "blocks": "k3_o16_s1_re,k3_x6_o24_s2_re_se0.25",
   "stem_filters": 32,
   "stem_activation": "relu",
   "last_stage": "original",

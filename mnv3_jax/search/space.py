@@ -1,0 +1,257 @@
+"""MnasNet's factorized hierarchical search space: choices by stage, and the network that they make."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from mnv3_jax.architectures import block_text, fields
+from mnv3_jax.architectures.spec import Architecture, make_divisible, nearest
+from mnv3_jax.errors import UsageError
+from mnv3_jax.paths import expanded
+from mnv3_jax.runs.atomic import read_json, write_atomically
+from mnv3_jax.types import PathLike
+
+# {"stage_1.kernel": 3, ...}: a value for every key of SearchSpace.options
+Choices: TypeAlias = dict[str, Any]
+
+# expansion factor of each operation
+OPS = {"depthwise": 1, "mbconv3": 3, "mbconv6": 6}
+SKIPS = ("identity", "none")
+# number of filters by stage, number of layers, stride: Table 2 of MobileNetV2, whose rows MnasNet varies
+V2_STAGES = ((16, 1, 1), (24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
+FILTER_FACTORS = (0.75, 1.0, 1.25)
+LAYER_CHANGES = (-1, 0, 1)
+# choices that make a kind of block
+KINDS = ("op", "kernel", "se", "skip")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage:
+  """Choices of a stage: one layer repeated, of which the first has the stride.
+
+  Attributes:
+    filters: output channels.
+    layers: number of layers, at least 1.
+    stride: of the first layer, not a choice.
+    ops: keys of OPS.
+    kernels: depthwise kernel sizes.
+    se_ratios: squeeze-excite ratios; 0 for none.
+    skips: values of SKIPS.
+
+  Raises:
+    UsageError: at construction, for choices that are missing, doubled, or not possible.
+  """
+
+  filters: tuple[int, ...]
+  layers: tuple[int, ...]
+  stride: int = 1
+  ops: tuple[str, ...] = tuple(OPS)
+  kernels: tuple[int, ...] = (3, 5)
+  se_ratios: tuple[float, ...] = (0.0, 0.25)
+  skips: tuple[str, ...] = SKIPS
+
+  def __post_init__(self) -> None:
+    for name, values in self.options.items():
+      if not values or len(set(values)) < len(values):
+        raise UsageError(f"invalid {name}={values!r} of a stage; expected at least one value, each once")
+    for name, values, known in (("ops", self.ops, OPS), ("skips", self.skips, SKIPS)):
+      for value in values:
+        if value not in known:
+          raise UsageError(f"invalid {name}={value!r} of a stage; {nearest(value, known)}")
+    for name, values in (("filters", self.filters), ("layers", self.layers), ("kernels", self.kernels)):
+      if not all(isinstance(n, int) and 1 <= n <= 10_000 for n in values):
+        raise UsageError(f"invalid {name}={values!r} of a stage; expected whole numbers of at least 1")
+    if not all(isinstance(ratio, int | float) and 0 <= ratio < 8 for ratio in self.se_ratios):
+      raise UsageError(f"invalid se_ratios={self.se_ratios!r} of a stage; expected 0 for none, or shares such as 0.25")
+    if self.stride not in (1, 2):
+      raise UsageError(f"invalid stride={self.stride!r} of a stage; expected 1 or 2")
+
+  @property
+  def options(self) -> dict[str, tuple[Any, ...]]:
+    """The values of each choice, by the choice's name."""
+    return {
+      "op": self.ops,
+      "kernel": self.kernels,
+      "se": self.se_ratios,
+      "skip": self.skips,
+      "filters": self.filters,
+      "layers": self.layers,
+    }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+  """Factorized hierarchical search space (MnasNet, section 4.2): each stage repeats one layer, stages differ.
+
+  The stages replace the blocks of a network; its stem, last 1x1 convolution and head stay. Against MnasNet's space:
+
+  - ConvOp: `depthwise` (depthwise and 1x1 convolution) and MBConv with the expansions 3 and 6 that MnasNet-A1 has. Left out is
+    the ordinary convolution, which MnasNet-A1 does not have: the rows of an `Architecture` are inverted residuals.
+  - SkipOp: `identity` and `none`. Left out is pooling, for the same reason.
+  - Filters and layers are those of MobileNetV2 times 0.75, 1, 1.25, and plus -1, 0, 1. Filters are rounded to multiples of 8
+    and layers are at least 1; values that fall together are one value.
+
+  Every combination is a network. `identity` adds a layer's input wherever the layer has stride 1 and as many output channels,
+  the first of a stage included. Where no layer of a stage has that, the choice has no effect and `canonical` sets its first
+  value.
+
+  Attributes:
+    stages: choices of each stage.
+    activation: of all blocks.
+    se_of: squeeze-excite as a share of the block's "input" (MnasNet) or of its "expansion" (V3).
+  """
+
+  stages: tuple[Stage, ...]
+  activation: str = "relu"
+  se_of: str = "input"
+
+  def __post_init__(self) -> None:
+    if not self.stages:
+      raise UsageError("invalid stages=(); expected at least one")
+    for name, known in (("activation", block_text.ACTIVATIONS.values()), ("se_of", ("input", "expansion"))):
+      if getattr(self, name) not in known:
+        raise UsageError(f"invalid {name}={getattr(self, name)!r} of a search space; {nearest(getattr(self, name), known)}")
+
+  @property
+  def options(self) -> dict[str, tuple[Any, ...]]:
+    """The values of every choice, by its name: {"stage_1.op": ("depthwise", ...), ...}."""
+    return {f"stage_{i}.{n}": values for i, stage in enumerate(self.stages, 1) for n, values in stage.options.items()}
+
+  @property
+  def size(self) -> int:
+    """Number of combinations."""
+    return math.prod(len(values) for values in self.options.values())
+
+  def random(self, rng: np.random.Generator) -> Choices:
+    """Draws every choice uniformly, in canonical form."""
+    return self.canonical({name: values[int(rng.integers(len(values)))] for name, values in self.options.items()})
+
+  def canonical(self, choices: Mapping[str, Any]) -> Choices:
+    """Returns choices in the order of `options`, a choice without effect at its first value.
+
+    Raises:
+      UsageError: for choices of another space.
+    """
+    options = self.options
+    for name in {**options, **choices}:
+      if name not in options or choices.get(name) not in options[name]:
+        raise UsageError(f"invalid choice {name}={choices.get(name)!r}; it is not one of this search space")
+    found = {name: choices[name] for name in options}
+    inputs = None
+    for i, stage in enumerate(self.stages, 1):
+      filters, layers = found[f"stage_{i}.filters"], found[f"stage_{i}.layers"]
+      # the channels before the first stage are those of a stem
+      if layers == 1 and (stage.stride > 1 or inputs not in (None, filters)):
+        found[f"stage_{i}.skip"] = stage.skips[0]
+      inputs = filters
+    return found
+
+  def blocks(self, choices: Mapping[str, Any]) -> str:
+    """Returns the value of config.model.blocks for choices; canonical ones that differ have different values."""
+    found, texts = self.canonical(choices), []
+    for i, stage in enumerate(self.stages, 1):
+      chosen = {name: found[f"stage_{i}.{name}"] for name in stage.options}
+      for layer in range(chosen["layers"]):
+        texts.append(
+          block_text.block_text(
+            kernel=chosen["kernel"],
+            factor=OPS[chosen["op"]],
+            out=chosen["filters"],
+            stride=stage.stride if layer == 0 else 1,
+            activation=self.activation,
+            squeeze="si" if self.se_of == "input" else "se",
+            ratio=chosen["se"],
+            skip=chosen["skip"] == "identity",
+          )
+        )
+    return ",".join(texts)
+
+  def architecture(self, choices: Mapping[str, Any], name: str = "mnasnet_a1", **model: Any) -> Architecture:
+    """Builds the network of choices.
+
+    Args:
+      choices: a value for every key of `options`.
+      name: the network whose stem, last 1x1 convolution and head it has.
+      **model: further fields of config.model.
+
+    Raises:
+      ArchitectureError: for fields that do not fit.
+    """
+    return fields.architecture(name, **{**model, "blocks": self.blocks(choices)})
+
+  def extreme(self, largest: bool) -> Choices:
+    """Returns the choices of the largest or the smallest network."""
+    order = {name: i for i, name in enumerate((*OPS, *reversed(SKIPS)))}
+    pick = max if largest else min
+    return self.canonical({n: pick(v, key=lambda x: order.get(x, x)) for n, v in self.options.items()})
+
+  def covering(self) -> Iterator[Choices]:
+    """Yields choices whose networks have every kind of block: each combination of operation, kernel, squeeze-excite and skip,
+    the same in all stages, at the most and at the fewest channels; from their units a latency table interpolates."""
+    options = self.options
+    kinds = {name: list(dict.fromkeys(v for stage in self.stages for v in stage.options[name])) for name in KINDS}
+    for pick in (max, min):
+      for values in itertools.product(*kinds.values()):
+        chosen = dict(zip(kinds, values, strict=True))
+        found = {}
+        for name, known in options.items():
+          kind = name.partition(".")[2]
+          wanted = max(known) if kind == "layers" else pick(known) if kind == "filters" else chosen[kind]
+          found[name] = wanted if wanted in known else known[0]
+        yield self.canonical(found)
+
+  @property
+  def digest(self) -> str:
+    """Identity of the space: 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+  def to_dict(self) -> dict[str, Any]:
+    """Returns the space as JSON has it."""
+    return json.loads(json.dumps(dataclasses.asdict(self)))
+
+  def write(self, file: PathLike) -> None:
+    """Writes the space as a JSON file."""
+    write_atomically(pathlib.Path(expanded(file)), json.dumps(self.to_dict(), indent=2) + "\n")
+
+  @classmethod
+  def from_dict(cls, content: Mapping[str, Any], source: str = "space") -> "SearchSpace":
+    """Builds a space from what `to_dict` returns.
+
+    Args:
+      content: the object.
+      source: name of its file, for messages.
+
+    Raises:
+      UsageError: for content that is no search space.
+    """
+    try:
+      stages = [{name: tuple(v) if isinstance(v, list) else v for name, v in s.items()} for s in content["stages"]]
+      return cls(**{**content, "stages": tuple(Stage(**stage) for stage in stages)})
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+      reason = error if isinstance(error, UsageError) else "SearchSpace.write makes such files"
+      raise UsageError(f"{source} is no search space: {reason}") from None
+
+  @classmethod
+  def read(cls, file: PathLike) -> "SearchSpace":
+    """Reads a space from a JSON file; raises UsageError as `from_dict`, and where there is no file."""
+    path = pathlib.Path(expanded(file))
+    if not path.is_file():
+      raise UsageError(f"no file {str(path)!r}; SearchSpace.write makes one")
+    return cls.from_dict(read_json(path), repr(str(path)))
+
+
+def mnasnet_space() -> SearchSpace:
+  """Returns MnasNet's space: seven stages around those of MobileNetV2."""
+  stages = []
+  for filters, layers, stride in V2_STAGES:
+    widths = dict.fromkeys(make_divisible(factor * filters) for factor in FILTER_FACTORS)
+    depths = dict.fromkeys(max(1, layers + change) for change in LAYER_CHANGES)
+    stages.append(Stage(filters=tuple(widths), layers=tuple(depths), stride=stride))
+  return SearchSpace(stages=tuple(stages))
