@@ -46,7 +46,16 @@ class SearchDirectory:
         raise UsageError(f"invalid workdir={str(self.path)!r}, which is not empty and not that of a search; choose another")
       write_atomically(file, _text(settings))
       return
-    begun = read_json(file)
+    self.check_same(settings)
+
+  def check_same(self, settings: Mapping[str, Any]) -> None:
+    """Checks that a search that was begun here has the same settings; does nothing where none was.
+
+    Raises:
+      UsageError: for other settings.
+    """
+    file = self.path / SETTINGS
+    begun = read_json(file) if file.is_file() else settings
     for name in {**begun, **settings}:
       if begun.get(name) != settings.get(name):
         raise UsageError(

@@ -119,9 +119,10 @@ def platform_aware(
   latencies = _open_table(table, measure)
   settings = Settings(reward=Reward(kind=reward, target_ms=target_ms, weight=weight), sampler=sampler, batch=batch, seed=seed)
   latency = functools.partial(predict_searched_latency, table=latencies)
-  _check_latencies(chosen, build, latency, str(table), target_ms, every=not measure)
   outputs.check_directory("workdir", workdir)
-  directory = SearchDirectory(workdir)
+  directory, identity = SearchDirectory(workdir), _identity(chosen, short, latencies, settings)
+  directory.check_same(identity)
+  _check_latencies(chosen, build, latency, str(table), target_ms, every=not measure)
   train = functools.partial(
     run_trials,
     engine,
@@ -133,7 +134,7 @@ def platform_aware(
     stream=io.StringIO() if quiet else None,
   )
   with locked(directory.path / SETTINGS, patience=0):
-    directory.open_for(_identity(chosen, short, latencies, settings))
+    directory.open_for(identity)
     search = PlatformSearch(
       chosen,
       full,

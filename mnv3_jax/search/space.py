@@ -189,8 +189,12 @@ class SearchSpace:
   def extreme(self, largest: bool) -> Choices:
     """Returns the choices of the largest or the smallest network."""
     order = {name: i for i, name in enumerate((*OPS, *reversed(SKIPS)))}
+
+    def size(value: Any) -> float:
+      return order.get(value, value)
+
     pick = max if largest else min
-    return self.canonical({n: pick(v, key=lambda x: order.get(x, x)) for n, v in self.options.items()})
+    return self.canonical({name: pick(values, key=size) for name, values in self.options.items()})
 
   def covering(self) -> Iterator[Choices]:
     """Yields choices whose networks have every kind of block: each combination of operation, kernel, squeeze-excite and skip,
@@ -232,7 +236,10 @@ class SearchSpace:
       UsageError: for content that is no search space.
     """
     try:
-      stages = [{name: tuple(v) if isinstance(v, list) else v for name, v in s.items()} for s in content["stages"]]
+      stages: list[dict[str, Any]] = [
+        {name: tuple(value) if isinstance(value, list) else value for name, value in stage.items()}
+        for stage in content["stages"]
+      ]
       return cls(**{**content, "stages": tuple(Stage(**stage) for stage in stages)})
     except (TypeError, KeyError, AttributeError, ValueError) as error:
       reason = error if isinstance(error, UsageError) else "SearchSpace.write makes such files"

@@ -1,0 +1,256 @@
+"""Platform-aware search of a tiny space: it goes on where it was killed, and refuses what does not fit."""
+
+import importlib.util
+import itertools
+import json
+
+import pytest
+from conftest import ended, mnv3
+from tiny_run import tiny_config
+
+import mnv3_jax
+from mnv3_jax.__main__ import run
+from mnv3_jax.architectures import cost, fields, units
+from mnv3_jax.config_files import load_config
+from mnv3_jax.errors import FatalError, RetryableError, UsageError
+from mnv3_jax.latency.latency_table import VERSION
+from mnv3_jax.runs.run import Run
+from mnv3_jax.search import run_platform_aware
+from mnv3_jax.search.samples import pareto_front
+from mnv3_jax.search.space import SearchSpace, Stage
+
+STAGE = {"filters": (8, 16), "layers": (1, 2), "stride": 2}
+SPACE = SearchSpace(stages=(Stage(**STAGE), Stage(**{**STAGE, "kernels": (3,), "ops": ("mbconv3",)})), se_of="expansion")
+SAMPLER = "tpe" if importlib.util.find_spec("optuna") else "random"
+
+
+def search_config(**changes):
+  config = tiny_config(**{"model.name": "mobilenetv3_small", "model.num_classes": 10, "data.train_split": "train", **changes})
+  return config
+
+
+def every_network():
+  for values in itertools.product(*SPACE.options.values()):
+    yield SPACE.architecture(dict(zip(SPACE.options, values, strict=True)), "mobilenetv3_small", resolution=16, num_classes=10)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+  """A latency table of all units of the tiny space, their milliseconds by their weights."""
+  found = {"empty": {"alone_ms": [0.5], "runs": 1, "date": ""}}
+  for unit in units.distinct(*every_network()):
+    ms = [unit.weights * 1e-5]
+    found[unit.key] = {"alone_ms": ms, "copies_ms": ms, "copies": 2, "runs": 1, "date": ""}
+  about = {"device": "a phone", "runtime": "none", "threads": 1}
+  file = tmp_path_factory.mktemp("table") / "table.json"
+  file.write_text(json.dumps({"version": VERSION, **about, "date": "", "units": found}))
+  return file
+
+
+class Trainings:
+  """In the place of an engine: writes results whose accuracy grows with a network's parameters; counts and interrupts."""
+
+  def __init__(self, monkeypatch):
+    self.commands, self.stop_at, self.failing = [], None, lambda name: False
+    monkeypatch.setattr(run_platform_aware, "run_trials", self)
+
+  def __call__(self, engine, trials, *, logs, **options):
+    assert engine == "local" and options["jobs"] >= 1
+    states = {trial.name: "done" for trial in trials if trial.done}
+    for trial in trials:
+      if trial.done:
+        continue
+      if self.stop_at == len(self.commands):
+        self.stop_at = None
+        raise RetryableError("stopped by SIGTERM")
+      self.commands.append(trial.commands[0])
+      blocks = trial.commands[0][-1].partition("=")[2]
+      accuracy = 1 - 1e4 / cost.params(fields.architecture("mobilenetv3_small", blocks=blocks, num_classes=10))
+      states[trial.name] = "failed" if self.failing(trial.name) else "done"
+      if states[trial.name] == "done":
+        (trial.directory / "checkpoints").mkdir(parents=True, exist_ok=True)
+        result = {"metrics": {"test": {"raw": {"top1": 0.0}, "ema": {"top1": accuracy}}}, "seconds": 1.0}
+        trial.results[0].write_text(json.dumps(result))
+    return states
+
+
+def search(table, workdir, lines=None, **changes):
+  options = {"table": table, "target_ms": 25.0, "samples": 9, "batch": 2, "space": SPACE, "sampler": SAMPLER, **changes}
+  say = [].append if lines is None else lines.append
+  return mnv3_jax.search.platform_aware(search_config(), workdir, on_message=say, **options)
+
+
+def test_a_search_goes_on_with_the_same_choices(table, tmp_path, monkeypatch):
+  trainings, lines = Trainings(monkeypatch), []
+  whole = search(table, tmp_path / "whole", lines)
+  assert len(trainings.commands) == len(lines) == 9 and len({command[-1] for command in trainings.commands}) == 9
+  assert [sample["sample"] for sample in whole["samples"]] == list(range(1, 10))
+  best = max(whole["samples"], key=lambda sample: sample["reward"])
+  assert whole["top"][0] == best["sample"] and whole["blocks"] == best["blocks"] and whole["metric"] == "top1"
+  assert best["reward"] == pytest.approx(best["top1"] * (best["latency_ms"] / 25) ** -0.07)
+  assert set(whole["front"]) <= set(range(1, 10)) and (tmp_path / "whole" / "front.png").stat().st_size > 1000
+  assert not list((tmp_path / "whole").rglob("checkpoints"))
+  # more samples in the same directory: what was done stays, also a round that was half full
+  more = search(table, tmp_path / "whole", samples=12)
+  assert len(trainings.commands) == 12 and more["samples"][:9] == whole["samples"]
+
+  # stopped in turn after every training
+  done = 0
+  for stop in (13, 14, 17, 20):
+    trainings.stop_at = stop
+    with pytest.raises(RetryableError):
+      search(table, tmp_path / "stopped", samples=12)
+    done = len(list((tmp_path / "stopped").rglob("sample.json")))
+  assert 0 < done < 12
+  again = search(table, tmp_path / "stopped", samples=12)
+  assert again == more
+  # the same call again trains nothing
+  n = len(trainings.commands)
+  assert search(table, tmp_path / "stopped", samples=12) == more and len(trainings.commands) == n
+
+
+def test_configs_train_what_was_found(table, tmp_path, monkeypatch):
+  trainings = Trainings(monkeypatch)
+  result = search(table, tmp_path / "search", top=3, epochs=2.0, proxy={"optim.ema": 0.5, "model.dropout": 0.0})
+  best = load_config(str(tmp_path / "search" / "config.py"))
+  assert best.model.blocks == result["blocks"] and best.data.train_split == "train" and best.train.epochs == 3.0
+  assert str(fields.architecture(**best.model)) == result["table"]
+  assert len(list((tmp_path / "search" / "top").glob("0?.py"))) == 3 == len(result["top"])
+  file = trainings.commands[0][3]
+  proxy = load_config(file)
+  assert (proxy.data.train_split, proxy.data.eval_split, proxy.data.dataset) == ("train[:90%]", "train[90%:]", "fashion_mnist")
+  assert (proxy.train.epochs, proxy.evaluate.every, proxy.optim.ema, proxy.model.dropout) == (2.0, 2.0, 0.5, 0.0)
+  assert trainings.commands[0][:3] == ("mnv3", "train", "--config")
+
+
+def test_failed_trainings(table, tmp_path, monkeypatch):
+  trainings = Trainings(monkeypatch)
+  trainings.failing = lambda name: name == "0003"
+  result = search(table, tmp_path / "one", batch=1, samples=5)
+  assert "failed" in result["samples"][2] and 3 not in result["top"] and len(result["top"]) == 4
+  trainings.failing = lambda name: True
+  with pytest.raises(FatalError, match=r"the first samples cannot be trained; .*logs has their logs"):
+    search(table, tmp_path / "all")
+  assert not list((tmp_path / "all").rglob("sample.json"))
+
+
+def test_a_directory_belongs_to_one_search(table, tmp_path, monkeypatch):
+  Trainings(monkeypatch)
+  search(table, tmp_path / "search", samples=2)
+  for changes, message in (
+    ({"space": SearchSpace(stages=SPACE.stages)}, r"holds a search with space='\w{16}', this one has '\w{16}'; choose another"),
+    ({"target_ms": 25.5}, "holds a search with target_ms=25.0, this one has 25.5"),
+    ({"reward": "hard"}, "holds a search with kind='soft', this one has 'hard'"),
+    ({"epochs": 1.0}, r"holds a search with config.evaluate.every=5.0, this one has 1.0"),
+  ):
+    with pytest.raises(UsageError, match=message):
+      search(table, tmp_path / "search", **changes)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"target_ms": 99.0}, r"invalid target_ms=99; expected between [\d.]+ and [\d.]+ ms, the latencies of the smallest"),
+    ({"target_ms": 0.1}, r"invalid target_ms=0.1; expected between"),
+    ({"samples": 0}, "invalid samples=0"),
+    ({"samples": 10**9}, "expected at most 1536, the size of the search space"),
+    ({"sampler": "tpa"}, "invalid sampler='tpa'"),
+    ({"reward": "sotf"}, "invalid reward='sotf'"),
+    ({"space": None}, r"does not have the units of the search space \(no latency of .* measure=True adds them"),
+    ({"proxy": {"optim.emma": 0.5}}, "the config has no field 'optim.emma'; did you mean 'optim.ema'"),
+    ({"proxy": {"model.width": 0.5}}, "invalid proxy with 'model.width'"),
+    ({"engine": "loacl"}, "invalid engine='loacl'"),
+  ],
+)
+def test_bad_arguments(table, tmp_path, changes, message):
+  with pytest.raises(UsageError, match=message):
+    search(table, tmp_path / "search", **changes)
+  assert not (tmp_path / "search").exists()
+
+
+def test_bad_configs(table, tmp_path):
+  options = {"table": table, "target_ms": 25.0, "space": SPACE, "sampler": "random"}
+  for changes, message in (
+    ({"model.blocks": "k3_o16_s2_re"}, "invalid config.model.blocks='k3_o16_s2_re'; expected None"),
+    ({"train.init": "runs/a"}, "invalid config.train.init='runs/a'"),
+    ({"data.train_split": "train[10:90%]"}, "not a slice from the beginning"),
+  ):
+    with pytest.raises(UsageError, match=message):
+      mnv3_jax.search.platform_aware(search_config(**changes), tmp_path / "search", **options)
+
+
+def test_pareto_front():
+  points = [(3.0, 0.5), (1.0, 0.2), (2.0, 0.2), (2.0, 0.4), (2.0, 0.4), (4.0, 0.5), (0.5, 0.1)]
+  assert pareto_front(points) == [6, 1, 3, 0]
+  assert pareto_front([]) == []
+
+
+@pytest.fixture(scope="module")
+def space_file(tmp_path_factory):
+  file = tmp_path_factory.mktemp("space") / "space.json"
+  SPACE.write(file)
+  return file
+
+
+def command(table, space_file, workdir):
+  words = ["search", "platform_aware", "--config", "fashion_mnist", "--workdir", workdir, "--table", table, "--target_ms", 25]
+  words += ["--space", space_file, "--sampler", "random", "--samples", 2, "--config.model.resolution=16"]
+  return [*words, "--config.data.train_split=train[:200]", "--config.train.batch_size=16", "--config.optim.warmup=0.0"]
+
+
+def test_the_command_line(table, space_file, tmp_path, monkeypatch):
+  trainings = Trainings(monkeypatch)
+  words = command(table, space_file, tmp_path / "search")
+  status, out, err = ended(*words, "--epochs", 1, "--proxy.optim.ema=0.9")
+  assert (status, err) == (0, "") and "Pareto front:\nsample" in out
+  assert f"train it: mnv3 train --config {tmp_path}/search/config.py" in out
+  assert load_config(trainings.commands[0][3]).optim.ema == 0.9
+  status, out, err = ended(*words, "--epochs", 1, "--proxy.optim.ema=0.9", "--json")
+  assert status == 0 and json.loads(out)["top"] and not err
+  for bad, message in (
+    (["--target_ms", 99, "--workdir", tmp_path / "other"], "mnv3: invalid --target_ms=99; expected between"),
+    (["--adb"], "mnv3: --adb has an effect only with --measure"),
+    (["--reward", "hard", "--weight", -1], "mnv3: invalid --weight=-1 with --reward='hard'"),
+    (["--proxy.optim.emma=1"], "mnv3: the config has no field 'optim.emma'"),
+    (["--sample", 3], "mnv3: search platform_aware has no option '--sample'; did you mean '--samples'"),
+  ):
+    status, _, err = ended(*words, *bad)
+    assert (status, err.count("\n")) == (2, 1) and err.startswith(message), err
+  words[words.index("--workdir") + 1] = tmp_path / "other"
+  status, _, err = ended(*[w for w in words if w not in ("--space", space_file)])
+  assert status == 2 and "does not have the units of the search space" in err and "--measure adds them" in err
+
+
+@pytest.mark.parametrize("method", ["netadapt", "platform_aware"])
+def test_each_method_has_its_help(method):
+  status, out, _ = ended("search", method, "--help")
+  assert status == 0 and f"usage: mnv3 search {method}" in out
+  assert ("--init" in out) == (method == "netadapt") and ("--samples" in out) == (method == "platform_aware")
+  assert ended("search", "netadpt")[::2] == (2, ended("search", "netadpt")[2]) and "netadapt" in ended("search", "netadpt")[2]
+
+
+def test_a_training_in_this_process(table, tmp_path, monkeypatch):
+  """What a training leaves is what the search reads."""
+
+  def run_trials(engine, trials, **options):
+    for trial in trials:
+      run(list(trial.commands[0][1:]))
+    return {trial.name: "done" for trial in trials}
+
+  monkeypatch.setattr(run_platform_aware, "run_trials", run_trials)
+  config = search_config(**{"data.train_split": "train[:80]", "optim.warmup": 0.0})
+  options = {"table": table, "target_ms": 25.0, "space": SPACE, "sampler": "random", "samples": 1, "epochs": 1.0}
+  result = mnv3_jax.search.platform_aware(config, tmp_path / "search", on_message=[].append, **options)
+  trained = Run(tmp_path / "search" / "samples" / "0001" / "run")
+  assert trained.config.model.blocks == result["blocks"] and trained.config.data.eval_split == "train[80:]"
+  (sample,) = result["samples"]
+  assert trained.result["metrics"]["test"]["ema"]["top1"] == sample["top1"] and trained.result["params"] == sample["params"]
+
+
+@pytest.mark.slow
+def test_real_trainings(table, space_file, tmp_path):
+  done = mnv3(*command(table, space_file, tmp_path / "search"), "--epochs", 1)
+  assert done.returncode == 0, done.stderr
+  result = json.loads((tmp_path / "search" / "result.json").read_text())
+  assert all(0 <= sample["top1"] <= 1 and sample["reward"] > 0 for sample in result["samples"])
+  assert len(result["samples"]) == 2 and (tmp_path / "search" / "samples" / "0001" / "run" / "metrics.jsonl").is_file()

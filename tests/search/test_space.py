@@ -1,0 +1,156 @@
+"""MnasNet's space: every combination is a network, with what was chosen."""
+
+import dataclasses
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from mnv3_jax.architectures import cost, fields, units
+from mnv3_jax.architectures.spec import ArchitectureError
+from mnv3_jax.errors import UsageError
+from mnv3_jax.models.initialize import shapes
+from mnv3_jax.models.layers import Compute
+from mnv3_jax.models.network import network
+from mnv3_jax.search.space import OPS, SearchSpace, Stage, mnasnet_space
+
+SPACE = mnasnet_space()
+
+
+def any_choices(space=SPACE):
+  return st.fixed_dictionaries({name: st.sampled_from(values) for name, values in space.options.items()})
+
+
+def test_the_space_of_mnasnet():
+  assert len(SPACE.stages) == 7 and len(SPACE.options) == 42
+  assert SPACE.size == math.prod(3 * 2 * 2 * 2 * len(s.filters) * len(s.layers) for s in SPACE.stages)
+  assert 1e15 < SPACE.size < 324**7
+  v2 = fields.architecture("mobilenetv2")
+  for stage in SPACE.stages:
+    assert any(block.out in stage.filters for block in v2.blocks)
+  # MnasNet-A1 is one of its networks, but that its second stage expands and has no squeeze
+  assert SPACE.stages[2].filters == (24, 32, 40) and SPACE.stages[2].kernels == (3, 5)
+
+
+@given(any_choices())
+def test_every_combination_builds_counts_and_prints(choices):
+  found = SPACE.architecture(choices, resolution=64, num_classes=10)
+  blocks = iter(found.rows())
+  inputs = found.stem.filters
+  for i, stage in enumerate(SPACE.stages, 1):
+    chosen = {name: choices[f"stage_{i}.{name}"] for name in stage.options}
+    for layer in range(chosen["layers"]):
+      _, channels, block = next(blocks)
+      assert channels == inputs and block.out == chosen["filters"] and block.kernel == chosen["kernel"]
+      assert block.expand == OPS[chosen["op"]] * inputs
+      assert block.stride == (stage.stride if layer == 0 else 1)
+      assert (block.se.ratio if block.se else 0.0) == chosen["se"]
+      if block.stride == 1 and inputs == block.out:
+        assert block.residual == (chosen["skip"] == "identity")
+      inputs = block.out
+  assert not list(blocks)
+  assert cost.params(found) > 0 and cost.madds(found) > 0 and str(found).count("\n") > 7
+  assert found.last_map()[0] == 2
+  # what has no effect makes no other network
+  canonical = SPACE.canonical(choices)
+  assert SPACE.canonical(canonical) == canonical and SPACE.blocks(canonical) == SPACE.blocks(choices)
+
+
+@settings(max_examples=4, deadline=None)
+@given(any_choices())
+def test_parameters_are_those_of_the_module(choices):
+  found = SPACE.architecture(choices, resolution=32, num_classes=10)
+  variables = shapes(network(found, Compute()))
+  assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"])) == cost.params(found)
+
+
+@given(any_choices())
+def test_a_kind_of_block_is_among_those_that_cover_the_space(choices):
+  """A table of the covering networks has every operation at every size; channels between are interpolated."""
+  found = {unit_kind(unit) for unit in units.units(SPACE.architecture(choices)) if unit.key.startswith("block")}
+  assert found <= COVERED
+
+
+def unit_kind(unit):
+  row = unit.row
+  return unit.size, row.kernel, row.stride, row.se is None, row.expand == unit.channels
+
+
+COVERED = {
+  unit_kind(unit)
+  for chosen in SPACE.covering()
+  for unit in units.units(SPACE.architecture(chosen))
+  if unit.key.startswith("block")
+}
+
+
+@given(any_choices(), st.sampled_from(["mobilenetv3_small", "mobilenetv2"]), st.sampled_from([None, 8, 24]))
+def test_other_stems_and_heads(choices, name, stem):
+  found = SPACE.architecture(choices, name, stem_filters=stem, width=0.5, h_swish_from=80)
+  base = fields.architecture(name, stem_filters=stem, width=0.5)
+  assert found.stem.filters == base.stem.filters and type(found.head) is type(base.head)
+  first = found.blocks[0]
+  assert first.expand == OPS[choices["stage_1.op"]] * found.stem.filters
+
+
+def test_extremes():
+  small, large = (SPACE.architecture(SPACE.extreme(largest)) for largest in (False, True))
+  rng = np.random.default_rng(1)
+  madds = [cost.madds(SPACE.architecture(SPACE.random(rng))) for _ in range(50)]
+  assert cost.madds(small) < min(madds) and max(madds) < cost.madds(large)
+  assert len(set(madds)) > 45
+
+
+def test_json(tmp_path):
+  assert SearchSpace.from_dict(json.loads(json.dumps(SPACE.to_dict()))) == SPACE
+  SPACE.write(tmp_path / "space.json")
+  assert SearchSpace.read(tmp_path / "space.json") == SPACE
+  other = dataclasses.replace(SPACE, activation="hard_swish")
+  assert other.digest != SPACE.digest == mnasnet_space().digest
+  (tmp_path / "bad.json").write_text('{"stages": [{"filters": [8], "layers": [1], "colour": 3}]}')
+  with pytest.raises(UsageError, match=r"bad.json' is no search space: SearchSpace.write makes such files"):
+    SearchSpace.read(tmp_path / "bad.json")
+  with pytest.raises(UsageError, match="no file"):
+    SearchSpace.read(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"filters": ()}, "expected at least one value"),
+    ({"layers": (1, 1)}, "each once"),
+    ({"layers": (0, 1)}, "at least 1"),
+    ({"ops": ("conv",)}, "invalid ops='conv' of a stage"),
+    ({"skips": ("pool",)}, "invalid skips='pool' of a stage"),
+    ({"se_ratios": (-1.0,)}, "expected 0 for none"),
+    ({"stride": 3}, "expected 1 or 2"),
+  ],
+)
+def test_bad_stages(changes, message):
+  with pytest.raises(UsageError, match=message):
+    Stage(**{"filters": (8,), "layers": (1,), **changes})
+
+
+def test_choices_of_another_space():
+  other = SearchSpace(stages=SPACE.stages[:3])
+  choices = other.random(np.random.default_rng(0))
+  with pytest.raises(UsageError, match=r"invalid choice stage_4.op=None; it is not one of this search space"):
+    SPACE.canonical(choices)
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("k3_o16_s1_re,k3", "expected blocks such as k3_x6_o24_s2_re_se0.25, got 'k3'"),
+    ("", "got ''"),
+    ("k4_o16_s1_re", "expected an odd number"),
+    ("k3_o16_s3_re", "stride=3"),
+    ("k3_x0_o16_s1_re", "expand=0"),
+  ],
+)
+def test_bad_blocks(text, message):
+  with pytest.raises(ArchitectureError, match=message):
+    fields.architecture("mnasnet_a1", blocks=text)
