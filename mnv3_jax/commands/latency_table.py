@@ -4,6 +4,7 @@ import argparse
 import math
 
 from mnv3_jax.architectures import fields, sizes, zoo
+from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.commands.options import (
   Options,
   add_device,
@@ -20,6 +21,7 @@ from mnv3_jax.runs.progress import Counter
 
 EXAMPLE = """mnv3 latency_table mobilenetv3_large mobilenetv3_small --resolution=224 --out table.json --minutes 10
   mnv3 latency_table mobilenetv3_large --width=0.75 --grid 0 --out table.json    (more units into the same table)
+  mnv3 latency_table mnasnet_a1 --space mnasnet --grid 2 --out table.json    (for mnv3 search platform_aware)
   mnv3 latency_table mobilenetv3_large --out phone.json --adb --benchmark_model android_aarch64_benchmark_model"""
 
 
@@ -40,13 +42,15 @@ def main(arguments: list[str]) -> None:
     "--runs", type=positive, default=10, metavar="N", help="invocations of a file in each of three rounds (10)"
   )
   options.add_argument("--grid", type=points, default=3, metavar="N", help="points along each number of channels (3); 0: none")
+  options.add_argument(
+    "--space", metavar="mnasnet|FILE", help="networks with every kind of block of a search space, with MODEL's stem and head"
+  )
   options.add_argument("--json", action="store_true", help="print {table, device, runtime, threads, date, units, networks}")
   add_device(options)
   add_model_fields(options)
   given = options.parse(arguments)
   check_android(given)
-  networks = [fields.architecture(name, **given_fields(given)) for name in given.models]
-
+  networks, shown = _networks(options, given)
   start_jax()
   from mnv3_jax.latency.latency_table import build_latency_table, predict_latency
 
@@ -61,19 +65,33 @@ def main(arguments: list[str]) -> None:
       on_progress=on_progress,
       **device_arguments(given),
     )
-  predicted = [predict_latency(network, table) for network in networks]
+  predicted = [predict_latency(network, table) for network in shown]
   if given.json:
     networks = [
       {"model": a.name, "width": a.width, "resolution": a.resolution, "predicted_ms": ms}
-      for a, ms in zip(networks, predicted, strict=True)
+      for a, ms in zip(shown, predicted, strict=True)
     ]
     print_json({"table": given.path, **table.about, "date": table.date, "units": len(table.entries) - 1, "networks": networks})
     return
   rows = [
     [a.name, f"{a.width:g}", "x".join(map(str, dict.fromkeys(sizes.sides(a.resolution)))), f"{ms:.2f}"]
-    for a, ms in zip(networks, predicted, strict=True)
+    for a, ms in zip(shown, predicted, strict=True)
   ]
   print(aligned(["network", "width", "px", "predicted ms"], rows))
+
+
+def _networks(options: Options, given: argparse.Namespace) -> tuple[list[Architecture], list[Architecture]]:
+  """Returns the networks that are timed, and those whose prediction is printed: of a search space the smallest and largest."""
+  if given.space is None:
+    networks = [fields.architecture(name, **given_fields(given)) for name in given.models]
+    return networks, networks
+  from mnv3_jax.search.space import get_space
+
+  with options.naming_flags():
+    space = get_space(given.space)
+    sets = ([space.extreme(largest) for largest in (False, True)], [*space.covering()])
+    shown, timed = ([space.architecture(c, name, **given_fields(given)) for name in given.models for c in s] for s in sets)
+  return [*shown, *timed], shown
 
 
 def points(text: str) -> int:

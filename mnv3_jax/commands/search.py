@@ -17,6 +17,7 @@ PLATFORM_AWARE = """mnv3 search platform_aware --config fashion_mnist:mnasnet_a1
     --table table.json --target_ms 0.5 --measure --samples 60 --epochs 3
   mnv3 train --config runs/mnas/config.py --workdir runs/best    (the network of the best reward, in full; top/ has others)
   The same command again goes on where it was stopped; with more --samples it continues.
+  The table:   mnv3 latency_table mnasnet_a1 --space mnasnet --grid 2 --resolution=32 --num_classes=10 --out table.json
   --config.FIELD=VALUE changes both trainings, --proxy.FIELD=VALUE those of the samples alone: --proxy.optim.ema=0.99"""
 
 
@@ -162,7 +163,9 @@ def _platform_aware_options() -> Options:
   options.add_argument(
     "--weight", type=float, metavar="W", help="of the soft reward (-0.07; small networks -0.15) or absolute (-0.1)"
   )
-  options.add_argument("--space", metavar="FILE", help="another search space, from SearchSpace.write")
+  options.add_argument(
+    "--space", default="mnasnet", metavar="mnasnet|FILE", help="search space; a file of SearchSpace.write (mnasnet)"
+  )
   options.add_argument("--sampler", default="tpe", metavar="tpe|nsga2|random", help="proposes samples (tpe; needs Optuna)")
   options.add_argument("--seed", type=int, default=0, metavar="N", help="of the sampler (0)")
   options.add_argument("--batch", type=positive, default=1, metavar="N", help="samples proposed and trained together (1)")

@@ -6,16 +6,16 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from mnv3_jax.architectures import fields
+from mnv3_jax.architectures import fields, sizes
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.config import check
 from mnv3_jax.config_files import ConfigLike, as_config, set_fields
-from mnv3_jax.errors import UsageError
+from mnv3_jax.errors import UsageError, first_line
 from mnv3_jax.latency.devices import open_device
 from mnv3_jax.latency.latency_table import LatencyTable, predict_searched_latency
 from mnv3_jax.latency.timing import Device
@@ -28,7 +28,7 @@ from mnv3_jax.search.platform_search import PlatformSearch, Settings
 from mnv3_jax.search.rewards import Reward
 from mnv3_jax.search.samplers import check_sampler
 from mnv3_jax.search.selection import selection_splits
-from mnv3_jax.search.space import Choices, SearchSpace, mnasnet_space
+from mnv3_jax.search.space import Choices, SearchSpace, get_space
 from mnv3_jax.sweeps.launch import check_engine, missing_program, run_trials
 from mnv3_jax.tasks.job import from_config as job_from_config
 from mnv3_jax.types import PathLike
@@ -48,7 +48,7 @@ def platform_aware(
   proxy: Mapping[str, object] | None = None,
   reward: str = "soft",
   weight: float | None = None,
-  space: SearchSpace | PathLike | None = None,
+  space: SearchSpace | PathLike = "mnasnet",
   sampler: str = "tpe",
   seed: int = 0,
   batch: int = 1,
@@ -80,7 +80,7 @@ def platform_aware(
     proxy: further fields of the config that a sample's training has, such as {"optim.ema": 0.99, "model.dropout": 0.0}.
     reward: "soft", "hard" or "absolute".
     weight: w of the soft reward (-0.07; the paper's small search has -0.15), or beta of the absolute one (-0.1).
-    space: a SearchSpace or the file of one; None for MnasNet's.
+    space: "mnasnet", the file of a space, or a SearchSpace.
     sampler: "tpe" or "nsga2", for which Optuna is needed, or "random".
     seed: of the sampler.
     batch: samples that are proposed together, so that they can be trained together. The choices depend on it.
@@ -110,7 +110,7 @@ def platform_aware(
   check_engine(engine, sbatch=sbatch)
   if missing := missing_program(engine):
     raise UsageError(missing)
-  chosen = space if isinstance(space, SearchSpace) else SearchSpace.read(space) if space is not None else mnasnet_space()
+  chosen = get_space(space)
   if samples > chosen.size:
     raise UsageError(f"invalid samples={samples}; expected at most {chosen.size}, the size of the search space")
   full, short = _configs(config, chosen, {"train.epochs": epochs, **(proxy or {})})
@@ -122,7 +122,8 @@ def platform_aware(
   outputs.check_directory("workdir", workdir)
   directory, identity = SearchDirectory(workdir), _identity(chosen, short, latencies, settings)
   directory.check_same(identity)
-  _check_latencies(chosen, build, latency, str(table), target_ms, every=not measure)
+  named = "mnasnet" if chosen == get_space("mnasnet") else "FILE" if isinstance(space, SearchSpace) else os.fspath(space)
+  _check_latencies(chosen, build, latency, target_ms, None if measure else (str(table), named))
   train = functools.partial(
     run_trials,
     engine,
@@ -203,25 +204,27 @@ def _check_latencies(
   space: SearchSpace,
   build: Callable[[Choices], Architecture],
   latency: Callable[[Architecture], float],
-  table: str,
   target_ms: float,
-  every: bool,
+  complete: tuple[str, str] | None,
 ) -> None:
-  """Validates the target, and with `every` that the table has every kind of block."""
-  lacking, first = 0, ""
-  choices: Iterable[Choices] = space.covering() if every else ()
-  smallest, largest = space.extreme(largest=False), space.extreme(largest=True)
+  """Validates the target, and with `complete` = (table, space) that the table of this name has every kind of block."""
+  smallest, largest = (space.extreme(largest) for largest in (False, True))
   latencies: list[float] = []
-  for each in (smallest, largest, *choices):
+  for choices in (smallest, largest, *(space.covering() if complete else ())):
+    network = build(choices)
     try:
-      latencies.append(latency(build(each)))
+      latencies.append(latency(network))
     except UsageError as error:
-      lacking, first = lacking + 1, first or str(error)
-  if lacking:
-    raise UsageError(
-      f"table={table!r} does not have the units of the search space ({first.partition(';')[0]}); measure=True adds them "
-      "as they come, on a machine that is otherwise idle"
-    )
+      if not complete:
+        raise
+      table, named = complete
+      command = f"mnv3 latency_table {network.name} --space {named} --grid 2 --num_classes={network.num_classes}"
+      height, width = sizes.sides(network.resolution)
+      command += f" --resolution={height}" + (f" --resolution_width={width}" if width != height else "")
+      raise UsageError(
+        f"table={table!r} does not have the units of the search space ({first_line(error).partition(';')[0]}); "
+        f"{command} --out {table} adds them, measure=True does as they come"
+      ) from None
   if not latencies[0] < target_ms < latencies[1]:
     raise UsageError(
       f"invalid target_ms={target_ms:g}; expected between {latencies[0]:.4g} and {latencies[1]:.4g} ms, the latencies of the "

@@ -188,7 +188,7 @@ class SearchSpace:
 
   def extreme(self, largest: bool) -> Choices:
     """Returns the choices of the largest or the smallest network."""
-    order = {name: i for i, name in enumerate((*OPS, *reversed(SKIPS)))}
+    order: dict[Any, float] = {name: i for i, name in enumerate((*OPS, *reversed(SKIPS)))}
 
     def size(value: Any) -> float:
       return order.get(value, value)
@@ -197,8 +197,11 @@ class SearchSpace:
     return self.canonical({name: pick(values, key=size) for name, values in self.options.items()})
 
   def covering(self) -> Iterator[Choices]:
-    """Yields choices whose networks have every kind of block: each combination of operation, kernel, squeeze-excite and skip,
-    the same in all stages, at the most and at the fewest channels; from their units a latency table interpolates."""
+    """Yields choices whose networks have every kind of block: a latency table of them interpolates those of all others.
+
+    They are each combination of operation, kernel, squeeze-excite and skip, the same in all stages, at the most and at the
+    fewest channels.
+    """
     options = self.options
     kinds = {name: list(dict.fromkeys(v for stage in self.stages for v in stage.options[name])) for name in KINDS}
     for pick in (max, min):
@@ -262,3 +265,22 @@ def mnasnet_space() -> SearchSpace:
     depths = dict.fromkeys(max(1, layers + change) for change in LAYER_CHANGES)
     stages.append(Stage(filters=tuple(widths), layers=tuple(depths), stride=stride))
   return SearchSpace(stages=tuple(stages))
+
+
+# by name on the command line
+SPACES = {"mnasnet": mnasnet_space}
+
+
+def get_space(space: "SearchSpace | PathLike") -> SearchSpace:
+  """Returns a search space: `space` itself, one of SPACES by name, or that of a file.
+
+  Raises:
+    UsageError: if there is no such name or file, or the file is no search space.
+  """
+  if isinstance(space, SearchSpace):
+    return space
+  if str(space) in SPACES:
+    return SPACES[str(space)]()
+  if not pathlib.Path(expanded(space)).is_file():
+    raise UsageError(f"invalid space={str(space)!r}; expected {' or '.join(SPACES)}, or a file that SearchSpace.write has made")
+  return SearchSpace.read(space)

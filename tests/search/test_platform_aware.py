@@ -156,7 +156,11 @@ def test_a_directory_belongs_to_one_search(table, tmp_path, monkeypatch):
     ({"samples": 10**9}, "expected at most 1536, the size of the search space"),
     ({"sampler": "tpa"}, "invalid sampler='tpa'"),
     ({"reward": "sotf"}, "invalid reward='sotf'"),
-    ({"space": None}, r"does not have the units of the search space \(no latency of .* measure=True adds them"),
+    (
+      {"space": "mnasnet"},
+      r"does not have the units of the search space \(no latency of .* mnv3 latency_table mobilenetv3_small --space mnasnet "
+      r"--grid 2 --num_classes=10 --resolution=16 --out .*table.json adds them, measure=True does as they come",
+    ),
     ({"proxy": {"optim.emma": 0.5}}, "the config has no field 'optim.emma'; did you mean 'optim.ema'"),
     ({"proxy": {"model.width": 0.5}}, "invalid proxy with 'model.width'"),
     ({"engine": "loacl"}, "invalid engine='loacl'"),
@@ -217,8 +221,8 @@ def test_the_command_line(table, space_file, tmp_path, monkeypatch):
     status, _, err = ended(*words, *bad)
     assert (status, err.count("\n")) == (2, 1) and err.startswith(message), err
   words[words.index("--workdir") + 1] = tmp_path / "other"
-  status, _, err = ended(*[w for w in words if w not in ("--space", space_file)])
-  assert status == 2 and "does not have the units of the search space" in err and "--measure adds them" in err
+  status, _, err = ended(*[w if w != space_file else "mnasnet" for w in words])
+  assert status == 2 and "does not have the units of the search space" in err and "--measure does as they come" in err
 
 
 @pytest.mark.parametrize("method", ["netadapt", "platform_aware"])

@@ -12,10 +12,11 @@ from hypothesis import given, settings, strategies as st
 from mnv3_jax.architectures import cost, fields, units
 from mnv3_jax.architectures.spec import ArchitectureError
 from mnv3_jax.errors import UsageError
+from mnv3_jax.latency.latency_table import LatencyTable, predict_searched_latency
 from mnv3_jax.models.initialize import shapes
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
-from mnv3_jax.search.space import OPS, SearchSpace, Stage, mnasnet_space
+from mnv3_jax.search.space import OPS, SearchSpace, Stage, get_space, mnasnet_space
 
 SPACE = mnasnet_space()
 
@@ -74,6 +75,20 @@ def test_a_kind_of_block_is_among_those_that_cover_the_space(choices):
   assert found <= COVERED
 
 
+def test_a_table_of_these_predicts_all_others():
+  settings = {"name": "mobilenetv3_small", "resolution": 32, "num_classes": 10}
+  timed = units.distinct(*(SPACE.architecture(chosen, **settings) for chosen in SPACE.covering()))
+  entries = {"empty": {"alone_ms": [0.1]}}
+  for unit in (*timed, *units.grid(timed, 2)):
+    ms = [unit.weights * 1e-6]
+    entries[unit.key] = {"alone_ms": ms, "copies_ms": ms, "copies": 2}
+  table, rng = LatencyTable({"device": "a phone", "runtime": "none", "threads": 1}, entries), np.random.default_rng(0)
+  for _ in range(30):
+    found = SPACE.architecture(SPACE.random(rng), **settings)
+    exact = sum(unit.weights for unit in units.units(found)) * 1e-6 + 0.1
+    assert predict_searched_latency(found, table) == pytest.approx(exact, rel=0.1)
+
+
 def unit_kind(unit):
   row = unit.row
   return unit.size, row.kernel, row.stride, row.se is None, row.expand == unit.channels
@@ -115,6 +130,9 @@ def test_json(tmp_path):
     SearchSpace.read(tmp_path / "bad.json")
   with pytest.raises(UsageError, match="no file"):
     SearchSpace.read(tmp_path / "none.json")
+  assert get_space("mnasnet") == get_space(SPACE) == get_space(tmp_path / "space.json") == SPACE
+  with pytest.raises(UsageError, match="invalid space='mnasnte'; expected mnasnet, or a file"):
+    get_space("mnasnte")
 
 
 @pytest.mark.parametrize(
