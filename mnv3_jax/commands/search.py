@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mnv3_jax.architectures.validation import nearest
 from mnv3_jax.commands.options import Options, add_device, check_android, device_arguments, positive, print_json, start_jax
 from mnv3_jax.errors import UsageError
 
@@ -24,18 +25,20 @@ PLATFORM_AWARE = """mnv3 search platform_aware --config fashion_mnist:mnasnet_a1
 def main(arguments: list[str]) -> None:
   """Runs the verb; see mnv3 search --help."""
   methods = {"netadapt": netadapt, "platform_aware": platform_aware}
-  if arguments and arguments[0] in methods:
-    methods[arguments[0]](arguments[1:])
+  first = arguments[0] if arguments else ""
+  if first in methods:
+    methods[first](arguments[1:])
     return
+  if first not in ("-h", "--help"):
+    given = f"got {first!r}, {nearest(first, methods)}" if first else "got none"
+    raise UsageError(f"search: expected a method first, {' or '.join(methods)}, {given}; mnv3 search --help shows the options")
   what = (
     "netadapt         cuts a trained network down to a latency, step by step (section 4.2 of the paper)\n"
     "platform_aware   samples networks of MnasNet's space by accuracy and latency, from scratch (section 4.1)"
   )
   options = Options("search", what, EXAMPLE)
-  options.add_argument("method", choices=tuple(methods), help="netadapt or platform_aware")
-  options.parse(arguments[:1])
-  # the method comes first: each has options of its own
-  raise UsageError(f"search has no option {arguments[0]!r} before its method; mnv3 search --help shows the methods")
+  options.add_argument("method", choices=tuple(methods), help="each has options of its own")
+  options.parse(arguments)
 
 
 def netadapt(arguments: list[str]) -> None:

@@ -3,6 +3,7 @@
 import importlib.util
 import itertools
 import json
+import re
 
 import pytest
 from conftest import ended, mnv3
@@ -13,7 +14,9 @@ from mnv3_jax.__main__ import run
 from mnv3_jax.architectures import cost, fields, units
 from mnv3_jax.config_files import load_config
 from mnv3_jax.errors import FatalError, RetryableError, UsageError
-from mnv3_jax.latency.latency_table import VERSION
+from mnv3_jax.latency import latency_table, unit_files
+from mnv3_jax.latency.latency_table import VERSION, LatencyTable, predict_latency
+from mnv3_jax.latency.timing import LatencyStats
 from mnv3_jax.runs.run import Run
 from mnv3_jax.search import run_platform_aware
 from mnv3_jax.search.samples import pareto_front
@@ -183,6 +186,37 @@ def test_bad_configs(table, tmp_path):
       mnv3_jax.search.platform_aware(search_config(**changes), tmp_path / "search", **options)
 
 
+class SizeDevice:
+  """A device on which a file takes a millisecond for each 10,000 bytes."""
+
+  def describe(self):
+    return {"device": "a clock", "runtime": "none", "threads": 1}
+
+  def measure(self, files, runs, warmup=10, on_progress=None):
+    times = {name: 1e-4 * len(content) for name, content in files.items()}
+    return {name: LatencyStats(median_ms=ms, p25_ms=ms, p75_ms=ms, runs=runs, threads=1) for name, ms in times.items()}
+
+
+def test_units_are_timed_as_samples_need_them(tmp_path, monkeypatch):
+  Trainings(monkeypatch)
+  monkeypatch.setattr(unit_files, "MAX_COPIES", 2)
+  monkeypatch.setattr(latency_table, "ROUNDS", 1)
+  narrow = SearchSpace(stages=(Stage(filters=(8,), layers=(1, 2), ops=("depthwise",), skips=("none",)),))
+  options = {"space": narrow, "sampler": "random", "samples": 2, "batch": 1}
+  with pytest.raises(UsageError, match=r"no file .*table.json'; mnv3 latency_table"):
+    search(tmp_path / "table.json", tmp_path / "search", **options)
+  options |= {"measure": SizeDevice(), "target_ms": 1000.0}
+  with pytest.raises(UsageError, match=r"invalid target_ms=1000; expected between") as error:
+    search(tmp_path / "table.json", tmp_path / "search", **options)
+  low, high = map(float, re.findall(r"between ([\d.]+) and ([\d.]+) ms", str(error.value))[0])
+  found = search(tmp_path / "table.json", tmp_path / "search", **{**options, "target_ms": (low + high) / 2})
+  table = LatencyTable.read(tmp_path / "table.json")
+  assert found["device"] == "a clock" and len(table.entries) >= 5
+  for sample in found["samples"]:
+    network = fields.architecture("mobilenetv3_small", blocks=sample["blocks"], num_classes=10, resolution=16)
+    assert predict_latency(network, table) == pytest.approx(sample["latency_ms"])
+
+
 def test_pareto_front():
   points = [(3.0, 0.5), (1.0, 0.2), (2.0, 0.2), (2.0, 0.4), (2.0, 0.4), (4.0, 0.5), (0.5, 0.1)]
   assert pareto_front(points) == [6, 1, 3, 0]
@@ -230,7 +264,12 @@ def test_each_method_has_its_help(method):
   status, out, _ = ended("search", method, "--help")
   assert status == 0 and f"usage: mnv3 search {method}" in out
   assert ("--init" in out) == (method == "netadapt") and ("--samples" in out) == (method == "platform_aware")
-  assert ended("search", "netadpt")[::2] == (2, ended("search", "netadpt")[2]) and "netadapt" in ended("search", "netadpt")[2]
+
+
+@pytest.mark.parametrize("words", [[], ["netadpt"], ["--init", "a"]])
+def test_the_method_comes_first(words):
+  status, _, err = ended("search", *words)
+  assert status == 2 and err.startswith("mnv3: search: expected a method first, netadapt or platform_aware, got")
 
 
 def test_a_training_in_this_process(table, tmp_path, monkeypatch):
