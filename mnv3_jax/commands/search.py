@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from mnv3_jax.architectures.validation import nearest
 from mnv3_jax.commands.options import Options, add_device, check_android, device_arguments, positive, print_json, start_jax
 from mnv3_jax.errors import UsageError
 
@@ -30,8 +29,7 @@ def main(arguments: list[str]) -> None:
     methods[first](arguments[1:])
     return
   if first not in ("-h", "--help"):
-    given = f"got {first!r}, {nearest(first, methods)}" if first else "got none"
-    raise UsageError(f"search: expected a method first, {' or '.join(methods)}, {given}; mnv3 search --help shows the options")
+    raise UsageError(f"search: invalid method={first!r}; expected {' or '.join(methods)}, before all options")
   what = (
     "netadapt         cuts a trained network down to a latency, step by step (section 4.2 of the paper)\n"
     "platform_aware   samples networks of MnasNet's space by accuracy and latency, from scratch (section 4.1)"

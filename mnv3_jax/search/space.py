@@ -191,7 +191,7 @@ class SearchSpace:
     order: dict[Any, float] = {name: i for i, name in enumerate((*OPS, *reversed(SKIPS)))}
 
     def size(value: Any) -> float:
-      return order.get(value, value)
+      return order[value] if value in order else value
 
     pick = max if largest else min
     return self.canonical({name: pick(values, key=size) for name, values in self.options.items()})

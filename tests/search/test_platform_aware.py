@@ -4,6 +4,9 @@ import importlib.util
 import itertools
 import json
 import re
+import subprocess
+import sys
+import time
 
 import pytest
 from conftest import ended, mnv3
@@ -269,7 +272,10 @@ def test_each_method_has_its_help(method):
 @pytest.mark.parametrize("words", [[], ["netadpt"], ["--init", "a"]])
 def test_the_method_comes_first(words):
   status, _, err = ended("search", *words)
-  assert status == 2 and err.startswith("mnv3: search: expected a method first, netadapt or platform_aware, got")
+  message = (
+    f"mnv3: search: invalid method={words[0] if words else ''!r}; expected netadapt or platform_aware, before all options"
+  )
+  assert (status, err) == (2, f"{message}\n")
 
 
 def test_a_training_in_this_process(table, tmp_path, monkeypatch):
@@ -290,10 +296,50 @@ def test_a_training_in_this_process(table, tmp_path, monkeypatch):
   assert trained.result["metrics"]["test"]["ema"]["top1"] == sample["top1"] and trained.result["params"] == sample["params"]
 
 
+def test_a_latency_table_of_the_space(tmp_path):
+  """What the sentence about a table without the space's units says to run."""
+  narrow = SearchSpace(stages=(Stage(filters=(8,), layers=(1, 2), ops=("depthwise",), skips=("none",), se_ratios=(0.0,)),))
+  narrow.write(tmp_path / "space.json")
+  words = [
+    "mobilenetv3_small",
+    "--space",
+    tmp_path / "space.json",
+    "--resolution=16",
+    "--num_classes=10",
+    "--runs=1",
+    "--grid=2",
+  ]
+  status, out, err = ended("latency_table", *words, "--out", tmp_path / "table.json", "--json")
+  assert (status, err) == (0, "")
+  small, large = json.loads(out)["networks"]
+  table = LatencyTable.read(tmp_path / "table.json")
+  for values in itertools.product(*narrow.options.values()):
+    chosen = dict(zip(narrow.options, values, strict=True))
+    assert predict_latency(narrow.architecture(chosen, "mobilenetv3_small", resolution=16, num_classes=10), table) > 0
+  assert 0 < small["predicted_ms"] and 0 < large["predicted_ms"]
+  status, _, err = ended("latency_table", *words[:1], "--space", "mnas", "--out", tmp_path / "table.json")
+  assert status == 2 and err.startswith("mnv3: invalid --space='mnas'; expected mnasnet, or a file")
+
+
 @pytest.mark.slow
-def test_real_trainings(table, space_file, tmp_path):
-  done = mnv3(*command(table, space_file, tmp_path / "search"), "--epochs", 1)
-  assert done.returncode == 0, done.stderr
-  result = json.loads((tmp_path / "search" / "result.json").read_text())
-  assert all(0 <= sample["top1"] <= 1 and sample["reward"] > 0 for sample in result["samples"])
-  assert len(result["samples"]) == 2 and (tmp_path / "search" / "samples" / "0001" / "run" / "metrics.jsonl").is_file()
+def test_real_trainings_that_are_killed(table, space_file, tmp_path):
+  """A killed search has the choices and the metrics of one that was not."""
+  found = {}
+  for name in ("whole", "killed"):
+    workdir = tmp_path / name
+    words = [*command(table, space_file, workdir), "--epochs", 1]
+    if name == "killed":
+      process = subprocess.Popen([sys.executable, "-m", "mnv3_jax", *map(str, words)], stdout=subprocess.DEVNULL)
+      while not (workdir / "samples" / "0002" / "choices.json").is_file():
+        assert process.poll() is None
+        time.sleep(0.05)
+      process.kill()
+      process.wait()
+    done = mnv3(*words)
+    assert done.returncode == 0, done.stderr
+    found[name] = json.loads((workdir / "result.json").read_text())
+    for sample in found[name]["samples"]:
+      del sample["seconds"]
+  assert found["killed"]["samples"] == found["whole"]["samples"] and len(found["whole"]["samples"]) == 2
+  assert all(0 <= sample["top1"] <= 1 and sample["reward"] > 0 for sample in found["whole"]["samples"])
+  assert (tmp_path / "whole" / "samples" / "0001" / "run" / "metrics.jsonl").is_file()
