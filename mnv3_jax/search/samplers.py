@@ -18,6 +18,7 @@ from mnv3_jax.errors import UsageError
 from mnv3_jax.search.space import Choices, SearchSpace
 
 if TYPE_CHECKING:
+  from optuna.distributions import BaseDistribution
   from optuna.samplers import BaseSampler
 
 SAMPLERS = ("tpe", "nsga2", "random")
@@ -101,7 +102,8 @@ def _ask_optuna(name: str, space: SearchSpace, earlier: Sequence[Observation], s
   """Asks a sampler of Optuna, given a study of the earlier samples."""
   import optuna
 
-  distributions = {key: optuna.distributions.CategoricalDistribution(values) for key, values in space.options.items()}
+  categorical = optuna.distributions.CategoricalDistribution
+  distributions: dict[str, BaseDistribution] = {key: categorical(values) for key, values in space.options.items()}
   # a line for every study
   before = optuna.logging.get_verbosity()
   optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,6 +1,5 @@
 """Platform-aware search of a tiny space: it goes on where it was killed, and refuses what does not fit."""
 
-import importlib.util
 import itertools
 import json
 import re
@@ -27,7 +26,6 @@ from mnv3_jax.search.space import SearchSpace, Stage
 
 STAGE = {"filters": (8, 16), "layers": (1, 2), "stride": 2}
 SPACE = SearchSpace(stages=(Stage(**STAGE), Stage(**{**STAGE, "kernels": (3,), "ops": ("mbconv3",)})), se_of="expansion")
-SAMPLER = "tpe" if importlib.util.find_spec("optuna") else "random"
 
 
 def search_config(**changes):
@@ -81,14 +79,15 @@ class Trainings:
 
 
 def search(table, workdir, lines=None, **changes):
-  options = {"table": table, "target_ms": 25.0, "samples": 9, "batch": 2, "space": SPACE, "sampler": SAMPLER, **changes}
+  options = {"table": table, "target_ms": 25.0, "samples": 9, "batch": 2, "space": SPACE, "sampler": "random", **changes}
   say = [].append if lines is None else lines.append
   return mnv3_jax.search.platform_aware(search_config(), workdir, on_message=say, **options)
 
 
-def test_a_search_goes_on_with_the_same_choices(table, tmp_path, monkeypatch):
+@pytest.mark.parametrize("sampler", ["random", pytest.param("tpe", marks=pytest.mark.engines)])
+def test_a_search_goes_on_with_the_same_choices(sampler, table, tmp_path, monkeypatch):
   trainings, lines = Trainings(monkeypatch), []
-  whole = search(table, tmp_path / "whole", lines)
+  whole = search(table, tmp_path / "whole", lines, sampler=sampler)
   assert len(trainings.commands) == len(lines) == 9 and len({command[-1] for command in trainings.commands}) == 9
   assert [sample["sample"] for sample in whole["samples"]] == list(range(1, 10))
   best = max(whole["samples"], key=lambda sample: sample["reward"])
@@ -97,7 +96,7 @@ def test_a_search_goes_on_with_the_same_choices(table, tmp_path, monkeypatch):
   assert set(whole["front"]) <= set(range(1, 10)) and (tmp_path / "whole" / "front.png").stat().st_size > 1000
   assert not list((tmp_path / "whole").rglob("checkpoints"))
   # more samples in the same directory: what was done stays, also a round that was half full
-  more = search(table, tmp_path / "whole", samples=12)
+  more = search(table, tmp_path / "whole", samples=12, sampler=sampler)
   assert len(trainings.commands) == 12 and more["samples"][:9] == whole["samples"]
 
   # stopped in turn after every training
@@ -105,14 +104,14 @@ def test_a_search_goes_on_with_the_same_choices(table, tmp_path, monkeypatch):
   for stop in (13, 14, 17, 20):
     trainings.stop_at = stop
     with pytest.raises(RetryableError):
-      search(table, tmp_path / "stopped", samples=12)
+      search(table, tmp_path / "stopped", samples=12, sampler=sampler)
     done = len(list((tmp_path / "stopped").rglob("sample.json")))
   assert 0 < done < 12
-  again = search(table, tmp_path / "stopped", samples=12)
+  again = search(table, tmp_path / "stopped", samples=12, sampler=sampler)
   assert again == more
   # the same call again trains nothing
   n = len(trainings.commands)
-  assert search(table, tmp_path / "stopped", samples=12) == more and len(trainings.commands) == n
+  assert search(table, tmp_path / "stopped", samples=12, sampler=sampler) == more and len(trainings.commands) == n
 
 
 def test_configs_train_what_was_found(table, tmp_path, monkeypatch):

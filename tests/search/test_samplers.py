@@ -14,9 +14,10 @@ SPACE = mnasnet_space()
 TINY = SearchSpace(stages=(Stage(filters=(8, 16), layers=(1, 2), stride=2, ops=("mbconv3",), kernels=(3,)),))
 
 
-def optuna_or_skip(name):
-  if name != "random":
-    pytest.importorskip("optuna")
+# make engines installs Optuna
+every_sampler = pytest.mark.parametrize(
+  "name", ["random", *(pytest.param(name, marks=pytest.mark.engines) for name in samplers.SAMPLERS if name != "random")]
+)
 
 
 def landscape(choices):
@@ -32,9 +33,8 @@ def searched(name, n, seed=0):
   return found
 
 
-@pytest.mark.parametrize("name", samplers.SAMPLERS)
+@every_sampler
 def test_proposals_are_repeatable_and_differ(name):
-  optuna_or_skip(name)
   found = searched(name, 24)
   assert len({tuple(seen.choices.values()) for seen in found}) == 24
   for number in (1, 12, 24):
@@ -46,15 +46,14 @@ def test_proposals_are_repeatable_and_differ(name):
   assert choices not in [seen.choices for seen in found]
 
 
+@pytest.mark.engines
 def test_tpe_finds_more_than_random():
-  optuna_or_skip("tpe")
   late = {name: np.mean([s.reward for seed in range(2) for s in searched(name, 40, seed)[30:]]) for name in ("tpe", "random")}
   assert late["tpe"] > late["random"] + 1
 
 
-@pytest.mark.parametrize("name", samplers.SAMPLERS)
+@every_sampler
 def test_a_small_space_is_used_up(name):
-  optuna_or_skip(name)
   # with one layer of stride 2 the skip has no effect
   networks, found = 2 * 2 * (2 + 1), []
   for number in range(1, networks + 1):
