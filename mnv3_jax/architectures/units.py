@@ -239,13 +239,15 @@ def grid(timed: Sequence[Unit], points: int = 3, divisor: int = 8) -> list[Unit]
     families.setdefault(family(unit.key)[0], []).append(unit)
   known, found = {unit.key for unit in timed}, {}
   for name, members in families.items():
+    # one that never adds its input has every corner
+    model = next((unit for unit in members if isinstance(unit.row, Block) and not unit.row.residual), members[0])
     axes = {}
     for axis in members[0].axes:
       values = [unit.axes[axis] for unit in members]
       low, high = max(divisor, min(values) / 4), max(values)
       steps = [round(low * (high / low) ** (i / max(points - 1, 1)) / divisor) * divisor for i in range(points - 1)]
       # as many channels after the expansion as before it, or after a block that can add its input, are another family's
-      row = members[0].row
+      row = model.row
       apart = axis == "expand" or (axis == "out" and isinstance(row, Block) and row.residual and row.stride == 1)
       taken = axes.get("channels", ()) if apart else ()
       axes[axis] = sorted({_beside(taken, max(n, divisor), high, divisor) for n in steps} | {high})
@@ -253,7 +255,7 @@ def grid(timed: Sequence[Unit], points: int = 3, divisor: int = 8) -> list[Unit]
     for axis, values in axes.items():
       corners = [{**corner, axis: n} for corner in corners for n in values]
     for corner in corners:
-      unit = members[0].at(**corner)
+      unit = model.at(**corner)
       if family(unit.key)[0] == name and unit.key not in known:
         found[unit.key] = unit
   return list(found.values())

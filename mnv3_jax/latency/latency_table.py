@@ -1,5 +1,6 @@
 """Latency tables: times of units by key, measured or interpolated, and the latency of whole networks predicted from them."""
 
+import dataclasses
 import datetime
 import json
 import math
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mnv3_jax.architectures import units as network_units
-from mnv3_jax.architectures.spec import Architecture
+from mnv3_jax.architectures.spec import Architecture, Block
 from mnv3_jax.architectures.units import Unit, family
 from mnv3_jax.errors import RetryableError, UsageError
 from mnv3_jax.latency.devices import open_device
@@ -236,12 +237,17 @@ class LatencyTable:
 
   def _between(self, unit: Unit, network_bytes: int) -> float | None:
     """Returns milliseconds interpolated between measured units of the same family, or None."""
-    if (unit, network_bytes) not in self._interpolated:
+    asked = unit
+    if (asked, network_bytes) not in self._interpolated:
       if not self._families:
         for key in self.entries.keys() - {EMPTY}:
           name, axes = family(key)
           self._families.setdefault(name, []).append(tuple(axes.values()))
       name, axes = family(unit.key)
+      block = unit.row if isinstance(unit.row, Block) else None
+      if block and not block.adds_input(unit.channels):
+        # a corner with as many channels before it as after it adds its input no more than this unit
+        unit = dataclasses.replace(unit, row=dataclasses.replace(block, residual=False))
 
       def value(corner: Point) -> float | None:
         # the squeeze follows this unit's own rule: one of another ratio is not a corner
@@ -249,8 +255,8 @@ class LatencyTable:
         return self._measured(key, network_bytes) if key in self.entries else None
 
       found = interpolate(tuple(axes.values()), self._families.get(name, []), value)
-      self._interpolated[unit, network_bytes] = found
-    return self._interpolated[unit, network_bytes]
+      self._interpolated[asked, network_bytes] = found
+    return self._interpolated[asked, network_bytes]
 
 
 def build_latency_table(

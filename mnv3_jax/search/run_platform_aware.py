@@ -6,12 +6,13 @@ import io
 import json
 import os
 import pathlib
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from mnv3_jax.architectures import fields, sizes
+from mnv3_jax.architectures import fields
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.config import check
 from mnv3_jax.config_files import ConfigLike, as_config, set_fields
@@ -33,7 +34,12 @@ from mnv3_jax.sweeps.launch import check_engine, missing_program, run_trials
 from mnv3_jax.tasks.job import from_config as job_from_config
 from mnv3_jax.types import PathLike
 
-# fields of config.model that change no latency
+# fields of config.model that would undo choices of a search
+CHOSEN = (
+  *("blocks", "channels", "expansions", "minimalistic", "last_stage", "halved_tail"),
+  *("se_ratio", "se_of", "se_gate", "se_divisor"),
+)
+# those that change no latency
 FREE = ("model.dropout", "model.bn_momentum", "model.bn_epsilon", "model.bn_group", "model.dtype")
 
 
@@ -122,8 +128,8 @@ def platform_aware(
   outputs.check_directory("workdir", workdir)
   directory, identity = SearchDirectory(workdir), _identity(chosen, short, latencies, settings)
   directory.check_same(identity)
-  named = "mnasnet" if chosen == get_space("mnasnet") else "FILE" if isinstance(space, SearchSpace) else os.fspath(space)
-  _check_latencies(chosen, build, latency, target_ms, None if measure else (str(table), named))
+  command = None if measure else _table_command(chosen, space, full, job.architecture.num_classes, table)
+  _check_latencies(chosen, build, latency, target_ms, f"table={os.fspath(table)!r}", command)
   train = functools.partial(
     run_trials,
     engine,
@@ -169,7 +175,7 @@ def _open_table(table: PathLike, measure: Device | bool) -> LatencyTable:
 def _configs(config: ConfigLike, space: SearchSpace, proxy: Mapping[str, object]) -> tuple[ConfigDict, ConfigDict]:
   """Returns the config of full trainings and that of the samples, both without blocks, after validation."""
   full = as_config(config)
-  for field in ("blocks", "channels", "expansions"):
+  for field in CHOSEN:
     if full.model[field] is not None:
       raise UsageError(f"invalid config.model.{field}={full.model[field]!r}; expected None, a search chooses the blocks")
   if full.train.init:
@@ -200,30 +206,38 @@ def _build(space: SearchSpace, config: ConfigDict, num_classes: int, choices: Ch
   return fields.architecture(**{**config.model, "blocks": space.blocks(choices), "num_classes": num_classes})
 
 
+def _table_command(
+  space: SearchSpace, given: SearchSpace | PathLike, config: ConfigDict, num_classes: int, table: PathLike
+) -> str:
+  """Returns the command that adds the units of a search space to a table."""
+  named = "mnasnet" if space == get_space("mnasnet") else "FILE" if isinstance(given, SearchSpace) else os.fspath(given)
+  words = ["mnv3", "latency_table", config.model.name, "--space", named, "--grid", "2", "--out", os.fspath(table)]
+  # tables have no heads of other tasks, and latency does not depend on the others
+  free = {name.removeprefix("model.") for name in FREE} | {"num_classes", *(n for n in fields.FIELDS if n.startswith("head"))}
+  model = {name: config.model[name] for name in fields.FIELDS if config.model[name] is not None and name not in free}
+  return shlex.join([*words, *(f"--{name}={value}" for name, value in {"num_classes": num_classes, **model}.items())])
+
+
 def _check_latencies(
   space: SearchSpace,
   build: Callable[[Choices], Architecture],
   latency: Callable[[Architecture], float],
   target_ms: float,
-  complete: tuple[str, str] | None,
+  table: str,
+  command: str | None,
 ) -> None:
-  """Validates the target, and with `complete` = (table, space) that the table of this name has every kind of block."""
+  """Validates the target; and that the table has every kind of block, where `command` would add them (None: they are timed)."""
   smallest, largest = (space.extreme(largest) for largest in (False, True))
   latencies: list[float] = []
-  for choices in (smallest, largest, *(space.covering() if complete else ())):
-    network = build(choices)
+  for choices in (smallest, largest, *(space.covering() if command else ())):
     try:
-      latencies.append(latency(network))
+      latencies.append(latency(build(choices)))
     except UsageError as error:
-      if not complete:
+      if not command:
         raise
-      table, named = complete
-      command = f"mnv3 latency_table {network.name} --space {named} --grid 2 --num_classes={network.num_classes}"
-      height, width = sizes.sides(network.resolution)
-      command += f" --resolution={height}" + (f" --resolution_width={width}" if width != height else "")
       raise UsageError(
-        f"table={table!r} does not have the units of the search space ({first_line(error).partition(';')[0]}); "
-        f"{command} --out {table} adds them, measure=True does as they come"
+        f"{table} does not have the units of the search space ({first_line(error).partition(';')[0]}); {command} adds them, "
+        "measure=True does as they come"
       ) from None
   if not latencies[0] < target_ms < latencies[1]:
     raise UsageError(

@@ -22,7 +22,7 @@ from mnv3_jax.latency.timing import LatencyStats
 from mnv3_jax.runs.run import Run
 from mnv3_jax.search import run_platform_aware
 from mnv3_jax.search.samples import pareto_front
-from mnv3_jax.search.space import SearchSpace, Stage
+from mnv3_jax.search.space import SearchSpace, Stage, mnasnet_space
 
 STAGE = {"filters": (8, 16), "layers": (1, 2), "stride": 2}
 SPACE = SearchSpace(stages=(Stage(**STAGE), Stage(**{**STAGE, "kernels": (3,), "ops": ("mbconv3",)})), se_of="expansion")
@@ -73,7 +73,7 @@ class Trainings:
       states[trial.name] = "failed" if self.failing(trial.name) else "done"
       if states[trial.name] == "done":
         (trial.directory / "checkpoints").mkdir(parents=True, exist_ok=True)
-        result = {"metrics": {"test": {"raw": {"top1": 0.0}, "ema": {"top1": accuracy}}}, "seconds": 1.0}
+        result = {"metrics": {"test": {"raw": {}, "ema": {"top1": accuracy, "miou": accuracy}}}, "seconds": 1.0}
         trial.results[0].write_text(json.dumps(result))
     return states
 
@@ -164,7 +164,7 @@ def test_a_directory_belongs_to_one_search(table, tmp_path, monkeypatch):
     (
       {"space": "mnasnet"},
       r"does not have the units of the search space \(no latency of .* mnv3 latency_table mobilenetv3_small --space mnasnet "
-      r"--grid 2 --num_classes=10 --resolution=16 --out .*table.json adds them, measure=True does as they come",
+      r"--grid 2 --out \S*table.json --num_classes=10 --resolution=16 adds them, measure=True does as they come",
     ),
     ({"proxy": {"optim.emma": 0.5}}, "the config has no field 'optim.emma'; did you mean 'optim.ema'"),
     ({"proxy": {"model.width": 0.5}}, "invalid proxy with 'model.width'"),
@@ -217,6 +217,27 @@ def test_units_are_timed_as_samples_need_them(tmp_path, monkeypatch):
   for sample in found["samples"]:
     network = fields.architecture("mobilenetv3_small", blocks=sample["blocks"], num_classes=10, resolution=16)
     assert predict_latency(network, table) == pytest.approx(sample["latency_ms"])
+
+
+def test_a_search_of_a_segmenter(tmp_path, monkeypatch):
+  """The metric is the task's; the table has no heads."""
+  Trainings(monkeypatch)
+  config = load_config("scenes_segmentation")
+  with pytest.raises(UsageError, match=r"invalid config.model.halved_tail='segmentation'; expected None"):
+    mnv3_jax.search.platform_aware(config, tmp_path / "search", table="", target_ms=30.0, sampler="random")
+  config.model.halved_tail = None
+  space, about = mnasnet_space(), {"device": "a phone", "runtime": "none", "threads": 1, "date": "", "version": VERSION}
+  model = {**config.model, "num_classes": 10}
+  timed = [unit for chosen in space.covering() for unit in units.rows(space.architecture(chosen, **model))]
+  entries = {"empty": {"alone_ms": [0.5]}}
+  for unit in (*timed, *units.grid(timed, 2)):
+    entries[unit.key] = {"alone_ms": [unit.weights * 1e-5], "copies_ms": [unit.weights * 1e-5], "copies": 2}
+  (tmp_path / "table.json").write_text(json.dumps({**about, "units": entries}))
+  options = {"table": tmp_path / "table.json", "target_ms": 30.0, "samples": 2, "sampler": "random"}
+  result = mnv3_jax.search.platform_aware(config, tmp_path / "search", on_message=[].append, **options)
+  assert result["metric"] == "miou" and len(result["samples"]) == 2
+  found = load_config(str(tmp_path / "search" / "config.py"))
+  assert fields.architecture(**found.model).head.name == config.model.head
 
 
 def test_pareto_front():

@@ -83,7 +83,7 @@ def test_a_table_of_these_predicts_all_others():
     ms = [unit.weights * 1e-6]
     entries[unit.key] = {"alone_ms": ms, "copies_ms": ms, "copies": 2}
   table, rng = LatencyTable({"device": "a phone", "runtime": "none", "threads": 1}, entries), np.random.default_rng(0)
-  for _ in range(30):
+  for _ in range(200):
     found = SPACE.architecture(SPACE.random(rng), **settings)
     exact = sum(unit.weights for unit in units.units(found)) * 1e-6 + 0.1
     assert predict_searched_latency(found, table) == pytest.approx(exact, rel=0.1)
