@@ -37,7 +37,7 @@ from mnv3_jax.types import PathLike
 # fields of config.model that would undo choices of a search
 CHOSEN = (
   *("blocks", "channels", "expansions", "minimalistic", "last_stage", "halved_tail"),
-  *("se_ratio", "se_of", "se_gate", "se_divisor"),
+  *("se_ratio", "se_of", "se_gate", "se_divisor", "h_swish_from", "activation"),
 )
 # those that change no latency
 FREE = ("model.dropout", "model.bn_momentum", "model.bn_epsilon", "model.bn_group", "model.dtype")

@@ -44,6 +44,7 @@ class Stage:
     kernels: depthwise kernel sizes.
     se_ratios: squeeze-excite ratios; 0 for none.
     skips: values of SKIPS.
+    activation: of its blocks, not a choice.
 
   Raises:
     UsageError: at construction, for choices that are missing, doubled, or not possible.
@@ -56,6 +57,7 @@ class Stage:
   kernels: tuple[int, ...] = (3, 5)
   se_ratios: tuple[float, ...] = (0.0, 0.25)
   skips: tuple[str, ...] = SKIPS
+  activation: str = "relu"
 
   def __post_init__(self) -> None:
     for name, values in self.options.items():
@@ -70,6 +72,9 @@ class Stage:
         raise UsageError(f"invalid {name}={values!r} of a stage; expected whole numbers of at least 1")
     if not all(isinstance(ratio, int | float) and 0 <= ratio < 8 for ratio in self.se_ratios):
       raise UsageError(f"invalid se_ratios={self.se_ratios!r} of a stage; expected 0 for none, or shares such as 0.25")
+    activations = block_text.ACTIVATIONS.values()
+    if self.activation not in activations:
+      raise UsageError(f"invalid activation={self.activation!r} of a stage; {nearest(self.activation, activations)}")
     if self.stride not in (1, 2):
       raise UsageError(f"invalid stride={self.stride!r} of a stage; expected 1 or 2")
 
@@ -104,20 +109,17 @@ class SearchSpace:
 
   Attributes:
     stages: choices of each stage.
-    activation: of all blocks.
     se_of: squeeze-excite as a share of the block's "input" (MnasNet) or of its "expansion" (V3).
   """
 
   stages: tuple[Stage, ...]
-  activation: str = "relu"
   se_of: str = "input"
 
   def __post_init__(self) -> None:
     if not self.stages:
       raise UsageError("invalid stages=(); expected at least one")
-    for name, known in (("activation", block_text.ACTIVATIONS.values()), ("se_of", ("input", "expansion"))):
-      if getattr(self, name) not in known:
-        raise UsageError(f"invalid {name}={getattr(self, name)!r} of a search space; {nearest(getattr(self, name), known)}")
+    if self.se_of not in ("input", "expansion"):
+      raise UsageError(f"invalid se_of={self.se_of!r} of a search space; {nearest(self.se_of, ('input', 'expansion'))}")
 
   @property
   def options(self) -> dict[str, tuple[Any, ...]]:
@@ -165,7 +167,7 @@ class SearchSpace:
             factor=OPS[chosen["op"]],
             out=chosen["filters"],
             stride=stage.stride if layer == 0 else 1,
-            activation=self.activation,
+            activation=stage.activation,
             squeeze="si" if self.se_of == "input" else "se",
             ratio=chosen["se"],
             skip=chosen["skip"] == "identity",

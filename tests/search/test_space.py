@@ -104,11 +104,11 @@ COVERED = {
 
 @given(any_choices(), st.sampled_from(["mobilenetv3_small", "mobilenetv2"]), st.sampled_from([None, 8, 24]))
 def test_other_stems_and_heads(choices, name, stem):
-  found = SPACE.architecture(choices, name, stem_filters=stem, width=0.5, h_swish_from=80)
+  found = SPACE.architecture(choices, name, stem_filters=stem, width=0.5)
   base = fields.architecture(name, stem_filters=stem, width=0.5)
   assert found.stem.filters == base.stem.filters and type(found.head) is type(base.head)
   first = found.blocks[0]
-  assert first.expand == OPS[choices["stage_1.op"]] * found.stem.filters
+  assert first.activation == "relu" and first.expand == OPS[choices["stage_1.op"]] * found.stem.filters
 
 
 def test_extremes():
@@ -123,7 +123,7 @@ def test_json(tmp_path):
   assert SearchSpace.from_dict(json.loads(json.dumps(SPACE.to_dict()))) == SPACE
   SPACE.write(tmp_path / "space.json")
   assert SearchSpace.read(tmp_path / "space.json") == SPACE
-  other = dataclasses.replace(SPACE, activation="hard_swish")
+  other = dataclasses.replace(SPACE, se_of="expansion")
   assert other.digest != SPACE.digest == mnasnet_space().digest
   (tmp_path / "bad.json").write_text('{"stages": [{"filters": [8], "layers": [1], "colour": 3}]}')
   with pytest.raises(UsageError, match=r"bad.json' is no search space: SearchSpace.write makes such files"):
@@ -145,6 +145,7 @@ def test_json(tmp_path):
     ({"skips": ("pool",)}, "invalid skips='pool' of a stage"),
     ({"se_ratios": (-1.0,)}, "expected 0 for none"),
     ({"stride": 3}, "expected 1 or 2"),
+    ({"activation": "hswish"}, "invalid activation='hswish' of a stage; did you mean 'swish'"),
   ],
 )
 def test_bad_stages(changes, message):
