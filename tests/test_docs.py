@@ -141,7 +141,11 @@ def test_concept_pages_begin_with_an_example(concept):
 def options():
   """{verb: its options}, from --help."""
   verbs = re.findall(r"^  (\w+) ", ended("--help")[1], re.M)
-  return {verb: set(re.findall(r"--\w+", ended(verb, "--help")[1])) for verb in verbs}
+  found = {verb: set(re.findall(r"--\w+", ended(verb, "--help")[1])) for verb in verbs}
+  # each of its methods has options of its own
+  for method in ("netadapt", "platform_aware"):
+    found["search"] |= set(re.findall(r"--\w+", ended("search", method, "--help")[1]))
+  return found
 
 
 @pytest.mark.parametrize("page, block", SHELL)
