@@ -1,6 +1,7 @@
 """Rewards of a platform-aware search: one number for the accuracy and the latency of a network."""
 
 import dataclasses
+import math
 
 from mnv3_jax.architectures.validation import nearest
 from mnv3_jax.errors import UsageError
@@ -67,6 +68,8 @@ class Reward:
   def __post_init__(self) -> None:
     if self.kind not in KINDS:
       raise UsageError(f"invalid reward={self.kind!r}; {nearest(self.kind, KINDS)}")
+    if not 0 < self.target_ms < math.inf:
+      raise UsageError(f"invalid target_ms={self.target_ms:g}; expected milliseconds above 0")
     if self.kind == "hard" and self.weight is not None:
       raise UsageError(f"invalid weight={self.weight:g} with reward='hard'; expected None, it has no weight")
     if self.weight is not None and not -100 < self.weight < 0:

@@ -109,9 +109,9 @@ def platform_aware(
     FatalError: if the first samples cannot be trained.
     RetryableError: after a stop request; the same call goes on.
   """
-  for name, value in (("samples", samples), ("batch", batch), ("top", top)):
-    if value < 1:
-      raise UsageError(f"invalid {name}={value}; expected at least 1")
+  for name, value, least in (("samples", samples, 1), ("batch", batch, 1), ("top", top, 1), ("seed", seed, 0)):
+    if value < least:
+      raise UsageError(f"invalid {name}={value}; expected at least {least}")
   check_sampler(sampler)
   check_engine(engine, sbatch=sbatch)
   if missing := missing_program(engine):

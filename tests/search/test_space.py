@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from mnv3_jax.architectures import cost, fields, units
+from mnv3_jax.architectures import cost, fields, units, zoo
 from mnv3_jax.architectures.spec import ArchitectureError
 from mnv3_jax.errors import UsageError
 from mnv3_jax.latency.latency_table import LatencyTable, predict_searched_latency
@@ -32,8 +32,15 @@ def test_the_space_of_mnasnet():
   v2 = fields.architecture("mobilenetv2")
   for stage in SPACE.stages:
     assert any(block.out in stage.filters for block in v2.blocks)
-  # MnasNet-A1 is one of its networks, but that its second stage expands and has no squeeze
-  assert SPACE.stages[2].filters == (24, 32, 40) and SPACE.stages[2].kernels == (3, 5)
+
+
+def test_mnasnet_a1():
+  """The released network has 112 filters in stage 5, between 96 and 120; the four stages before it are of the space."""
+  stages = (("depthwise", 3, 0.0, 16, 1), ("mbconv6", 3, 0.0, 24, 2), ("mbconv3", 5, 0.25, 40, 3), ("mbconv6", 3, 0.0, 80, 4))
+  choices = SPACE.extreme(largest=True)
+  for i, values in enumerate(stages, 1):
+    choices |= {f"stage_{i}.{n}": v for n, v in zip(("op", "kernel", "se", "filters", "layers"), values, strict=True)}
+  assert SPACE.architecture(choices).blocks[:10] == zoo.mnasnet_a1().blocks[:10]
 
 
 @given(any_choices())
