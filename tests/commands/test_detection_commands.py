@@ -116,6 +116,7 @@ def test_predictions_of_a_folder_as_results_of_coco(detector, photos, tmp_path):
     mnv3_jax.predict(detector, photos, coco_results=tmp_path / "results.csv")
 
 
+@pytest.mark.slow
 def test_train_evaluate_predict_and_data(run, photos, tmp_path):
   figures = json.loads((run / "result.json").read_text())["metrics"]["test"]["ema"]
   assert figures["count"] == 24 and 0 <= figures["ap"] <= figures["ap50"] <= 1 and "ap/Coat" in figures

@@ -248,6 +248,7 @@ def _resumed(undisturbed, workdir, change):
   return done.stdout
 
 
+@pytest.mark.slow
 def test_a_checkpoint_under_the_name_of_another_is_noticed(undisturbed, tmp_path):
   def swap(checkpoints):
     (checkpoints / "18").rename(checkpoints / "other")
