@@ -81,6 +81,7 @@ def test_importing_is_quick_and_changes_nothing():
   assert python(code) == "True set()\n"
 
 
+@pytest.mark.slow
 def test_loading_and_predicting_print_nothing(run):
   code = (
     "import mnv3_jax; from PIL import Image; "

@@ -39,7 +39,6 @@ def main(arguments: list[str]) -> int:
   )
   given = options.parse(arguments)
   from mnv3_jax.runs.progress import Counter
-  from mnv3_jax.tasks.coco_results import image_ids
   from mnv3_jax.training.prediction import picture_paths, predict_each
   from mnv3_jax.training.prediction_images import Stdin, named_images
   from mnv3_jax.training.trained import load
@@ -62,9 +61,8 @@ def main(arguments: list[str]) -> int:
     run = load(given.workdir, given.weights)
     out = given.out or run.task.prediction_dir
     paths = picture_paths(named, out) if out else None
-    if given.coco_results:
-      image_ids([one.name for one in named])
     wanted = {"top": given.top, "score": given.score, "out": paths, "coco_results": given.coco_results}
+    run.task.check_names([one.name for one in named], **wanted)
     with Counter("images") as counter:
       for prediction in predict_each(run, iter(named), on_skipped=skip, **wanted):
         predictions.append(prediction.to_dict() if given.json else None)

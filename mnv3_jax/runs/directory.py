@@ -3,6 +3,7 @@
 config.json  metrics.jsonl  tensorboard/  checkpoints/STEP/  and, last of all, result.json
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -31,6 +32,16 @@ def flat(tree: Mapping[str, Any], prefix: str = "config") -> Iterator[tuple[str,
       yield from flat(value, f"{prefix}.{key}")
     else:
       yield f"{prefix}.{key}", value
+
+
+@contextlib.contextmanager
+def _named(path: pathlib.Path) -> Iterator[None]:
+  """Gives an OSError of an open file, which has no name, that of `path`."""
+  try:
+    yield
+  except OSError as error:
+    error.filename = error.filename or str(path)
+    raise
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
@@ -212,25 +223,30 @@ class RunDirectory:
   def append(self, record: dict[str, Any]) -> None:
     """Writes a record of metrics, and the same values to TensorBoard."""
     assert self._metrics and self._events, "cut() opens them"
-    self._metrics.write(json.dumps(record) + "\n")
-    self._metrics.flush()
+    with _named(self.path / "metrics.jsonl"):
+      self._metrics.write(json.dumps(record) + "\n")
+      self._metrics.flush()
     self.num_records += 1
     group = record["split"] if record["weights"] == "raw" else f"{record['split']}_{record['weights']}"
-    for name, value in record["values"].items():
-      self._events.add_scalar(f"{group}/{name}", value, record["step"])
-    for name, value in record.get("speed", {}).items():
-      self._events.add_scalar(f"speed/{name}", value, record["step"])
+    with _named(self.path / "tensorboard"):
+      for name, value in record["values"].items():
+        self._events.add_scalar(f"{group}/{name}", value, record["step"])
+      for name, value in record.get("speed", {}).items():
+        self._events.add_scalar(f"speed/{name}", value, record["step"])
 
   def show(self, name: str, pixels: UInt8[np.ndarray, "n h w 3"], step: int) -> None:
     """Writes images to TensorBoard."""
     assert self._events, "cut() opens them"
-    self._events.add_images(name, pixels, step, dataformats="NHWC")
+    with _named(self.path / "tensorboard"):
+      self._events.add_images(name, pixels, step, dataformats="NHWC")
 
   def sync(self) -> None:
     """Flushes the metrics to disk: before a checkpoint that relies on them."""
     if self._metrics and self._events:
-      os.fsync(self._metrics.fileno())
-      self._events.flush()
+      with _named(self.path / "metrics.jsonl"):
+        os.fsync(self._metrics.fileno())
+      with _named(self.path / "tensorboard"):
+        self._events.flush()
 
   def finish(self, result: dict[str, Any]) -> None:
     """Writes result.json, which marks the run as finished."""
@@ -241,5 +257,7 @@ class RunDirectory:
     """Closes the files and releases the lock."""
     for file in (self._metrics, self._events, self._lock):
       if file:
-        file.close()
+        # `sync` has written what counts; what a full disk refuses now shall not hide the error that ended the run
+        with contextlib.suppress(OSError):
+          file.close()
     self._lock = self._metrics = self._events = None

@@ -338,6 +338,10 @@ class Task(abc.ABC):
     config.data.dir = str(data)
     return self.open_dataset(config, run.architecture.resolution)
 
+  def check_names(self, names: Sequence[str], **options: Any) -> None:
+    """Raises UsageError for names of images that `predict_images` cannot tell apart with these options of it."""
+    return  # by default names are for people alone
+
   @abc.abstractmethod
   def predict_images(self, run: Run, images: Mapping[str, Image.Image], **options: Any) -> Sequence[Prediction]:
     """Predicts images.

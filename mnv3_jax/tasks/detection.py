@@ -193,6 +193,10 @@ class Detection(Task):
   def lines(self, metrics: Metrics) -> list[str]:
     return coco_metrics.lines(metrics, self.classes)
 
+  def check_names(self, names: Sequence[str], **options: Any) -> None:
+    if options.get("coco_results"):
+      coco_results.image_ids(names)
+
   def predict_images(self, run: Run, images: Mapping[str, Image.Image], **options: Any) -> list[BoxesPrediction]:
     """Predicts boxes.
 

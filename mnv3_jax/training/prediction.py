@@ -12,7 +12,6 @@ from PIL import Image
 from mnv3_jax.errors import UsageError
 from mnv3_jax.paths import expanded
 from mnv3_jax.tasks.base import Prediction
-from mnv3_jax.tasks.coco_results import image_ids
 from mnv3_jax.training.prediction_images import AnyImage, NamedImage, Readable, is_single, named_images
 from mnv3_jax.training.trained import resolve
 from mnv3_jax.types import PathLike
@@ -123,13 +122,13 @@ def predict(
     return predict_each(resolve(run, weights), named, on_skipped=on_skipped, **options)
   named, is_folder = list(named), isinstance(images, str | os.PathLike) and os.path.isdir(expanded(images))
   paths = picture_paths(named, out) if out else None
-  if coco_results:
-    image_ids([one.name for one in named])
   if not named:
     return []
   skipped = None if single and not is_folder else on_skipped
   options = {"top": top, "score": score, "out": paths, "coco_results": coco_results}
-  predictions = list(predict_each(resolve(run, weights), iter(named), on_skipped=skipped, **options))
+  trained = resolve(run, weights)
+  trained.task.check_names([one.name for one in named], **options)
+  predictions = list(predict_each(trained, iter(named), on_skipped=skipped, **options))
   return predictions[0] if single and not is_folder else predictions
 
 

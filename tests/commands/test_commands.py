@@ -55,6 +55,7 @@ def test_predict(run, photos):
   assert str(photos[0]) in text and text.count("%") == 5
 
 
+@pytest.mark.slow
 def test_export_benchmark_and_report(run, tmp_path):
   file = tmp_path / "small.tflite"
   assert "same first class on 100.0%" in ok("export", "--workdir", run, "--out", file)

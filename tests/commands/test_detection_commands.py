@@ -102,6 +102,17 @@ def test_predict_gives_boxes_in_pixels_of_the_photo(detector, photos, tmp_path, 
   assert mnv3_jax.predict(run, photos[0], score=1.0).to_dict()["detections"] == []
 
 
+def test_a_folder_with_two_images_of_one_number_is_not_predicted(detector, tmp_path):
+  for folder in ("a", "b"):
+    (tmp_path / "photos" / folder).mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / folder / "7.png")
+  file, sentence = tmp_path / "results.json", r"a/7\.png' and '.*b/7\.png' would both be image 7"
+  with pytest.raises(UsageError, match=sentence):
+    mnv3_jax.predict(detector, tmp_path / "photos", coco_results=file)
+  status, out, err = ended("predict", "--workdir", detector, tmp_path / "photos", "--coco_results", file)
+  assert (status, out) == (2, "") and re.search(sentence, err) and not file.exists()
+
+
 @pytest.mark.slow
 def test_predictions_of_a_folder_as_results_of_coco(detector, photos, tmp_path):
   found, file = mnv3_jax.predict(detector, photos, score=1.0, coco_results=tmp_path / "results.json"), tmp_path / "results.json"
@@ -116,6 +127,7 @@ def test_predictions_of_a_folder_as_results_of_coco(detector, photos, tmp_path):
     mnv3_jax.predict(detector, photos, coco_results=tmp_path / "results.csv")
 
 
+@pytest.mark.slow
 def test_train_evaluate_predict_and_data(run, photos, tmp_path):
   figures = json.loads((run / "result.json").read_text())["metrics"]["test"]["ema"]
   assert figures["count"] == 24 and 0 <= figures["ap"] <= figures["ap50"] <= 1 and "ap/Coat" in figures

@@ -80,7 +80,7 @@ def check_equal(seed, subnetwork):
   assert_close(expected, truncated(found, subnetwork), 1e-6)
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", ["classifier", *(pytest.param(head, marks=pytest.mark.slow) for head in HEADS[1:])])
 def test_a_masked_network_is_the_truncated_one(head):
   # segmentation heads scale maps by whole factors
   seed = seed_network(head, resolution=(32, 64) if "aspp" in head else (33, 48))

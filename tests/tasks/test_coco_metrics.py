@@ -8,9 +8,7 @@ import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from PIL import Image
 
-import mnv3_jax
 from mnv3_jax.errors import FatalError, UsageError
 from mnv3_jax.tasks import coco_metrics, coco_results
 from mnv3_jax.tasks.coco_metrics import DetectionAccumulator
@@ -213,15 +211,6 @@ def test_two_images_of_one_number_are_refused(one, two):
   with pytest.raises(UsageError) as error:
     coco_results.image_ids(["8.jpg", one, two])
   assert str(error.value).startswith(f"{one!r} and {two!r} would both be image 139 in COCO's results; rename one of them, or")
-
-
-def test_a_folder_with_two_images_of_one_number_is_not_predicted(tmp_path):
-  for folder in ("a", "b"):
-    (tmp_path / "photos" / folder).mkdir(parents=True)
-    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / folder / "7.png")
-  with pytest.raises(UsageError, match=r"a/7\.png' and '.*b/7\.png' would both be image 7"):
-    mnv3_jax.predict(tmp_path / "no run", tmp_path / "photos", coco_results=tmp_path / "results.json")
-  assert not (tmp_path / "results.json").exists()
 
 
 GOOD = {"image_id": 1, "category_id": 2, "bbox": [0, 0, 5, 5], "score": 1}

@@ -13,6 +13,7 @@ from mnv3_jax.errors import UsageError
 from mnv3_jax.export import runtime
 
 
+@pytest.mark.slow
 def test_it_trains_evaluates_predicts_and_exports(monkeypatch, tmp_path):
   toy_task.register(monkeypatch)
   config = base()

@@ -248,6 +248,7 @@ def _resumed(undisturbed, workdir, change):
   return done.stdout
 
 
+@pytest.mark.slow
 def test_a_checkpoint_under_the_name_of_another_is_noticed(undisturbed, tmp_path):
   def swap(checkpoints):
     (checkpoints / "18").rename(checkpoints / "other")
@@ -271,6 +272,7 @@ def test_a_checkpoint_under_the_name_of_another_is_noticed(undisturbed, tmp_path
     assert_equal_runs(undisturbed, tmp_path / change.__name__)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_run_is_noticed(undisturbed, tmp_path):
   other = tmp_path / "other"
   assert in_a_process(other, "--config.train.seed=7").returncode == 0
