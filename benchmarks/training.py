@@ -30,7 +30,7 @@ from mnv3_jax.models.initialize import initialize
 from mnv3_jax.tasks import job as jobs
 from mnv3_jax.training import parallel, state as states
 from mnv3_jax.training.optimizer import optimizer, schedule
-from mnv3_jax.training.step import train_step
+from mnv3_jax.training.step import gradient_of, train_step
 
 NUM_IMAGES = 512
 
@@ -97,7 +97,7 @@ def row(given: argparse.Namespace, folder: str, resolution: int) -> str:
   devices = parallel.MODES[config.train.parallel]()
   rate = schedule(config.optim, batch_size=given.batch, steps_per_epoch=100, total_steps=1000)
   rule = optimizer(config.optim, rate)
-  step = train_step(job.model, job.task, rule, ema=config.optim.ema, seed=0, axis=parallel.AXIS)
+  step = train_step(gradient_of(job.model, job.task), job.task, rule, ema=config.optim.ema, seed=0, axis=parallel.AXIS)
   update = devices.compile(step, outputs=2, donate=True)
   carried = {"state": devices.replicate(jax.device_get(states.create(initialize(job.model, 0), rule, True)))}
 

@@ -88,6 +88,13 @@ def base() -> ConfigDict:
   )
   # quantization-aware fine-tuning of train.init's network: models/fake_quantization.py
   config.quantize_aware = False
+  # shared weights of all networks of a search space: mnv3 search supernet sets it
+  config.supernet = ConfigDict(
+    {
+      "space": "",  # SearchSpace.text; "": none. The network is the largest one of the space
+      "random": 2,  # random networks in a step, beside the largest and the smallest
+    }
+  )
   config.evaluate = ConfigDict({"batch_size": 500, "every": 1.0})  # every: epochs
   config.checkpoint = ConfigDict({"every": 1.0, "keep": 2})  # every: epochs; keep: newest, besides the best
   return config.lock()
@@ -199,6 +206,11 @@ def check(config: ConfigDict) -> None:
   for field in ("data.broken_limit", "data.train_size", "data.train_width"):
     _range(config, field, 0, None)
   _range(config, "data.max_boxes", 1, 10_001)
+  _range(config, "supernet.random", 0, 101)
+  if config.supernet.space and config.quantize_aware:
+    raise UsageError(
+      "invalid config.quantize_aware=True with config.supernet.space; expected False, then a network of it alone"
+    )
   for field in ("optim.momentum", "optim.decay", "optim.warmup_from", "optim.ema", "train.label_smoothing"):
     _range(config, field, 0, 1)
   if config.train.steps == 0:

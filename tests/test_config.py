@@ -19,8 +19,9 @@ from mnv3_jax.tasks import job as jobs
 from mnv3_jax.training import parallel
 from mnv3_jax.training.loop import train
 
-# what only photos in files are shown by, and another schedule: tests/data and tests/training change these
+# what only photos in files are shown by, another schedule, and a search space: tests/data, training and search change these
 ELSEWHERE = {"data.crop", "data.interpolation", "data.broken_limit", "data.max_boxes", "optim.power"}
+ELSEWHERE |= {"supernet.space", "supernet.random"}
 
 # another value for every field; "tests/architectures/test_fields.py" has those of the network itself
 OTHER = {

@@ -20,7 +20,7 @@ from mnv3_jax.models.layers import Compute
 from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.training import parallel, state as states
 from mnv3_jax.training.optimizer import optimizer
-from mnv3_jax.training.step import train_step
+from mnv3_jax.training.step import gradient_of, train_step
 
 
 def random_batch(case: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -50,7 +50,7 @@ def main() -> None:
     return
   config = base()
   rule = optimizer(config.optim, lambda step: 1e-3)
-  step = train_step(model, Classification(), rule, ema=0.0, seed=0, axis=parallel.AXIS)
+  step = train_step(gradient_of(model, Classification()), Classification(), rule, ema=0.0, seed=0, axis=parallel.AXIS)
   update = devices.compile(step, outputs=2, donate=True)
   carried = [devices.replicate(jax.device_get(states.create(variables, rule, False)))]
 

@@ -1,12 +1,15 @@
 """mnv3 search: searches an architecture for a latency."""
 
+import argparse
 from typing import Any
 
 from mnv3_jax.commands.options import Options, add_device, check_android, device_arguments, positive, print_json, start_jax
+from mnv3_jax.config_overrides import read_config
 from mnv3_jax.errors import UsageError
 
 EXAMPLE = """mnv3 search netadapt --init runs/small --workdir runs/search --table table.json --target_ratio 0.7
   mnv3 search platform_aware --config fashion_mnist --workdir runs/mnas --table table.json --target_ms 0.5 --measure
+  mnv3 search supernet --config fashion_mnist:mnasnet_a1 --space space.json --workdir runs/super
   mnv3 search netadapt --help        (the options of each method)"""
 NETADAPT = """mnv3 search netadapt --init runs/small --workdir runs/search --table table.json --target_ratio 0.7
   mnv3 train --config runs/search/config.py --workdir runs/searched    (the network that it found, from scratch)
@@ -18,21 +21,31 @@ PLATFORM_AWARE = """mnv3 search platform_aware --config fashion_mnist:mnasnet_a1
   mnv3 train --config runs/mnas/config.py --workdir runs/best    (the network of the best reward, in full; top/ has others)
   The same command again goes on where it was stopped; with more --samples it continues.
   The table:   mnv3 latency_table mnasnet_a1 --space mnasnet --grid 2 --resolution=32 --num_classes=10 --out table.json
-  --config.FIELD=VALUE changes both trainings, --proxy.FIELD=VALUE those of the samples alone: --proxy.optim.ema=0.99"""
+  --config.FIELD=VALUE changes both trainings, --proxy.FIELD=VALUE those of the samples alone: --proxy.optim.ema=0.99
+  --supernet runs/super --samples 500 takes the weights of a supernet in place of trainings"""
+SUPERNET = """mnv3 search supernet --config fashion_mnist:mnasnet_a1 --space space.json --workdir runs/super
+  mnv3 search platform_aware --supernet runs/super --workdir runs/found --table table.json --target_ms 0.5 --samples 500
+  The same command again goes on where it was stopped, or does nothing when the run is finished.
+  A space in which every network is inside of the largest one (mnasnet is not): see SearchSpace.check_nested."""
+# options of platform_aware that train samples
+TRAINED = "--config --epochs --space --engine --jobs --cpus --gpus --sbatch"
 
 
 def main(arguments: list[str]) -> None:
   """Runs the verb; see mnv3 search --help."""
-  methods = {"netadapt": netadapt, "platform_aware": platform_aware}
+  methods = {"netadapt": netadapt, "platform_aware": platform_aware, "supernet": supernet}
   first = arguments[0] if arguments else ""
   if first in methods:
     methods[first](arguments[1:])
     return
   if first not in ("-h", "--help"):
-    raise UsageError(f"search: invalid method={first!r}; expected {' or '.join(methods)}, before all options")
+    raise UsageError(
+      f"search: invalid method={first!r}; expected {', '.join([*methods][:-1])} or {[*methods][-1]}, before all options"
+    )
   what = (
     "netadapt         cuts a trained network down to a latency, step by step (section 4.2 of the paper)\n"
-    "platform_aware   samples networks of MnasNet's space by accuracy and latency, from scratch (section 4.1)"
+    "platform_aware   samples networks of MnasNet's space by accuracy and latency, from scratch (section 4.1)\n"
+    "supernet         trains weights that all networks of a space share; platform_aware --supernet DIR searches among them"
   )
   options = Options("search", what, EXAMPLE)
   options.add_argument("method", choices=tuple(methods), help="each has options of its own")
@@ -105,8 +118,12 @@ def platform_aware(arguments: list[str]) -> None:
   options.refuse([word for word in words if not word.startswith(("--config.", "--proxy."))])
   check_android(given)
   from mnv3_jax.config import value
-  from mnv3_jax.config_overrides import read_config
 
+  if given.supernet:
+    _search_supernet(options, given, arguments)
+    return
+  if not given.config:
+    raise UsageError("search platform_aware: the option --config is missing; --supernet DIR is the other choice")
   config = read_config(given.config, overrides)
   # parsed as fields of a config
   short = read_config(given.config, [*overrides, *proxy_words])
@@ -140,11 +157,72 @@ def platform_aware(arguments: list[str]) -> None:
       on_message=_silent if given.json else _print,
       quiet=given.json,
     )
+  _print_result(result, given)
+
+
+def _search_supernet(options: Options, given: argparse.Namespace, arguments: list[str]) -> None:
+  """Searches among the networks of a supernet."""
+  for word in arguments:
+    name = word.partition("=")[0]
+    if name in TRAINED.split() or name.startswith(("--config.", "--proxy.")):
+      raise UsageError(f"{name} has no effect with --supernet: its networks are not trained, and have its config and space")
+  start_jax()
+  from mnv3_jax.latency.devices import open_device
+  from mnv3_jax.search.run_supernet import search_supernet
+
+  with options.naming_flags():
+    result = search_supernet(
+      given.supernet,
+      given.workdir,
+      table=given.table,
+      target_ms=given.target_ms,
+      samples=given.samples,
+      reward=given.reward,
+      weight=given.weight,
+      sampler=given.sampler,
+      seed=given.seed,
+      batch=given.batch,
+      top=given.top,
+      held_out=given.held_out,
+      measure=open_device(**device_arguments(given)) if given.measure else False,
+      on_message=_silent if given.json else _print,
+    )
+  _print_result(result, given)
+
+
+def _print_result(result: dict[str, Any], given: argparse.Namespace) -> None:
   if given.json:
     print_json(result)
     return
   print(_summary(result))
   print(f"train it: mnv3 train --config {given.workdir}/config.py --workdir DIR")
+
+
+def supernet(arguments: list[str]) -> None:
+  """Trains a supernet; see mnv3 search supernet --help."""
+  what = (
+    "supernet trains the weights that all networks of a search space share: in each step the largest one by the labels, the\n"
+    "smallest and some random ones by its outputs. The run is that of the largest network; all commands take it."
+  )
+  options = Options("search supernet", what, SUPERNET)
+  options.add_argument("--config", required=True, metavar="FILE[:ARGUMENT]", help="a file or a name of configs/")
+  options.add_argument("--workdir", required=True, metavar="DIR", help="run directory; created if it does not exist")
+  options.add_argument("--space", required=True, metavar="FILE", help="search space, a file of SearchSpace.write")
+  options.add_argument("--random", type=int, default=2, metavar="N", help="random networks in each step (2)")
+  options.add_argument(
+    "--multihost",
+    default="off",
+    metavar="auto|off|HOST:PORT,N,I",
+    help="one process of several: as SLURM, Open MPI or Cloud TPU tell it, or process I of N that meet at HOST:PORT (off)",
+  )
+  given, overrides = options.parse_with_config(arguments)
+  config = read_config(given.config, overrides)
+  start_jax()
+  from mnv3_jax.search.run_supernet import train_supernet
+
+  with options.naming_flags():
+    train_supernet(config, given.workdir, space=given.space, random=given.random, multihost=given.multihost)
+  print(f"search it: mnv3 search platform_aware --supernet {given.workdir} --workdir DIR --table FILE --target_ms T")
 
 
 def _platform_aware_options() -> Options:
@@ -154,7 +232,8 @@ def _platform_aware_options() -> Options:
     "training examples and predicted latency (section 4.1 of the paper)."
   )
   options = Options("search platform_aware", what, PLATFORM_AWARE)
-  options.add_argument("--config", required=True, metavar="FILE[:ARGUMENT]", help="full training: a file or a name of configs/")
+  options.add_argument("--config", metavar="FILE[:ARGUMENT]", help="full training: a file or a name of configs/")
+  options.add_argument("--supernet", metavar="DIR", help="a supernet, with whose weights samples are evaluated, in its place")
   options.add_argument("--workdir", required=True, metavar="DIR", help="directory of the search; created if it does not exist")
   options.add_argument("--table", required=True, metavar="FILE", help="latency table, from mnv3 latency_table or --measure")
   options.add_argument("--target_ms", type=float, required=True, metavar="T", help="target latency, in milliseconds")
@@ -171,6 +250,9 @@ def _platform_aware_options() -> Options:
   options.add_argument("--seed", type=int, default=0, metavar="N", help="of the sampler (0)")
   options.add_argument("--batch", type=positive, default=1, metavar="N", help="samples proposed and trained together (1)")
   options.add_argument("--top", type=positive, default=5, metavar="K", help="networks with a config in DIR/top (5)")
+  options.add_argument(
+    "--held_out", type=positive, default=10_000, metavar="N", help="at most so many held-out training examples judge (10000)"
+  )
   options.add_argument("--measure", action="store_true", help="time units that the table lacks, and add them to it")
   options.add_argument("--engine", default="local", metavar="local|ray|slurm", help="where samples are trained (local)")
   options.add_argument("--jobs", type=positive, metavar="N", help="concurrent trainings (those of a batch)")
@@ -182,6 +264,7 @@ def _platform_aware_options() -> Options:
   options.add_argument("--proxy.SECTION.FIELD", metavar="VALUE", dest="unused_proxy", help="of the samples' trainings alone")
   add_device(options)
   options.only_with("--threads --adb --cores --benchmark_model", "--measure")
+  options.only_with("--held_out", "--supernet")
   options.only_with("--cpus", "--engine ray|slurm")
   options.only_with("--sbatch", "--engine slurm")
   return options

@@ -1,4 +1,4 @@
-"""Architecture search: NetAdapt within a trained network, and platform-aware search of MnasNet's space."""
+"""Architecture search: NetAdapt within a trained network, platform-aware search of MnasNet's space, and supernets."""
 
 import importlib as _importlib
 from typing import TYPE_CHECKING
@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
   from mnv3_jax.search.run import netadapt as netadapt
   from mnv3_jax.search.run_platform_aware import platform_aware as platform_aware
+  from mnv3_jax.search.run_supernet import search_supernet as search_supernet, train_supernet as train_supernet
   from mnv3_jax.search.space import SearchSpace as SearchSpace, Stage as Stage, mnasnet_space as mnasnet_space
 
-__all__ = ["SearchSpace", "Stage", "mnasnet_space", "netadapt", "platform_aware"]
+__all__ = ["SearchSpace", "Stage", "mnasnet_space", "netadapt", "platform_aware", "search_supernet", "train_supernet"]
 
 # public names and the modules that define them
 _PUBLIC = {
@@ -17,6 +18,8 @@ _PUBLIC = {
   "mnasnet_space": "space",
   "netadapt": "run",
   "platform_aware": "run_platform_aware",
+  "search_supernet": "run_supernet",
+  "train_supernet": "run_supernet",
 }
 
 

@@ -18,7 +18,7 @@ from mnv3_jax.training import parallel, state as states
 from mnv3_jax.training.evaluation import Evaluator
 from mnv3_jax.training.optimizer import optimizer
 from mnv3_jax.training.state import TrainState
-from mnv3_jax.training.step import train_step
+from mnv3_jax.training.step import gradient_of, train_step
 from mnv3_jax.types import Metrics, Variables
 
 
@@ -80,7 +80,7 @@ class MaskedTraining:
     factors = rows.factors(job.architecture, config.optim.lr_groups)
     self.rule = masked_updates(optimizer(config.optim, lambda step: jnp.float32(learning_rate), factors))
     step = train_step(
-      job.model,
+      gradient_of(job.model, job.task),
       job.task,
       self.rule,
       ema=0.0,

@@ -9,22 +9,18 @@ from ml_collections import ConfigDict
 
 from mnv3_jax.architectures import cost
 from mnv3_jax.architectures.spec import Architecture
-from mnv3_jax.errors import FatalError, RetryableError
+from mnv3_jax.errors import FatalError
 from mnv3_jax.report import plots
 from mnv3_jax.runs.atomic import write_atomically
 from mnv3_jax.search.directory import SearchDirectory
 from mnv3_jax.search.result_files import config_text
 from mnv3_jax.search.rewards import Reward
 from mnv3_jax.search.samplers import propose
-from mnv3_jax.search.samples import Sample, pareto_front
+from mnv3_jax.search.samples import Outcome, Sample, pareto_front
 from mnv3_jax.search.space import Choices, SearchSpace
-from mnv3_jax.sweeps.dashboard import TrialState
-from mnv3_jax.sweeps.trial import Trial
 
-# trains the networks of a round, and returns their states by name
-TrainAll: TypeAlias = Callable[[Sequence[Trial]], Mapping[str, TrialState]]
-
-PROXY = "proxy.py"
+# evaluates the samples of a round
+Evaluate: TypeAlias = Callable[[Sequence[Sample]], Sequence[Outcome]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,13 +46,12 @@ class PlatformSearch:
   Args:
     space: the search space.
     config: of the networks that are found, trained in full.
-    proxy: of the samples' trainings.
     build: returns the network of choices.
     latency: predicts its milliseconds; raises UsageError where it cannot.
     metric: (name, label) of the task's main metric.
     settings: of the search.
     directory: of the search, with its settings written.
-    train: trains a round of samples.
+    evaluate: evaluates the samples of a round.
     on_message: called with a line about every sample.
   """
 
@@ -64,34 +59,31 @@ class PlatformSearch:
     self,
     space: SearchSpace,
     config: ConfigDict,
-    proxy: ConfigDict,
     build: Callable[[Choices], Architecture],
     latency: Callable[[Architecture], float],
     metric: tuple[str, str],
     settings: Settings,
     directory: SearchDirectory,
-    train: TrainAll,
+    evaluate: Evaluate,
     on_message: Callable[[str], object],
   ) -> None:
-    self.space, self.config, self.proxy, self.build, self.latency = space, config, proxy, build, latency
-    self.settings, self.directory, self.train, self.say = settings, directory, train, on_message
+    self.space, self.config, self.build, self.latency = space, config, build, latency
+    self.settings, self.directory, self.evaluate, self.say = settings, directory, evaluate, on_message
     self.metric, self.label = metric
 
   def run(self, samples: int, top: int) -> dict[str, Any]:
-    """Trains the samples that are not done, and returns the content of result.json.
+    """Evaluates the samples that are not done, and returns the content of result.json.
 
     Args:
       samples: number of all samples.
       top: number of networks for which configs are written.
     """
-    file = self.directory.path / PROXY
-    write_atomically(file, config_text("Proxy training of a search's samples.", PROXY, "", self.proxy.to_dict()))
     for first in range(1, samples + 1, self.settings.batch):
       members = [self._sample(n) for n in range(first, min(first + self.settings.batch, samples + 1))]
       for sample in members:
         if not sample.proposal():
           self._propose(sample, first)
-      self._train(members, file)
+      self._evaluate(members)
     found = [
       {"sample": s.number, **(s.proposal() or {}), **(s.record() or {})} for s in map(self._sample, range(1, samples + 1))
     ]
@@ -110,29 +102,21 @@ class PlatformSearch:
     counts = {"params": cost.params(network), "madds": cost.madds(network)}
     sample.write_proposal({**proposal, **counts, "sampler": attributes})
 
-  def _train(self, members: Sequence[Sample], config: pathlib.Path) -> None:
-    """Trains the samples of a round that are not done, and writes what came of them."""
+  def _evaluate(self, members: Sequence[Sample]) -> None:
+    """Evaluates the samples of a round that are not done, and writes what came of them."""
     todo = [sample for sample in members if not sample.record()]
-    if not todo:
-      return
-    states = self.train([sample.trial(config) for sample in todo])
-    if any(state not in ("done", "failed") for state in states.values()):
-      raise RetryableError("the trainings of the samples are not finished; the same command goes on")
-    if todo[0].number == 1 and all(state == "failed" for state in states.values()):
-      raise FatalError(f"the first samples cannot be trained; {self.directory.path / 'logs'} has their logs")
-    for sample in todo:
-      self._finish(sample, failed=states[sample.name] == "failed")
+    for sample, outcome in zip(todo, self.evaluate(todo) if todo else [], strict=True):
+      self._finish(sample, outcome)
 
-  def _finish(self, sample: Sample, failed: bool) -> None:
-    """Writes what came of a sample's training."""
+  def _finish(self, sample: Sample, outcome: Outcome) -> None:
+    """Writes what came of a sample."""
     ms = (sample.proposal() or {})["latency_ms"]
-    if failed:
-      sample.finish({"failed": f"its training failed; logs/{sample.name}.log"})
-      self.say(f"sample {sample.number}: {ms:.4g} ms, its training failed")
+    if outcome.failed:
+      sample.finish({"failed": outcome.failed})
+      self.say(f"sample {sample.number}: {ms:.4g} ms, {outcome.failed}")
       return
-    value, seconds = sample.trained(self.metric)
-    reward = self.settings.reward(value, ms)
-    sample.finish({self.metric: value, "reward": reward, "seconds": round(seconds, 1)})
+    value, reward = outcome.metric, self.settings.reward(outcome.metric, ms)
+    sample.finish({self.metric: value, "reward": reward, "seconds": round(outcome.seconds, 1)})
     target = self.settings.reward.target_ms
     self.say(f"sample {sample.number}: {ms:.4g} ms ({target:.4g}), {self.metric} {value:.4f}, reward {reward:.4f}")
 
@@ -174,7 +158,7 @@ class PlatformSearch:
     """Writes the config that trains the network of a sample in full."""
     config = self.config.to_dict()
     config["model"] = {**config["model"], "blocks": sample["blocks"]}
-    reached = f"{self.metric} {sample[self.metric]:.4f} on held-out examples after the proxy training"
+    reached = f"{self.metric} {sample[self.metric]:.4f} on held-out examples in the search"
     summary = f"Sample {sample['sample']} of a platform-aware search, {sample['latency_ms']:.4g} ms: {reached}."
     text = config_text(summary, name.name, self.build(sample["choices"]), config)
     write_atomically(self.directory.path / name, text)

@@ -5,6 +5,7 @@ samples/0001/run/           its training, a run directory; the checkpoints are d
 samples/0001/sample.json    when it is done: the metric and the reward; or "failed", a sentence
 """
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -19,6 +20,21 @@ from mnv3_jax.search.samplers import Observation
 from mnv3_jax.sweeps.trial import Trial
 
 CHOICES, SAMPLE = "choices.json", "sample.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+  """What came of a sample.
+
+  Attributes:
+    metric: the task's main metric on held-out examples.
+    seconds: that it took.
+    failed: reason why there is no metric; "" where there is one.
+  """
+
+  metric: float = math.nan
+  seconds: float = 0.0
+  failed: str = ""
 
 
 class Sample:

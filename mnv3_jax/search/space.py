@@ -216,6 +216,26 @@ class SearchSpace:
           found[name] = wanted if wanted in known else known[0]
         yield self.canonical(found)
 
+  def check_nested(self) -> None:
+    """Checks that every network is inside of the largest one, as a supernet needs.
+
+    Raises:
+      UsageError: naming the stage and the choice for which it is not.
+    """
+    before: set[int] = set()
+    for i, stage in enumerate(self.stages, 1):
+      if "depthwise" in stage.ops and len(stage.ops) > 1:
+        raise UsageError(f"invalid ops={stage.ops!r} of stage {i} in a supernet; expected no 'depthwise', or that alone")
+      if len(stage.skips) > 1 or (stage.skips == ("none",) and len(stage.layers) > 1):
+        raise UsageError(f"invalid skips={stage.skips!r} of stage {i} in a supernet; expected ('identity',)")
+      filters = set(stage.filters)
+      if stage.stride == 1 and stage.skips == ("identity",) and before & filters and len(before | filters) > 1:
+        raise UsageError(
+          f"invalid filters={stage.filters!r} of stage {i} in a supernet, some of which the stage before it has too; expected "
+          "all others, or a stride of 2: its first layer would add its input in some networks alone"
+        )
+      before = filters
+
   @property
   def digest(self) -> str:
     """Identity of the space: 16 hexadecimal digits."""
@@ -250,6 +270,20 @@ class SearchSpace:
       reason = error if isinstance(error, UsageError) else "SearchSpace.write makes such files"
       raise UsageError(f"{source} is no search space: {reason}") from None
 
+  @property
+  def text(self) -> str:
+    """The space on one line, as config.supernet.space has it."""
+    return json.dumps(self.to_dict(), separators=(",", ":"))
+
+  @classmethod
+  def from_text(cls, text: str) -> "SearchSpace":
+    """Builds a space from its `text`; raises UsageError as `from_dict`."""
+    try:
+      content = json.loads(text)
+    except ValueError as error:
+      raise UsageError(f"invalid space={text[:60]!r}, which is no JSON ({error})") from None
+    return cls.from_dict(content, "the text")
+
   @classmethod
   def read(cls, file: PathLike) -> "SearchSpace":
     """Reads a space from a JSON file; raises UsageError as `from_dict`, and where there is no file."""
@@ -274,7 +308,7 @@ SPACES = {"mnasnet": mnasnet_space}
 
 
 def get_space(space: "SearchSpace | PathLike") -> SearchSpace:
-  """Returns a search space: `space` itself, one of SPACES by name, or that of a file.
+  """Returns a search space: `space` itself, one of SPACES by name, that of a file, or that of the text of one.
 
   Raises:
     UsageError: if there is no such name or file, or the file is no search space.
@@ -283,6 +317,8 @@ def get_space(space: "SearchSpace | PathLike") -> SearchSpace:
     return space
   if str(space) in SPACES:
     return SPACES[str(space)]()
+  if str(space).startswith("{"):
+    return SearchSpace.from_text(str(space))
   if not pathlib.Path(expanded(space)).is_file():
     raise UsageError(f"invalid space={str(space)!r}; expected {' or '.join(SPACES)}, or a file that SearchSpace.write has made")
   return SearchSpace.read(space)

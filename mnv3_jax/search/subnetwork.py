@@ -1,10 +1,12 @@
-"""Networks inside another one, the seed: which of its blocks, channels and taps they have, as masks and as smaller weights.
+"""Networks inside another one, the seed: which of its blocks, channels, taps and squeeze-excites they have, as masks and as
+smaller weights.
 
 A channel whose kernel column, batch-norm scale and shift are zero is zero after every activation that an Architecture can have
 (all map 0 to 0), through squeeze-excite (a factor times zero), in residual sums, in pools, and in what other layers take from
 it. So zeros in the seed's variables are enough: the modules do not know of masks, and every subnetwork runs in the functions
-that were compiled for the seed. `masked` has the same outputs, gradients and batch-norm statistics as `truncated` in a network
-of its own.
+that were compiled for the seed. A squeeze-excite that a subnetwork does not have has zeros too, but for the bias before its
+gate, which opens it: `outside` has that value. `masked` has the same outputs, gradients and batch-norm statistics as
+`truncated` in a network of its own.
 """
 
 import dataclasses
@@ -26,6 +28,8 @@ from mnv3_jax.types import Variables
 Masks: TypeAlias = Any
 # indices along each axis of a tensor
 Index: TypeAlias = tuple[Sequence[int], ...]
+# bias for which every gate is exactly 1
+OPEN = 40.0
 # what a block has in common with the block of the seed that it is cut from
 SHARED = ("stride", "activation", "dilation", "project_activation")
 
@@ -67,7 +71,7 @@ class Subnetwork:
     fail(f"{self.architecture.name} inside {self.seed.name}", field, value, expected)
 
   def _check_blocks(self) -> None:
-    """Raises ArchitectureError unless the networks differ in numbers of channels, sizes of kernels and skipped blocks alone."""
+    """Raises ArchitectureError unless the network is the seed without some channels, taps, blocks, squeeze-excites."""
     seed, own = self.seed, self.architecture
     for field in ("head", "resolution", "padding", "in_channels", "num_classes", "bn_momentum", "bn_epsilon"):
       if getattr(own, field) != getattr(seed, field):
@@ -81,7 +85,9 @@ class Subnetwork:
         self._fail("blocks", self.blocks, f"{name} does not add its input and cannot be skipped")
     for name, (_, inputs, block) in zip(self.blocks, own.rows(), strict=True):
       seed_inputs, seed_block = rows[name]
-      if _structure(inputs, block) != _structure(seed_inputs, seed_block) or block.kernel > seed_block.kernel:
+      # a squeeze-excite can be left out
+      like = dataclasses.replace(seed_block, se=block.se and seed_block.se)
+      if _structure(inputs, block) != _structure(seed_inputs, like) or block.kernel > seed_block.kernel:
         self._fail(name, block, f"expected one with the structure of {seed_block}")
     maps = [tuple(_seed_name(name, self.blocks) for name in layer.takes) for layer in own.head_layers()]
     if maps != [layer.takes for layer in seed.head_layers()]:
@@ -92,19 +98,26 @@ class Subnetwork:
     return self.kept.get(group, range(self._sizes[group]))
 
   @functools.cached_property
+  def without_se(self) -> tuple[str, ...]:
+    """Names of the seed's squeeze-excites that it does not have, in blocks that it has."""
+    rows = {name: block for name, _, block in self.seed.rows()}
+    own = zip(self.blocks, self.architecture.blocks, strict=True)
+    return tuple(f"{name}/se" for name, block in own if block.se is None and rows[name].se is not None)
+
+  @functools.cached_property
   def _sizes(self) -> dict[str, int]:
     return channels.sizes(self.seed)
 
   @functools.cached_property
   def _index(self) -> dict[str, dict[str, Index]]:
-    """Indices into the seed's tensors by layer (the seed's name) and by "kernel" or "channels"; without skipped blocks."""
+    """Indices into the seed's tensors by layer (the seed's name) and by "kernel" or "channels"; of layers that it has."""
     kernels = {
       f"{name}/depthwise": block.kernel for name, (_, _, block) in zip(self.blocks, self.architecture.rows(), strict=True)
     }
     found = {}
     for x in channels.layers(self.seed):
       layer, row = x.layer, x.layer.name.partition("/")[0]
-      if row.startswith("block_") and row not in self.blocks:
+      if (row.startswith("block_") and row not in self.blocks) or layer.name.startswith(self.without_se):
         continue
       outputs = self.indices(x.output)
       parts = [(self._sizes[group], self.indices(group)) for group in x.inputs]
@@ -119,7 +132,7 @@ class Subnetwork:
     return [taps(n, layer.kernel, kernel, **place) for n in sizes.sides(layer.in_size)]
 
   def index(self, path: Sequence[str]) -> Index | None:
-    """Returns the indices along each axis of a seed's tensor, by its path in a collection; None of a skipped block's."""
+    """Returns the indices along each axis of a seed's tensor, by its path in a collection; None if it has nothing of it."""
     *layer, leaf = [name for name in path if name not in ("backbone", "bn")]
     found = self._index.get("/".join(layer))
     return None if found is None else found["kernel" if leaf == "kernel" else "channels"]
@@ -173,13 +186,30 @@ def masks(subnetwork: Subnetwork, params: Any) -> Masks:
   return jax.tree_util.tree_map_with_path(mask, params)
 
 
-def masked(variables: Variables, mask: Masks) -> Variables:
-  """Returns variables of the seed with zeros in place of the weights outside of a subnetwork.
+def outside(subnetwork: Subnetwork, params: Any) -> Any:
+  """Returns what the weights outside of a subnetwork are: a pytree like `params` of numbers, 0 or OPEN."""
+  opened = {(*name.split("/"), "expand", "bias") for name in subnetwork.without_se}
+
+  def value(path: tuple[Any, ...], leaf: Any) -> np.ndarray:
+    layer = tuple(key for key in _keys(path) if key != "backbone")
+    return np.asarray(OPEN if layer in opened else 0.0, leaf.dtype)
+
+  return jax.tree_util.tree_map_with_path(value, params)
+
+
+def masked(variables: Variables, mask: Masks, others: Any = None) -> Variables:
+  """Returns variables of the seed with constants in place of the weights outside of a subnetwork.
 
   The statistics of channels that it does not have stay: nothing depends on them.
+
+  Args:
+    variables: of the seed.
+    mask: from `masks`.
+    others: from `outside`; None for zeros, those of a subnetwork with every squeeze-excite of its blocks.
   """
-  params = jax.tree.map(lambda leaf, m: np.where(m, leaf, np.zeros((), leaf.dtype)), variables["params"], mask)
-  return {**variables, "params": params}
+  if others is None:
+    others = jax.tree.map(lambda leaf: np.zeros((), leaf.dtype), variables["params"])
+  return {**variables, "params": jax.tree.map(np.where, mask, variables["params"], others)}
 
 
 def truncated(variables: Variables, subnetwork: Subnetwork) -> Variables:

@@ -280,6 +280,14 @@ class Task(abc.ABC):
   def loss(self, outputs: Outputs, batch: Batch) -> Float[Array, ""]:
     """Computes the training loss, a mean over examples."""
 
+  def distillation(self, outputs: Outputs, teacher: Outputs, batch: Batch) -> Float[Array, ""]:
+    """Computes the loss of a network that learns from the outputs of another one for the same images, a mean over examples.
+
+    By default it learns from the labels.
+    """
+    del teacher
+    return self.loss(outputs, batch)
+
   @abc.abstractmethod
   def sums(self, outputs: Outputs, batch: Batch) -> dict[str, jax.Array]:
     """Computes metric sums over the examples with batch["mask"] 1 (all without a mask); "count" is their number."""

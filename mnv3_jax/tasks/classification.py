@@ -78,6 +78,12 @@ class Classification(Task):
     targets = optax.smooth_labels(jax.nn.one_hot(batch["label"], outputs.shape[-1]), self.label_smoothing)
     return optax.softmax_cross_entropy(outputs, targets).mean()
 
+  def distillation(
+    self, outputs: Float[AnyArray, "b classes"], teacher: Float[AnyArray, "b classes"], batch: Batch
+  ) -> Float[Array, ""]:
+    """Computes the mean cross-entropy of logits against the probabilities of the teacher's."""
+    return optax.softmax_cross_entropy(outputs, jax.nn.softmax(teacher)).mean()
+
   def sums(self, outputs: Float[AnyArray, "b classes"], batch: Batch) -> dict[str, jax.Array]:
     """Computes "loss" (unsmoothed), "top1", "top5" and "count" over the examples with batch["mask"] 1, float32 scalars."""
     label = batch["label"]

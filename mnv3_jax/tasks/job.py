@@ -19,6 +19,7 @@ from mnv3_jax.errors import UsageError
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
 from mnv3_jax.names import counted, require_printable
+from mnv3_jax.search.sandwich import Sandwich
 from mnv3_jax.tasks.base import Task
 from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.tasks.detection import Detection
@@ -38,12 +39,14 @@ class Job:
     model: its Linen module.
     task: loss, metrics and everything else that depends on the task.
     dataset: training and test examples.
+    inner: networks inside of it that are trained with it (config.supernet); None for none.
   """
 
   architecture: Architecture
   model: nn.Module
   task: Task
   dataset: Dataset
+  inner: Sandwich | None = None
 
 
 def task_class(architecture: Architecture) -> type[Task]:
@@ -70,6 +73,7 @@ def from_config(config: ConfigDict) -> Job:
     model=network(architecture, compute(config, architecture)),
     task=task_class(architecture).from_config(config, architecture, dataset.classes),
     dataset=dataset,
+    inner=Sandwich.from_config(config, architecture.num_classes) if config.supernet.space else None,
   )
 
 

@@ -116,6 +116,14 @@ class Segmentation(Task):
       loss = (1 - self.label_smoothing) * loss + self.label_smoothing * even
     return jnp.where(counted, loss, 0).sum() / jnp.maximum(counted.sum(), 1)
 
+  def distillation(
+    self, outputs: Float[Array | np.ndarray, "b h w classes"], teacher: Float[Array | np.ndarray, "b h w classes"], batch: Batch
+  ) -> Float[Array, ""]:
+    """Computes the mean cross-entropy against the teacher's probabilities over the pixels that are not IGNORED."""
+    counted = _counted(batch)
+    loss = optax.softmax_cross_entropy(outputs, jax.nn.softmax(teacher))
+    return jnp.where(counted, loss, 0).sum() / jnp.maximum(counted.sum(), 1)
+
   def infer(self, forward: Callable[[Images], Any], images: Images) -> Float[Array | np.ndarray, "b h w classes"]:
     """Computes logits, or the logarithm of probabilities averaged over flips and scales."""
     if not self.flip and self.scales == (1.0,):

@@ -30,7 +30,7 @@ from mnv3_jax.training.recorder import Recorder
 from mnv3_jax.training.run_schedule import RunSchedule
 from mnv3_jax.training.signals import StopSignal
 from mnv3_jax.training.state import HostState, TrainState
-from mnv3_jax.training.step import train_step
+from mnv3_jax.training.step import gradient_of, train_step
 from mnv3_jax.types import Batch, PathLike, Variables
 
 # seconds without a common step of all processes after which one that has received a signal ends
@@ -191,9 +191,10 @@ class _Training:
     return step, hosts.broadcast(state)
 
   def _compile_step(self) -> Any:
+    job = self.job
     step = train_step(
-      self.job.model,
-      self.job.task,
+      job.inner.gradient_of(job.model, job.task) if job.inner else gradient_of(job.model, job.task),
+      job.task,
       self.optimizer,
       ema=self.config.optim.ema,
       seed=self.config.train.seed,
@@ -223,7 +224,7 @@ class _Training:
       if step == first:
         self.recorder.images(batch, step)
       trace(step - first, state)
-      state, sums = update(state, self.devices.shard(self._with_stop(batch)))
+      state, sums = update(state, self.devices.shard({**batch, **self._per_device(step)}))
       step += 1
       self.stop_signal.beat()
       pending.append(sums)
@@ -269,11 +270,18 @@ class _Training:
     if len(known) > limit:
       raise FatalError(f"{len(known)} images cannot be read, more than config.data.broken_limit={limit}: {'; '.join(known)}")
 
-  def _with_stop(self, batch: dict[str, Any]) -> dict[str, Any]:
-    """Adds "stop" where several processes train, by which they agree on the step after which they stop."""
-    if jax.process_count() == 1:
-      return batch
-    return {**batch, "stop": np.full(jax.local_device_count(), bool(self.stop_signal.name), np.float32)}
+  def _per_device(self, step: int) -> dict[str, Any]:
+    """Returns what each device of this process gets beside its images in the step after `step`.
+
+    "stop" where several processes train, by which they agree on the step after which they stop; "drawn" where networks inside
+    of this one are trained with it.
+    """
+    n, found = jax.local_device_count(), {}
+    if jax.process_count() > 1:
+      found["stop"] = np.full(n, bool(self.stop_signal.name), np.float32)
+    if self.job.inner:
+      found["drawn"] = np.stack([self.job.inner.draw(step)] * n)
+    return found
 
   def _add_sums(self, sums: dict[str, Any], step: int) -> None:
     """Adds the metric sums of a step; raises FatalError if the loss is not finite."""

@@ -1,7 +1,7 @@
 """Training and evaluation steps for one device; parallel.py maps them over devices."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -18,39 +18,22 @@ from mnv3_jax.types import Batch, Variables
 Sums = dict[str, jax.Array]
 # images, labels, ... of one device, inside jit
 DeviceBatch = dict[str, Shaped[Array, "b ..."]]
+# arrays of a batch with an entry for each device, not for each image
+PER_DEVICE = ("stop", "drawn")
 
 
-def train_step(
-  model: nn.Module,
-  task: Task,
-  optimizer: optax.GradientTransformation,
-  *,
-  ema: float,
-  seed: int,
-  axis: str,
-  accumulate: int = 1,
-) -> Callable[[TrainState, DeviceBatch], tuple[TrainState, Sums]]:
-  """Builds the update for one device's share of a batch.
+# (parameters, moving statistics, batch, random key, what is drawn for the step) -> (gradient, moving statistics, sums)
+GradientOf: TypeAlias = Callable[[Any, Any, DeviceBatch, jax.Array, Any], tuple[Any, Any, Sums]]
 
-  Batch norm uses the device's own images; gradients, moving statistics and metrics are averaged or summed over `axis`.
 
-  Args:
-    model: Linen module called as model.apply(variables, images, train=True).
-    task: loss and metric sums.
-    optimizer: optax transformation.
-    ema: decay of the moving average, 0 for none.
-    seed: of dropout; its random numbers are a function of (seed, step, device).
-    axis: name of the device axis.
-    accumulate: number of parts into which the share is divided; their gradients are computed one after the other and averaged.
-      Batch norm has statistics per part.
+def gradient_of(model: nn.Module, task: Task) -> GradientOf:
+  """Returns the function that computes the gradient of the task's loss for a device's images, or a part of them.
 
-  Returns:
-    A function (state, batch) -> (state, sums). The sums also have "objective" (the smoothed loss, summed over examples) and,
-    where the batch has it, "stop" (one number per device).
+  Its sums also have "objective": the smoothed loss, summed over examples.
   """
 
-  def gradient_of(params: Any, statistics: Any, batch: DeviceBatch, key: jax.Array) -> tuple[Any, Any, Sums]:
-    """Computes (gradient, moving statistics, sums) for a device's images, or a part of them."""
+  def compute(params: Any, statistics: Any, batch: DeviceBatch, key: jax.Array, drawn: Any) -> tuple[Any, Any, Sums]:
+    del drawn
 
     def objective(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
       outputs, changed = model.apply(
@@ -66,26 +49,65 @@ def train_step(
     sums = task.sums(outputs, batch)
     return gradient, changed, {**sums, "objective": loss * sums["count"]}
 
-  def accumulated(params: Any, statistics: Any, batch: DeviceBatch, key: jax.Array) -> tuple[Any, Any, Sums]:
-    """Computes as gradient_of, part by part."""
-    parts = jax.tree.map(lambda x: x.reshape(accumulate, len(x) // accumulate, *x.shape[1:]), batch)
+  return compute
+
+
+def accumulated(compute: GradientOf, parts: int) -> GradientOf:
+  """Returns `compute` for a number of parts of a batch, one after the other, their gradients averaged."""
+
+  def total(params: Any, statistics: Any, batch: DeviceBatch, key: jax.Array, drawn: Any) -> tuple[Any, Any, Sums]:
+    batches = jax.tree.map(lambda x: x.reshape(parts, len(x) // parts, *x.shape[1:]), batch)
 
     def one(carried: Any, part: DeviceBatch) -> tuple[Any, Sums]:
-      total, statistics, i = carried
-      gradient, statistics, sums = gradient_of(params, statistics, part, jax.random.fold_in(key, i))
-      return (jax.tree.map(jnp.add, total, gradient), statistics, i + 1), sums
+      so_far, statistics, i = carried
+      gradient, statistics, sums = compute(params, statistics, part, jax.random.fold_in(key, i), drawn)
+      return (jax.tree.map(jnp.add, so_far, gradient), statistics, i + 1), sums
 
     zero = jax.tree.map(jnp.zeros_like, params)
-    (total, statistics, _), sums = lax.scan(one, (zero, statistics, 0), parts)
-    return jax.tree.map(lambda g: g / accumulate, total), statistics, jax.tree.map(lambda s: s.sum(0), sums)
+    (gradient, statistics, _), sums = lax.scan(one, (zero, statistics, 0), batches)
+    return jax.tree.map(lambda g: g / parts, gradient), statistics, jax.tree.map(lambda s: s.sum(0), sums)
+
+  return total
+
+
+def train_step(
+  compute: GradientOf,
+  task: Task,
+  optimizer: optax.GradientTransformation,
+  *,
+  ema: float,
+  seed: int,
+  axis: str,
+  accumulate: int = 1,
+) -> Callable[[TrainState, DeviceBatch], tuple[TrainState, Sums]]:
+  """Builds the update for one device's share of a batch.
+
+  Batch norm uses the device's own images; gradients, moving statistics and metrics are averaged or summed over `axis`.
+
+  Args:
+    compute: computes the gradient, such as `gradient_of(model, task)`.
+    task: prepares the batch.
+    optimizer: optax transformation.
+    ema: decay of the moving average, 0 for none.
+    seed: of dropout; its random numbers are a function of (seed, step, device).
+    axis: name of the device axis.
+    accumulate: number of parts into which the share is divided; their gradients are computed one after the other and averaged.
+      Batch norm has statistics per part.
+
+  Returns:
+    A function (state, batch) -> (state, sums). A batch may have "stop" (one number per device), which is summed, and "drawn"
+    (one per device, the same for all), which `compute` takes.
+  """
+  if accumulate > 1:
+    compute = accumulated(compute, accumulate)
 
   def step(state: TrainState, batch: DeviceBatch) -> tuple[TrainState, Sums]:
     # processes agree on when to stop by this sum
-    stop = batch.get("stop")
-    batch = dict(task.prepare({name: x for name, x in batch.items() if name != "stop"}, axis))
+    stop, drawn = batch.get("stop"), batch.get("drawn")
+    batch = dict(task.prepare({name: x for name, x in batch.items() if name not in PER_DEVICE}, axis))
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), lax.axis_index(axis))
     params, statistics = state.variables["params"], state.variables["batch_stats"]
-    gradient, statistics, sums = (accumulated if accumulate > 1 else gradient_of)(params, statistics, batch, key)
+    gradient, statistics, sums = compute(params, statistics, batch, key, None if drawn is None else drawn[0])
     if stop is not None:
       sums["stop"] = stop.sum()
     if lax.axis_size(axis) > 1:

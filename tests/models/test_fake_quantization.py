@@ -231,11 +231,13 @@ from mnv3_jax.models.layers import Compute
 from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.training import parallel, state as states
 from mnv3_jax.training.optimizer import optimizer
-from mnv3_jax.training.step import train_step
+from mnv3_jax.training.step import gradient_of, train_step
 
 model, devices = Classifier(tiny_architecture(), Compute(quantize=True)), parallel.ShardMap()
 rule = optimizer(base().optim, lambda step: 0.1)
-update = devices.compile(train_step(model, Classification(), rule, ema=0.0, seed=0, axis=parallel.AXIS), outputs=2, donate=True)
+compute = gradient_of(model, Classification())
+step = train_step(compute, Classification(), rule, ema=0.0, seed=0, axis=parallel.AXIS)
+update = devices.compile(step, outputs=2, donate=True)
 variables = initialize(model, 0)
 x = np.random.default_rng(0).uniform(-1, 1, (16, 16, 16, 3)).astype(np.float32)
 state = devices.replicate(jax.device_get(states.create(variables, rule, False)))

@@ -44,7 +44,7 @@ def random_variables(variables, seed):
 
 
 def cuts(seed, unskippable=()):
-  """Strategy of (architecture, names of its blocks in the seed) inside of a seed: widths, kernels and skipped blocks."""
+  """Strategy of (architecture, names of its blocks in the seed) inside of a seed: widths, kernels, blocks, squeeze-excites."""
   rows = list(seed.rows())
   streams = channels.streams(seed)
 
@@ -62,7 +62,8 @@ def cuts(seed, unskippable=()):
       residual = b.adds_input(base)
       skipped = residual and name not in unskippable and pick(st.integers(0, 4)) == 0
       if not skipped:
-        found.append((name, dataclasses.replace(b, kernel=kernel, expand=expand, out=outs[name], residual=residual)))
+        se = b.se and pick(st.sampled_from([b.se, None]))
+        found.append((name, dataclasses.replace(b, kernel=kernel, expand=expand, out=outs[name], residual=residual, se=se)))
       inputs = outs[name]
     architecture = seed.replace(
       stem=dataclasses.replace(seed.stem, filters=stem), blocks=tuple(b for _, b in found), name="cut"
@@ -79,4 +80,10 @@ def random_subnetwork(seed, architecture, blocks, rng):
     group: tuple(sorted(rng.permutation(total[group])[:n].tolist()))
     for group, n in sizes_inside(seed, architecture, blocks).items()
   }
+  return Subnetwork(seed, architecture, blocks, kept)
+
+
+def first_channels(seed, architecture, blocks):
+  """A subnetwork with the first channels of every group."""
+  kept = {group: tuple(range(n)) for group, n in sizes_inside(seed, architecture, blocks).items()}
   return Subnetwork(seed, architecture, blocks, kept)

@@ -295,10 +295,8 @@ def test_each_method_has_its_help(method):
 @pytest.mark.parametrize("words", [[], ["netadpt"], ["--init", "a"]])
 def test_the_method_comes_first(words):
   status, _, err = ended("search", *words)
-  message = (
-    f"mnv3: search: invalid method={words[0] if words else ''!r}; expected netadapt or platform_aware, before all options"
-  )
-  assert (status, err) == (2, f"{message}\n")
+  message = f"mnv3: search: invalid method={words[0] if words else ''!r}; expected netadapt, platform_aware or supernet"
+  assert (status, err) == (2, f"{message}, before all options\n")
 
 
 def test_a_training_in_this_process(table, tmp_path, monkeypatch):

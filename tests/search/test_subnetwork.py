@@ -18,7 +18,7 @@ from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
 from mnv3_jax.search.importance import cut, importance
-from mnv3_jax.search.subnetwork import Subnetwork, masked, masks, truncated
+from mnv3_jax.search.subnetwork import Subnetwork, masked, masks, outside, truncated
 from mnv3_jax.search.taps import taps
 
 # compile in half the time
@@ -73,7 +73,7 @@ def check_equal(seed, subnetwork):
   mask = masks(subnetwork, variables["params"])
   assert sum(m.sum() for m in jax.tree.leaves(mask)) == cost.params(subnetwork.architecture)
   with jax.enable_x64(True):
-    found, *outputs = of_seed(masked(variables, mask), x)
+    found, *outputs = of_seed(masked(variables, mask, outside(subnetwork, variables["params"])), x)
     expected, *own_outputs = own(small, x)
   # heads compute their last sums in float32
   assert_close(own_outputs, outputs, 1e-6)

@@ -31,7 +31,7 @@ from mnv3_jax.training import parallel, state as states
 from mnv3_jax.training.checkpoints import flatten
 from mnv3_jax.training.evaluation import Evaluator
 from mnv3_jax.training.optimizer import optimizer, schedule
-from mnv3_jax.training.step import train_step
+from mnv3_jax.training.step import gradient_of, train_step
 
 
 def main(out, mode, group):
@@ -61,7 +61,9 @@ def main(out, mode, group):
   job = Job(a, network(a, Compute(bn_group=group)), task, dataset)
   devices = parallel.MODES[mode]()
   rule = optimizer(config.optim, schedule(config.optim, batch_size=32, steps_per_epoch=6, total_steps=6))
-  update = devices.compile(train_step(job.model, job.task, rule, ema=0.9, seed=0, axis=parallel.AXIS), outputs=2, donate=True)
+  update = devices.compile(
+    train_step(gradient_of(job.model, job.task), job.task, rule, ema=0.9, seed=0, axis=parallel.AXIS), outputs=2, donate=True
+  )
   state = devices.replicate(jax.device_get(states.create(initialize(job.model, 0), rule, True)))
   batches = dataset.train_batches(0)
   for _ in range(1 if head == "detector" else 6):

@@ -18,7 +18,7 @@ from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.training import parallel, state as states
 from mnv3_jax.training.loop import train
 from mnv3_jax.training.optimizer import optimizer
-from mnv3_jax.training.step import train_step
+from mnv3_jax.training.step import gradient_of, train_step
 
 GOLDEN = ROOT / "tests" / "training" / "golden_bytes.json"
 REGENERATE = "PYTHONPATH=tests:tests/training python tests/training/test_guards.py, with each jax   (say in the commit why)"
@@ -70,7 +70,7 @@ def lowered():
   net = architecture("mobilenetv3_small", resolution=32)
   model, devices = Classifier(net), parallel.ShardMap()
   rule = optimizer(base().optim, lambda step: 1e-3)
-  step = train_step(model, Classification(), rule, ema=0.999, seed=0, axis=parallel.AXIS)
+  step = train_step(gradient_of(model, Classification()), Classification(), rule, ema=0.999, seed=0, axis=parallel.AXIS)
   state = jax.eval_shape(lambda v: states.create(v, rule, True), initialize(model, 0))
   n = 2 * jax.device_count()
   batch = {"image": jax.ShapeDtypeStruct((n, 32, 32, 3), np.float32), "label": jax.ShapeDtypeStruct((n,), np.int32)}

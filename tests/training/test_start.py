@@ -19,7 +19,7 @@ from mnv3_jax.tasks import job as jobs
 from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.training import parallel, start, state as states, trained
 from mnv3_jax.training.optimizer import optimizer
-from mnv3_jax.training.step import train_step
+from mnv3_jax.training.step import gradient_of, train_step
 
 TIMM = {"width": 0.35, "width_rule": "timm", "padding": "symmetric", "bn_epsilon": 1e-5, "dropout": 0.1}
 VIEW = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "crop": 0.9, "interpolation": "bicubic"}
@@ -157,7 +157,9 @@ def after_steps(text, n=3):
   rule = optimizer(config.optim, lambda step: 0.1, factors)
   devices = parallel.ShardMap()
   update = devices.compile(
-    train_step(model, Classification(), rule, ema=0.0, seed=0, axis=parallel.AXIS), outputs=2, donate=False
+    train_step(gradient_of(model, Classification()), Classification(), rule, ema=0.0, seed=0, axis=parallel.AXIS),
+    outputs=2,
+    donate=False,
   )
   rng = np.random.default_rng(0)
   batch = {

@@ -14,7 +14,7 @@ from mnv3_jax.models.layers import Compute
 from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.training import parallel, state as states
 from mnv3_jax.training.optimizer import optimizer, schedule
-from mnv3_jax.training.step import train_step
+from mnv3_jax.training.step import gradient_of, train_step
 
 GOLDEN = ROOT / "tests" / "training" / "golden_step.txt"
 REGENERATE = "PYTHONPATH=tests python tests/training/test_step.py   (and say in the commit why the numbers had to change)"
@@ -36,7 +36,11 @@ def steps(n, ema=0.99, dropout_seed=0, **optim):
   rule = optimizer(config.optim, schedule(config.optim, batch_size=8, steps_per_epoch=2, total_steps=100))
   devices = parallel.ShardMap()
   update = devices.compile(
-    train_step(model, Classification(0.1), rule, ema=ema, seed=dropout_seed, axis=parallel.AXIS), outputs=2, donate=False
+    train_step(
+      gradient_of(model, Classification(0.1)), Classification(0.1), rule, ema=ema, seed=dropout_seed, axis=parallel.AXIS
+    ),
+    outputs=2,
+    donate=False,
   )
   state = devices.replicate(jax.device_get(states.create(initialize(model, 0), rule, ema > 0)))
   found, sums = [devices.fetch(state)], []
@@ -97,7 +101,9 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(group):
   devices = parallel.ShardMap()
   ends = []
   for accumulate in (1, 8 // group):
-    step = train_step(model, Classification(), rule, ema=0.0, seed=0, axis=parallel.AXIS, accumulate=accumulate)
+    step = train_step(
+      gradient_of(model, Classification()), Classification(), rule, ema=0.0, seed=0, axis=parallel.AXIS, accumulate=accumulate
+    )
     update = devices.compile(step, outputs=2, donate=False)
     state = devices.replicate(jax.device_get(states.create(initialize(model, 0), rule, False)))
     state, sums = update(state, devices.shard(batch()))
