@@ -136,10 +136,12 @@ def search_supernet(
     "held_out": held_out,
     "batches": batches,
   }
-  return search.run(json.loads(json.dumps(identity)), lambda _: SharedWeights(trained, _held_out(trained, held_out), batches))
+  return search.run(
+    json.loads(json.dumps(identity)), lambda _: SharedWeights(trained, held_out_examples(trained, held_out), batches)
+  )
 
 
-def _held_out(run: TrainedRun, limit: int) -> "Dataset":
+def held_out_examples(run: TrainedRun, limit: int) -> "Dataset":
   """Opens the training examples that the supernet has not seen as evaluation examples."""
   config = run.config.copy_and_resolve_references()
   config.data.train_split, config.data.eval_split, _ = selection_splits(config.data.train_split)

@@ -182,8 +182,8 @@ def _table_command(
   space: SearchSpace, given: SearchSpace | PathLike, config: ConfigDict, num_classes: int, table: PathLike
 ) -> str:
   """Returns the command that adds the units of a search space to a table."""
-  known = isinstance(given, str | os.PathLike) and not os.fspath(given).startswith("{")
-  named = "mnasnet" if space.digest == mnasnet_space().digest else os.fspath(given) if known else "FILE"
+  file = "" if isinstance(given, SearchSpace) else os.fspath(given)
+  named = "mnasnet" if space == mnasnet_space() else "FILE" if file.startswith("{") or not file else file
   words = ["mnv3", "latency_table", config.model.name, "--space", named, "--grid", "2", "--out", os.fspath(table)]
   # tables have no heads of other tasks, and latency does not depend on the others
   free = {name.removeprefix("model.") for name in FREE} | {"num_classes", *(n for n in fields.FIELDS if n.startswith("head"))}

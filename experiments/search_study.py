@@ -1,0 +1,254 @@
+"""Every network of a small search space trained once: samplers, rewards and a supernet judged by them; and the docs' tables.
+
+python experiments/search_study.py FOLDER   runs everything in FOLDER (about three hours on two cores; again: what is missing)
+                                            and keeps the figures in experiments/results/search/study.json
+python experiments/search_study.py          writes tables and plots anew from these
+
+The space has 216 networks around MobileNetV3-Small at 32 px. Each is trained for a few epochs on 90 % of the training photos
+and judged by the rest, so that any search by samples can be replayed. A supernet of the same space is trained once, and judges
+all of them by its weights; 20 of them are trained longer, with three seeds.
+"""
+
+import itertools
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import section
+from scipy.stats import kendalltau
+
+import mnv3_jax as mnv3
+from mnv3_jax.latency.latency_table import LatencyTable, predict_searched_latency
+from mnv3_jax.search import SearchSpace, Stage, platform_aware, train_supernet
+from mnv3_jax.search.rewards import Reward
+from mnv3_jax.search.run_supernet import held_out_examples
+from mnv3_jax.search.samplers import Observation, propose
+from mnv3_jax.search.shared_weights import SharedWeights
+from mnv3_jax.sweeps.launch import run_trials
+from mnv3_jax.sweeps.trial import Trial, command_line
+
+ROOT = pathlib.Path(__file__).parent.parent
+RESULTS = ROOT / "experiments" / "results" / "search"
+KEPT = RESULTS / "study.json"
+BEGIN, END = "<!-- from experiments/search_study.py -->\n", "<!-- end of search_study -->\n"
+
+NESTED = {"skips": ("identity",), "stride": 2}
+SPACE = SearchSpace(
+  stages=(
+    Stage(filters=(16,), layers=(1,), ops=("mbconv3",), kernels=(3,), se_ratios=(0.0, 0.25), **NESTED),
+    Stage(filters=(16, 24, 40), layers=(2,), ops=("mbconv3", "mbconv6"), kernels=(3,), se_ratios=(0.0,), **NESTED),
+    Stage(
+      filters=(24, 40, 72),
+      layers=(1, 2, 4),
+      ops=("mbconv6",),
+      kernels=(3, 5),
+      se_ratios=(0.25,),
+      activation="hard_swish",
+      **NESTED,
+    ),
+  ),
+  se_of="expansion",
+)
+CONFIG = "fashion_mnist:mobilenetv3_small"
+# epochs of a sample, of the supernet, and of the trainings by which both are judged
+SHORT, SHARED, LONG = 2.0, 30.0, 10.0
+# of a sample: few steps, so that its average forgets sooner
+PROXY: dict[str, object] = {"optim.ema": 0.98, "optim.lr": 5e-4, "optim.warmup": 0.5}
+SAMPLERS, SEEDS, SAMPLES = ("random", "tpe", "nsga2"), range(8), 60
+NETWORKS, LONG_SEEDS = 20, (0, 1, 2)
+REWARDS = {"soft, w = -0.07": ("soft", -0.07), "soft, w = -0.15": ("soft", -0.15), "hard": ("hard", None)}
+
+
+def config(**changes: object) -> Any:
+  """Returns the config of all trainings."""
+  return mnv3.get_config(CONFIG, {"data.train_split": "train[:90%]", **changes})
+
+
+def networks(folder: pathlib.Path, jobs: int = 2) -> list[dict[str, Any]]:
+  """Trains every network of the space for a short time; returns choices, milliseconds and top-1 of each."""
+  SPACE.write(folder / "space.json")
+  table = folder / "table.json"
+  if not table.is_file():
+    words = ["latency_table", "mobilenetv3_small", "--space", str(folder / "space.json"), "--grid", "2", "--resolution=32"]
+    subprocess.run(command_line(["mnv3", *words, "--num_classes=10", "--out", str(table)]), check=True)
+  latencies = sorted(_milliseconds(table).values())
+  found = platform_aware(
+    config(),
+    folder / "networks",
+    table=table,
+    target_ms=latencies[len(latencies) // 2],
+    space=SPACE,
+    sampler="random",
+    samples=SPACE.size,
+    batch=2 * jobs,
+    jobs=jobs,
+    epochs=SHORT,
+    proxy=PROXY,
+  )
+  names = ("choices", "latency_ms", "top1", "params", "madds", "seconds")
+  return [{name: sample[name] for name in names} for sample in found["samples"]]
+
+
+def _milliseconds(table: pathlib.Path) -> dict[tuple[Any, ...], float]:
+  """Returns the predicted milliseconds of every network."""
+  read = LatencyTable.read(table)
+  found = {}
+  for values in itertools.product(*SPACE.options.values()):
+    choices = SPACE.canonical(dict(zip(SPACE.options, values, strict=True)))
+    network = SPACE.architecture(choices, "mobilenetv3_small", resolution=32, num_classes=10)
+    found[tuple(choices.values())] = predict_searched_latency(network, read)
+  return found
+
+
+def replayed(table: list[dict[str, Any]], target_ms: float) -> dict[str, list[list[float]]]:
+  """Replays searches on the table; returns {sampler: best reward so far after each sample, by seed}."""
+  reward = Reward(kind="soft", target_ms=target_ms, weight=None)
+  rewards = {tuple(row["choices"].values()): reward(row["top1"], row["latency_ms"]) for row in table}
+  found: dict[str, list[list[float]]] = {}
+  for sampler in SAMPLERS:
+    for seed in SEEDS:
+      seen: list[Observation] = []
+      for number in range(1, SAMPLES + 1):
+        choices, attributes = propose(sampler, SPACE, seen, seed, number)
+        seen.append(Observation(choices=choices, reward=rewards[tuple(choices.values())], attributes=attributes))
+      best = np.maximum.accumulate([o.reward for o in seen if o.reward is not None])
+      found.setdefault(sampler, []).append([round(float(r), 5) for r in best])
+  return found
+
+
+def shared(folder: pathlib.Path, table: list[dict[str, Any]]) -> dict[str, Any]:
+  """Trains a supernet and judges every network by its weights; returns top-1 of each, and seconds."""
+  run = train_supernet(config(**{"train.epochs": SHARED}), folder / "supernet", space=SPACE)
+  trained = mnv3.load(run)
+  file = folder / "shared.json"
+  found = json.loads(file.read_text()) if file.is_file() else {"training_seconds": (run.result or {})["seconds"]}
+  for name, batches in (("top1", 4), ("top1_without_statistics", 0)):
+    if name not in found:
+      weights = SharedWeights(trained, held_out_examples(trained, 10_000), batches)
+      found[name] = [weights.metrics(row["choices"])["top1"] for row in table]
+      file.write_text(json.dumps(found))
+  return found
+
+
+def longer(folder: pathlib.Path, table: list[dict[str, Any]]) -> dict[str, list[float]]:
+  """Trains networks of the table longer; returns {index in the table: top-1 on the same held-out photos, by seed}."""
+  chosen = np.random.default_rng(0).choice(len(table), NETWORKS, replace=False).tolist()
+  trials = []
+  for i, seed in itertools.product(chosen, LONG_SEEDS):
+    workdir = folder / "longer" / f"{i:03d}_seed{seed}"
+    fields = {
+      "data.train_split": "train[:90%]",
+      "data.eval_split": "train[90%:]",
+      "model.blocks": SPACE.blocks(table[i]["choices"]),
+    }
+    fields |= {"train.epochs": LONG, "train.seed": seed, "evaluate.every": LONG, "optim.ema": 0.995, "optim.lr": 3e-4}
+    words = [f"--config.{name}={value}" for name, value in fields.items()]
+    command = ("mnv3", "train", "--config", CONFIG, "--workdir", str(workdir), *words)
+    trials.append(Trial(name=workdir.name, directory=workdir, commands=(command,), results=(workdir / "result.json",)))
+  run_trials("local", trials, logs=folder / "longer_logs", jobs=2)
+  found: dict[str, list[float]] = {}
+  for i, seed in itertools.product(chosen, LONG_SEEDS):
+    result = json.loads((folder / "longer" / f"{i:03d}_seed{seed}" / "result.json").read_text())
+    found.setdefault(str(i), []).append(result["metrics"]["test"]["ema"]["top1"])
+  return found
+
+
+def run(folder: pathlib.Path) -> dict[str, Any]:
+  """Runs everything."""
+  folder.mkdir(parents=True, exist_ok=True)
+  table = networks(folder)
+  target = statistics.median(row["latency_ms"] for row in table)
+  return {
+    "target_ms": target,
+    "networks": table,
+    "replayed": replayed(table, target),
+    "supernet": shared(folder, table),
+    "longer": longer(folder, table),
+  }
+
+
+def tau(a: list[float], b: list[float]) -> float:
+  """Kendall's rank correlation."""
+  return float(kendalltau(a, b).statistic)
+
+
+def table() -> str:
+  """Formats the kept figures as Markdown, and draws the plot of the samplers."""
+  found = json.loads(KEPT.read_text())
+  rows, networks, target = [], found["networks"], found["target_ms"]
+  reward = Reward(kind="soft", target_ms=target, weight=None)
+  every = sorted((reward(n["top1"], n["latency_ms"]) for n in networks), reverse=True)
+  rows += [
+    f"**Samplers**, replayed on the {len(networks)} networks, {len(SEEDS)} seeds: best reward so far (the best of all is "
+    f"{every[0]:.4f}), and the rank of that network.",
+    "",
+    "| sampler | 10 samples | 30 samples | 60 samples | median rank at 60 |",
+    "|---|---|---|---|---|",
+  ]
+  for sampler, runs in found["replayed"].items():
+    cells = []
+    for n in (10, 30, 60):
+      values = [best[n - 1] for best in runs]
+      cells.append(f"{statistics.mean(values):.4f} +- {statistics.stdev(values):.4f}")
+    ranks = [1 + sum(r > best[-1] + 1e-5 for r in every) for best in runs]
+    rows.append(f"| {sampler} | {' | '.join(cells)} | {statistics.median(ranks):g} |")
+  small = sorted(n["latency_ms"] for n in networks)[len(networks) // 5]
+  rows += [
+    "",
+    f"**Rewards**: the best network of all for a small target, {small:.3f} ms.",
+    "",
+    "| reward | ms | of the target | top-1 | parameters |",
+    "|---|---|---|---|---|",
+  ]
+  for name, (kind, weight) in REWARDS.items():
+    judged = Reward(kind=kind, target_ms=small, weight=weight)
+    best = max(networks, key=lambda n: judged(n["top1"], n["latency_ms"]))
+    cells = [f"{best['latency_ms']:.3f}", f"{best['latency_ms'] / small:.2f}", f"{best['top1']:.4f}", f"{best['params']:,}"]
+    rows.append(f"| {name} | {' | '.join(cells)} |")
+  return "\n".join([*rows, "", *_supernet_lines(found), ""])
+
+
+def _supernet_lines(found: dict[str, Any]) -> list[str]:
+  networks, weights, longer = found["networks"], found["supernet"], found["longer"]
+  proxies = [n["top1"] for n in networks]
+  indices = [int(i) for i in longer]
+  means = [statistics.mean(v) for v in longer.values()]
+  seeds = [[v[s] for v in longer.values()] for s in range(len(LONG_SEEDS))]
+  between = [tau(a, b) for a, b in itertools.combinations(seeds, 2)]
+  judges = {
+    f"short training ({SHORT:g} epochs)": proxies,
+    "supernet": weights["top1"],
+    "supernet, statistics of the largest network": weights["top1_without_statistics"],
+    "parameters": [n["params"] for n in networks],
+    "multiply-adds": [n["madds"] for n in networks],
+  }
+  rows = [
+    f"**Judges**: Kendall's tau of each with {NETWORKS} networks trained for {LONG:g} epochs (mean of {len(LONG_SEEDS)} seeds; "
+    f"two seeds agree with {statistics.mean(between):.2f}), and with the short trainings of all {len(networks)}.",
+    "",
+    "| judge | tau with the long trainings | tau with the short ones |",
+    "|---|---|---|",
+  ]
+  for name, values in judges.items():
+    other = "" if values is proxies else f"{tau(values, proxies):.2f}"
+    rows.append(f"| {name} | {tau([values[i] for i in indices], means):.2f} | {other} |")
+  minutes = sum(n["seconds"] for n in networks) / 60
+  rows += [
+    "",
+    f"The supernet took {weights['training_seconds'] / 60:.0f} minutes, the {len(networks)} short trainings {minutes:.0f}.",
+  ]
+  return rows
+
+
+def rendered(text: str) -> str:
+  """Returns a page's text with the tables as they should be."""
+  return section.put(text, BEGIN, END, table())
+
+
+if __name__ == "__main__":
+  RESULTS.mkdir(parents=True, exist_ok=True)
+  section.command_line(sys.argv[1:], run, KEPT, rendered)
