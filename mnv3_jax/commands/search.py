@@ -28,7 +28,7 @@ SUPERNET = """mnv3 search supernet --config fashion_mnist:mnasnet_a1 --space spa
   The same command again goes on where it was stopped, or does nothing when the run is finished.
   A space in which every network is inside of the largest one (mnasnet is not): see SearchSpace.check_nested."""
 # options of platform_aware that train samples
-TRAINED = "--config --epochs --space --engine --jobs --cpus --gpus --sbatch"
+TRAINED = "--config --epochs --space"
 
 
 def main(arguments: list[str]) -> None:
@@ -148,6 +148,7 @@ def platform_aware(arguments: list[str]) -> None:
       seed=given.seed,
       batch=given.batch,
       top=given.top,
+      train_top=given.train_top,
       measure=open_device(**device_arguments(given)) if given.measure else False,
       engine=given.engine,
       jobs=given.jobs,
@@ -184,8 +185,15 @@ def _search_supernet(options: Options, given: argparse.Namespace, arguments: lis
       batch=given.batch,
       top=given.top,
       held_out=given.held_out,
+      train_top=given.train_top,
       measure=open_device(**device_arguments(given)) if given.measure else False,
+      engine=given.engine,
+      jobs=given.jobs,
+      cpus=given.cpus,
+      gpus=given.gpus,
+      sbatch=given.sbatch or "",
       on_message=_silent if given.json else _print,
+      quiet=given.json,
     )
   _print_result(result, given)
 
@@ -251,6 +259,9 @@ def _platform_aware_options() -> Options:
   options.add_argument("--batch", type=positive, default=1, metavar="N", help="samples proposed and trained together (1)")
   options.add_argument("--top", type=positive, default=5, metavar="K", help="networks with a config in DIR/top (5)")
   options.add_argument(
+    "--train_top", type=int, default=0, metavar="N", help="train the N best networks in full, in DIR/trained (0)"
+  )
+  options.add_argument(
     "--held_out", type=positive, default=10_000, metavar="N", help="at most so many held-out training examples judge (10000)"
   )
   options.add_argument("--measure", action="store_true", help="time units that the table lacks, and add them to it")
@@ -280,7 +291,9 @@ def _summary(result: dict[str, Any]) -> str:
   rows = [[str(s["sample"]), f"{s['latency_ms']:.4g}", f"{s[metric]:.4f}", f"{s['reward']:.4f}"] for s in front]
   table = aligned(["sample", "ms", metric, "reward"], rows)
   best = f"best reward: sample {result['top'][0]}, {result['latency_ms']:.4g} ms (target {result['target_ms']:.4g})"
-  return f"{result['table']}\n\nPareto front:\n{table}\n\n{best}"
+  trained = [t for t in result.get("trained", ()) if metric in t]
+  lines = [best, *(f"sample {t['sample']}, trained in full: test {metric} {t[metric]:.4f}" for t in trained)]
+  return "\n".join([f"{result['table']}\n\nPareto front:\n{table}\n", *lines])
 
 
 def _print(line: str) -> None:

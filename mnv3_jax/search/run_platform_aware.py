@@ -1,8 +1,5 @@
 """Platform-aware search as one call: `platform_aware(config, workdir)` starts one, or goes on with it."""
 
-import functools
-import io
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,13 +9,11 @@ from mnv3_jax.config_files import ConfigLike, set_fields
 from mnv3_jax.errors import UsageError
 from mnv3_jax.latency.timing import Device
 from mnv3_jax.runs.directory import flat
-from mnv3_jax.search.platform_search import Evaluate
-from mnv3_jax.search.proxy_trainings import ProxyTrainings
+from mnv3_jax.search.proxy_trainings import ProxyTrainings, trial_runner
 from mnv3_jax.search.sampled_search import FREE, SampledSearch, SearchOptions
 from mnv3_jax.search.selection import selection_splits
 from mnv3_jax.search.space import SearchSpace, get_space
 from mnv3_jax.search.space_config import check_extremes, with_blocks, without_blocks
-from mnv3_jax.sweeps.launch import check_engine, missing_program, run_trials
 from mnv3_jax.tasks.job import from_config as job_from_config
 from mnv3_jax.types import PathLike
 
@@ -39,6 +34,7 @@ def platform_aware(
   seed: int = 0,
   batch: int = 1,
   top: int = 5,
+  train_top: int = 0,
   measure: Device | bool = False,
   engine: str = "local",
   jobs: int | None = None,
@@ -71,6 +67,7 @@ def platform_aware(
     seed: of the sampler.
     batch: samples that are proposed together, so that they can be trained together. The choices depend on it.
     top: number of networks for which workdir/top/ has configs.
+    train_top: number of these that are trained in full at the end, in workdir/trained/.
     measure: whether units that the table lacks are timed, between trainings, and added to it: True on this machine, or a Device
       (latency.devices.open_device). False makes them an error.
     engine: "local", "ray" or "slurm": where the samples are trained.
@@ -82,7 +79,8 @@ def platform_aware(
 
   Returns:
     The content of result.json: "blocks" (the value of config.model.blocks), "latency_ms", "samples", "front" (numbers of the
-    samples on the Pareto front), "top" (those of the best rewards), ... workdir/config.py trains the best.
+    samples on the Pareto front), "top" (those of the best rewards), "trained" (test metrics of train_top), ...
+    workdir/config.py trains the best.
 
   Raises:
     UsageError: for invalid arguments, a table that does not fit, or a workdir of another search.
@@ -99,12 +97,11 @@ def platform_aware(
     seed=seed,
     batch=batch,
     top=top,
+    train_top=train_top,
     measure=measure,
+    run=trial_runner(workdir, engine, jobs=jobs or batch, cpus=cpus, gpus=gpus, sbatch=sbatch, quiet=quiet),
     on_message=on_message,
   )
-  check_engine(engine, sbatch=sbatch)
-  if missing := missing_program(engine):
-    raise UsageError(missing)
   chosen = get_space(space)
   full = without_blocks(config)
   short = _proxy(full, {"train.epochs": epochs, **(proxy or {})})
@@ -113,21 +110,8 @@ def platform_aware(
   job = job_from_config(with_blocks(short, chosen.blocks(chosen.extreme(largest=False))))
   metric = (job.task.main_metric, job.task.metric_label)
   search = SampledSearch(chosen, full, job.architecture.num_classes, metric, workdir, options, space)
-
-  def evaluate(directory: pathlib.Path) -> Evaluate:
-    run = functools.partial(
-      run_trials,
-      engine,
-      logs=directory / "logs",
-      jobs=jobs or batch,
-      cpus=cpus,
-      gpus=gpus,
-      sbatch=sbatch,
-      stream=io.StringIO() if quiet else None,
-    )
-    return ProxyTrainings(directory, short, job.task.main_metric, run)
-
-  return search.run(dict(flat(short.to_dict())), evaluate)
+  evaluate = ProxyTrainings(search.directory.path, short, job.task.main_metric, options.run)
+  return search.run(dict(flat(short.to_dict())), lambda: evaluate)
 
 
 def _proxy(full: ConfigDict, proxy: Mapping[str, object]) -> ConfigDict:

@@ -1,6 +1,5 @@
 """Supernets as two calls: `train_supernet(config, workdir)`, and `search_supernet(run, workdir)` for one that is trained."""
 
-import json
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from mnv3_jax.errors import UsageError
 from mnv3_jax.latency.timing import Device
 from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.runs.run import Run
+from mnv3_jax.search.proxy_trainings import trial_runner
 from mnv3_jax.search.sampled_search import SampledSearch, SearchOptions
 from mnv3_jax.search.selection import selection_splits
 from mnv3_jax.search.shared_weights import SharedWeights
@@ -80,8 +80,15 @@ def search_supernet(
   held_out: int = 10_000,
   batches: int = 4,
   weights: str = "ema",
+  train_top: int = 0,
   measure: Device | bool = False,
+  engine: str = "local",
+  jobs: int | None = None,
+  cpus: int | None = None,
+  gpus: int | None = None,
+  sbatch: str = "",
   on_message: Callable[[str], object] = print,
+  quiet: bool = False,
 ) -> dict[str, Any]:
   """Searches a network for a latency among those of a supernet, none of which is trained; goes on where it was stopped.
 
@@ -91,15 +98,16 @@ def search_supernet(
   Args:
     run: a supernet: a run of `train_supernet`.
     workdir: directory of the search; created if it does not exist.
-    table, target_ms, reward, weight, sampler, seed, batch, top, measure, on_message: as of `platform_aware`.
+    table, target_ms, reward, weight, sampler, seed, batch, top, train_top, measure, on_message: as of `platform_aware`.
     samples: number of networks that are evaluated.
     held_out: at most so many held-out examples judge, evenly spaced.
     batches: training batches from which batch-norm statistics are estimated; 0 keeps those of the largest network.
     weights: of the supernet: "ema", "raw" or "best".
+    engine, jobs, cpus, gpus, sbatch, quiet: as of `platform_aware`, for the trainings of `train_top`.
 
   Returns:
-    The content of result.json, as of `platform_aware`. workdir/config.py trains the best network from scratch, on the whole
-    training split.
+    The content of result.json, as of `platform_aware`. workdir/config.py trains the best network from scratch, on the training
+    examples of the supernet.
 
   Raises:
     UsageError: for invalid arguments, a run that is no supernet, a table that does not fit, or a workdir of another search.
@@ -115,7 +123,9 @@ def search_supernet(
     seed=seed,
     batch=batch,
     top=top,
+    train_top=train_top,
     measure=measure,
+    run=trial_runner(workdir, engine, jobs=jobs, cpus=cpus, gpus=gpus, sbatch=sbatch, quiet=quiet),
     on_message=on_message,
   )
   for name, value, least in (("held_out", held_out, 1), ("batches", batches, 0)):
@@ -136,9 +146,7 @@ def search_supernet(
     "held_out": held_out,
     "batches": batches,
   }
-  return search.run(
-    json.loads(json.dumps(identity)), lambda _: SharedWeights(trained, held_out_examples(trained, held_out), batches)
-  )
+  return search.run(identity, lambda: SharedWeights(trained, held_out_examples(trained, held_out), batches))
 
 
 def held_out_examples(run: TrainedRun, limit: int) -> "Dataset":

@@ -21,10 +21,12 @@ from mnv3_jax.runs import outputs
 from mnv3_jax.runs.locking import locked
 from mnv3_jax.search.directory import SETTINGS, SearchDirectory
 from mnv3_jax.search.platform_search import Evaluate, PlatformSearch, Settings
+from mnv3_jax.search.proxy_trainings import RunTrials
 from mnv3_jax.search.rewards import Reward
 from mnv3_jax.search.samplers import check_sampler
 from mnv3_jax.search.space import SearchSpace, mnasnet_space
 from mnv3_jax.search.space_config import builder
+from mnv3_jax.search.top_trainings import train_top
 from mnv3_jax.types import PathLike
 
 # fields of config.model that change no latency
@@ -34,6 +36,9 @@ FREE = ("model.dropout", "model.bn_momentum", "model.bn_epsilon", "model.bn_grou
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchOptions:
   """Options of a search by samples, as `platform_aware` and `search_supernet` describe them.
+
+  Attributes:
+    run: runs trials, with logs in a folder of the search.
 
   Raises:
     UsageError: at construction, for a number below 1 or an unknown sampler.
@@ -48,11 +53,13 @@ class SearchOptions:
   seed: int
   batch: int
   top: int
+  train_top: int
   measure: Device | bool
+  run: RunTrials
   on_message: Callable[[str], object]
 
   def __post_init__(self) -> None:
-    for name, least in (("samples", 1), ("batch", 1), ("top", 1), ("seed", 0)):
+    for name, least in (("samples", 1), ("batch", 1), ("top", 1), ("seed", 0), ("train_top", 0)):
       if getattr(self, name) < least:
         raise UsageError(f"invalid {name}={getattr(self, name)}; expected at least {least}")
     check_sampler(self.sampler)
@@ -96,12 +103,12 @@ class SampledSearch:
     self.workdir, self.directory = workdir, SearchDirectory(workdir)
     self._command = None if options.measure else _table_command(space, given, config, num_classes, options.table)
 
-  def run(self, identity: Mapping[str, Any], evaluate: Callable[[pathlib.Path], Evaluate]) -> dict[str, Any]:
-    """Evaluates the samples that are not done, and returns the content of result.json.
+  def run(self, identity: Mapping[str, Any], evaluate: Callable[[], Evaluate]) -> dict[str, Any]:
+    """Evaluates the samples that are not done, trains the best in full, and returns the content of result.json.
 
     Args:
       identity: everything else that the choices depend on; a directory with another one is refused.
-      evaluate: returns what evaluates samples, given the directory of the search, which is locked.
+      evaluate: returns what evaluates samples, once the directory of the search is locked.
 
     Raises:
       UsageError: for a workdir of another search, a table without the space's units, or a target that no network meets.
@@ -120,7 +127,7 @@ class SampledSearch:
         self.metric,
         self.settings,
         self.directory,
-        evaluate(self.directory.path),
+        evaluate(),
         self.options.on_message,
       )
       if self.directory.result():
@@ -132,6 +139,10 @@ class SampledSearch:
         "runtime": about["runtime"],
       }
       self.directory.finish(result)
+      if self.options.train_top:
+        trained = train_top(self.directory.path, result, self.options.train_top, self.options.run)
+        result = {**result, "trained": trained}
+        self.directory.finish(result)
     return result
 
   def _identity(self, more: Mapping[str, Any]) -> dict[str, Any]:

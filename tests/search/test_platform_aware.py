@@ -20,7 +20,7 @@ from mnv3_jax.latency import latency_table, unit_files
 from mnv3_jax.latency.latency_table import VERSION, LatencyTable, predict_latency
 from mnv3_jax.latency.timing import LatencyStats
 from mnv3_jax.runs.run import Run
-from mnv3_jax.search import run_platform_aware
+from mnv3_jax.search import proxy_trainings
 from mnv3_jax.search.samples import pareto_front
 from mnv3_jax.search.space import SearchSpace, Stage, mnasnet_space
 
@@ -56,7 +56,7 @@ class Trainings:
 
   def __init__(self, monkeypatch):
     self.commands, self.stop_at, self.failing = [], None, lambda name: False
-    monkeypatch.setattr(run_platform_aware, "run_trials", self)
+    monkeypatch.setattr(proxy_trainings, "run_trials", self)
 
   def __call__(self, engine, trials, *, logs, **options):
     assert engine == "local" and options["jobs"] >= 1
@@ -68,7 +68,8 @@ class Trainings:
         self.stop_at = None
         raise RetryableError("stopped by SIGTERM")
       self.commands.append(trial.commands[0])
-      blocks = trial.commands[0][-1].partition("=")[2]
+      last = trial.commands[0][-1]
+      blocks = last.partition("=")[2] if "blocks" in last else load_config(trial.commands[0][3]).model.blocks
       accuracy = 1 - 1e4 / cost.params(fields.architecture("mobilenetv3_small", blocks=blocks, num_classes=10))
       states[trial.name] = "failed" if self.failing(trial.name) else "done"
       if states[trial.name] == "done":
@@ -126,6 +127,21 @@ def test_configs_train_what_was_found(table, tmp_path, monkeypatch):
   assert (proxy.data.train_split, proxy.data.eval_split, proxy.data.dataset) == ("train[:90%]", "train[90%:]", "fashion_mnist")
   assert (proxy.train.epochs, proxy.evaluate.every, proxy.optim.ema, proxy.model.dropout) == (2.0, 2.0, 0.5, 0.0)
   assert trainings.commands[0][:3] == ("mnv3", "train", "--config")
+
+
+def test_the_best_networks_are_trained_in_full(table, tmp_path, monkeypatch):
+  trainings = Trainings(monkeypatch)
+  result = search(table, tmp_path / "search", samples=4, train_top=2)
+  assert [t["sample"] for t in result["trained"]] == result["top"][:2] and all(0 < t["top1"] < 1 for t in result["trained"])
+  assert result == json.loads((tmp_path / "search" / "result.json").read_text()) and len(trainings.commands) == 6
+  best = load_config(trainings.commands[4][3])
+  assert best.train.epochs == 3.0 and best.model.blocks == result["blocks"]
+  # what is trained stays; with more samples others may be the best
+  assert search(table, tmp_path / "search", samples=4, train_top=3)["trained"][:2] == result["trained"]
+  assert len(trainings.commands) == 7
+  search(table, tmp_path / "search", samples=12, train_top=1)
+  with pytest.raises(UsageError, match="invalid train_top=-1; expected at least 0"):
+    search(table, tmp_path / "search", samples=12, train_top=-1)
 
 
 def test_failed_trainings(table, tmp_path, monkeypatch):
@@ -307,7 +323,7 @@ def test_a_training_in_this_process(table, tmp_path, monkeypatch):
       run(list(trial.commands[0][1:]))
     return {trial.name: "done" for trial in trials}
 
-  monkeypatch.setattr(run_platform_aware, "run_trials", run_trials)
+  monkeypatch.setattr(proxy_trainings, "run_trials", run_trials)
   config = search_config(**{"data.train_split": "train[:80]", "optim.warmup": 0.0})
   options = {"table": table, "target_ms": 25.0, "space": SPACE, "sampler": "random", "samples": 1, "epochs": 1.0}
   result = mnv3_jax.search.platform_aware(config, tmp_path / "search", on_message=[].append, **options)

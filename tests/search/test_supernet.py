@@ -272,12 +272,11 @@ def test_a_killed_training_goes_on(tmp_path):
   done = mnv3(*words, tmp_path / "whole")
   assert done.returncode == 0, done.stderr
   command = [sys.executable, "-m", "mnv3_jax", *map(str, words), str(tmp_path / "killed")]
-  process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-  for line in process.stdout:
-    if line.startswith("step 8/"):
-      process.send_signal(signal.SIGKILL)
-      break
-  process.wait()
+  with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    for line in process.stdout:
+      if line.startswith("step 8/"):
+        process.send_signal(signal.SIGKILL)
+        break
   done = mnv3(*words, tmp_path / "killed")
   assert done.returncode == 0 and "resuming" in done.stdout, done.stdout + done.stderr
   (step, expected), (again, found) = (last_state(tmp_path / name) for name in ("whole", "killed"))
