@@ -143,7 +143,7 @@ def options():
   verbs = re.findall(r"^  (\w+) ", ended("--help")[1], re.M)
   found = {verb: set(re.findall(r"--\w+", ended(verb, "--help")[1])) for verb in verbs}
   # each of its methods has options of its own
-  for method in ("netadapt", "platform_aware"):
+  for method in ("netadapt", "platform_aware", "supernet"):
     found["search"] |= set(re.findall(r"--\w+", ended("search", method, "--help")[1]))
   return found
 

@@ -85,7 +85,7 @@ def _networks(options: Options, given: argparse.Namespace) -> tuple[list[Archite
   if given.space is None:
     networks = [fields.architecture(name, **given_fields(given)) for name in given.models]
     return networks, networks
-  from mnv3_jax.search.space import get_space
+  from mnv3_jax.subnetworks.space import get_space
 
   with options.naming_flags():
     space = get_space(given.space)

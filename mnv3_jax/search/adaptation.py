@@ -17,10 +17,10 @@ from mnv3_jax.search import result_files
 from mnv3_jax.search.compilations import Compilations
 from mnv3_jax.search.criteria import CRITERIA
 from mnv3_jax.search.directory import SearchDirectory, StepDirectory, parse_ranges, ranges
-from mnv3_jax.search.importance import cut, importance
 from mnv3_jax.search.masked_training import MaskedTraining
 from mnv3_jax.search.proposals import Latency, Proposal, proposals
-from mnv3_jax.search.subnetwork import Subnetwork, masked, masks
+from mnv3_jax.subnetworks.importance import cut, importance
+from mnv3_jax.subnetworks.subnetwork import Subnetwork, masked, masks
 from mnv3_jax.training.trained import TrainedRun
 from mnv3_jax.types import Variables
 

@@ -12,7 +12,7 @@ from mnv3_jax.architectures import rows
 from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.data.pipelines.prefetch import prefetch
 from mnv3_jax.errors import FatalError, UsageError
-from mnv3_jax.search.subnetwork import Masks, masked
+from mnv3_jax.subnetworks.subnetwork import Masks, masked
 from mnv3_jax.tasks.job import Job
 from mnv3_jax.training import parallel, state as states
 from mnv3_jax.training.evaluation import Evaluator

@@ -17,7 +17,7 @@ from mnv3_jax.search.result_files import config_text
 from mnv3_jax.search.rewards import Reward
 from mnv3_jax.search.samplers import propose
 from mnv3_jax.search.samples import Outcome, Sample, pareto_front
-from mnv3_jax.search.space import Choices, SearchSpace
+from mnv3_jax.subnetworks.space import Choices, SearchSpace
 
 # evaluates the samples of a round
 Evaluate: TypeAlias = Callable[[Sequence[Sample]], Sequence[Outcome]]

@@ -43,7 +43,7 @@ def netadapt(
   """Cuts a trained network down to a latency, step by step; goes on where it was stopped.
 
   Each step proposes a cut of every expansion and of every bottleneck (search/proposals.py), each with the largest width that
-  saves at least `delta` of the seed's latency. A proposal keeps the most important channels (search/importance.py), is
+  saves at least `delta` of the seed's latency. A proposal keeps the most important channels (subnetworks/importance.py), is
   fine-tuned with the loss, optimizer, augmentation and batches of the seed's run at a constant learning rate, and is evaluated
   on held-out training examples. The winner has the best change of accuracy over change of latency (search/criteria.py), the
   change being that against the uncut network after the same fine-tuning. All proposals run in one compiled training step and

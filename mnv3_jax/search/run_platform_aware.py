@@ -12,8 +12,8 @@ from mnv3_jax.runs.directory import flat
 from mnv3_jax.search.proxy_trainings import ProxyTrainings, trial_runner
 from mnv3_jax.search.sampled_search import FREE, SampledSearch, SearchOptions
 from mnv3_jax.search.selection import selection_splits
-from mnv3_jax.search.space import SearchSpace, get_space
-from mnv3_jax.search.space_config import check_extremes, with_blocks, without_blocks
+from mnv3_jax.subnetworks.space import SearchSpace, get_space
+from mnv3_jax.subnetworks.space_config import check_extremes, with_blocks, without_blocks
 from mnv3_jax.tasks.job import from_config as job_from_config
 from mnv3_jax.types import PathLike
 
@@ -46,9 +46,10 @@ def platform_aware(
 ) -> dict[str, Any]:
   """Searches a network for a latency from scratch, by short trainings; goes on where it was stopped.
 
-  A sampler proposes networks of MnasNet's search space (search/space.py). Each is trained for a few epochs, a run directory by
-  `mnv3 train`, and evaluated by the task's main metric on training examples that are held out: of "train[:90%]" the rest, of
-  "train" the last 10 %. Its latency is predicted by a latency table. The reward (search/rewards.py) is one number of both.
+  A sampler proposes networks of MnasNet's search space (subnetworks/space.py). Each is trained for a few epochs, a run
+  directory by `mnv3 train`, and evaluated by the task's main metric on training examples that are held out: of "train[:90%]"
+  the rest, of "train" the last 10 %. Its latency is predicted by a latency table. The reward (search/rewards.py) is one number
+  of both.
 
   Args:
     config: from get_config, or the name or file of a config: the full training of the networks that are found. Its

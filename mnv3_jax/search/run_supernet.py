@@ -13,8 +13,8 @@ from mnv3_jax.search.proxy_trainings import trial_runner
 from mnv3_jax.search.sampled_search import SampledSearch, SearchOptions
 from mnv3_jax.search.selection import selection_splits
 from mnv3_jax.search.shared_weights import SharedWeights
-from mnv3_jax.search.space import SearchSpace, get_space
-from mnv3_jax.search.space_config import check_extremes, with_blocks, without_blocks
+from mnv3_jax.subnetworks.space import SearchSpace, get_space
+from mnv3_jax.subnetworks.space_config import check_extremes, with_blocks, without_blocks
 from mnv3_jax.tasks import job as jobs
 from mnv3_jax.training import run as training
 from mnv3_jax.training.trained import TrainedRun, resolve
@@ -35,7 +35,7 @@ def train_supernet(
   """Trains the weights that all networks of a search space share; goes on where it was stopped.
 
   The run is that of the space's largest network, and all that a run can do it does: it is resumed, evaluated, exported. In each
-  step the largest network learns from the labels, and the smallest and `random` others from its outputs (search/sandwich.py).
+  step the largest network learns from the labels, and the smallest and `random` others from its outputs (tasks/sandwich.py).
 
   Args:
     config: from get_config, or the name or file of a config. Its config.model.name gives the stem, the last 1x1 convolution and

@@ -24,9 +24,9 @@ from mnv3_jax.search.platform_search import Evaluate, PlatformSearch, Settings
 from mnv3_jax.search.proxy_trainings import RunTrials
 from mnv3_jax.search.rewards import Reward
 from mnv3_jax.search.samplers import check_sampler
-from mnv3_jax.search.space import SearchSpace, mnasnet_space
-from mnv3_jax.search.space_config import builder
 from mnv3_jax.search.top_trainings import train_top
+from mnv3_jax.subnetworks.space import SearchSpace, mnasnet_space
+from mnv3_jax.subnetworks.space_config import builder
 from mnv3_jax.types import PathLike
 
 # fields of config.model that change no latency

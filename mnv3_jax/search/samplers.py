@@ -15,7 +15,7 @@ import numpy as np
 
 from mnv3_jax.architectures.validation import nearest
 from mnv3_jax.errors import UsageError
-from mnv3_jax.search.space import Choices, SearchSpace
+from mnv3_jax.subnetworks.space import Choices, SearchSpace
 
 if TYPE_CHECKING:
   from optuna.distributions import BaseDistribution

@@ -11,12 +11,12 @@ import numpy as np
 from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.errors import UsageError
 from mnv3_jax.search.samples import Outcome, Sample
-from mnv3_jax.search.sandwich import Sandwich
-from mnv3_jax.search.space import Choices
-from mnv3_jax.search.statistics import BatchStatistics
-from mnv3_jax.search.subnetwork import Subnetwork, masked, masks, outside
+from mnv3_jax.subnetworks.space import Choices
+from mnv3_jax.subnetworks.subnetwork import Subnetwork, masked, masks, outside
+from mnv3_jax.tasks.sandwich import Sandwich
 from mnv3_jax.training import parallel
 from mnv3_jax.training.evaluation import Evaluator
+from mnv3_jax.training.reestimation import BatchStatistics
 from mnv3_jax.training.trained import TrainedRun
 from mnv3_jax.types import Batch, Metrics, Variables
 

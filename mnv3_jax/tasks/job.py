@@ -19,10 +19,10 @@ from mnv3_jax.errors import UsageError
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
 from mnv3_jax.names import counted, require_printable
-from mnv3_jax.search.sandwich import Sandwich
 from mnv3_jax.tasks.base import Task
 from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.tasks.detection import Detection
+from mnv3_jax.tasks.sandwich import Sandwich
 from mnv3_jax.tasks.segmentation import Segmentation
 from mnv3_jax.types import Batch, Size
 

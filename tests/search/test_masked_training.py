@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import tiny_architecture
-from subnetworks import random_subnetwork
+from random_subnetworks import random_subnetwork
 from tiny_run import tiny_config
 
 from mnv3_jax.architectures import edits
@@ -15,7 +15,7 @@ from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.network import network
 from mnv3_jax.search.compilations import Compilations
 from mnv3_jax.search.masked_training import MaskedTraining
-from mnv3_jax.search.subnetwork import Subnetwork, masked, masks, truncated
+from mnv3_jax.subnetworks.subnetwork import Subnetwork, masked, masks, truncated
 from mnv3_jax.tasks.classification import Classification
 from mnv3_jax.tasks.job import Job, open_dataset
 

@@ -22,7 +22,7 @@ from mnv3_jax.latency.timing import LatencyStats
 from mnv3_jax.runs.run import Run
 from mnv3_jax.search import proxy_trainings
 from mnv3_jax.search.samples import pareto_front
-from mnv3_jax.search.space import SearchSpace, Stage, mnasnet_space
+from mnv3_jax.subnetworks.space import SearchSpace, Stage, mnasnet_space
 
 STAGE = {"filters": (8, 16), "layers": (1, 2), "stride": 2}
 SPACE = SearchSpace(stages=(Stage(**STAGE), Stage(**{**STAGE, "kernels": (3,), "ops": ("mbconv3",)})), se_of="expansion")
@@ -301,7 +301,7 @@ def test_the_command_line(table, space_file, tmp_path, monkeypatch):
   assert status == 2 and "does not have the units of the search space" in err and "--measure does as they come" in err
 
 
-@pytest.mark.parametrize("method", ["netadapt", "platform_aware"])
+@pytest.mark.parametrize("method", ["netadapt", "platform_aware", "supernet"])
 def test_each_method_has_its_help(method):
   status, out, _ = ended("search", method, "--help")
   assert status == 0 and f"usage: mnv3 search {method}" in out

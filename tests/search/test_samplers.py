@@ -8,7 +8,7 @@ import pytest
 from mnv3_jax.errors import UsageError
 from mnv3_jax.search import samplers
 from mnv3_jax.search.samplers import Observation, propose
-from mnv3_jax.search.space import SearchSpace, Stage, mnasnet_space
+from mnv3_jax.subnetworks.space import SearchSpace, Stage, mnasnet_space
 
 SPACE = mnasnet_space()
 TINY = SearchSpace(stages=(Stage(filters=(8, 16), layers=(1, 2), stride=2, ops=("mbconv3",), kernels=(3,)),))

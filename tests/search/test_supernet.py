@@ -22,15 +22,15 @@ from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.network import network
 from mnv3_jax.runs.run import Run
 from mnv3_jax.search import search_supernet, train_supernet
-from mnv3_jax.search.sandwich import Sandwich
 from mnv3_jax.search.shared_weights import SharedWeights
-from mnv3_jax.search.space import SearchSpace, Stage, get_space, mnasnet_space
-from mnv3_jax.search.space_config import with_blocks
-from mnv3_jax.search.statistics import BatchStatistics
-from mnv3_jax.search.subnetwork import masked, masks, outside, truncated
+from mnv3_jax.subnetworks.space import SearchSpace, Stage, get_space, mnasnet_space
+from mnv3_jax.subnetworks.space_config import with_blocks
+from mnv3_jax.subnetworks.subnetwork import masked, masks, outside, truncated
 from mnv3_jax.tasks import job as jobs
+from mnv3_jax.tasks.sandwich import Sandwich
 from mnv3_jax.training import parallel
 from mnv3_jax.training.evaluation import Evaluator
+from mnv3_jax.training.reestimation import BatchStatistics
 from mnv3_jax.training.trained import load
 
 STAGE = {"filters": (8, 16), "layers": (1, 2), "stride": 2, "ops": ("mbconv3",), "skips": ("identity",)}

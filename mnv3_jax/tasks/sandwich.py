@@ -1,9 +1,9 @@
 """Training of a supernet: in every step the largest network of a space, the smallest, and some random ones.
 
 The sandwich rule and in-place distillation of BigNAS (Yu et al., 2020): the largest network learns from the labels, the others
-from its outputs. All share the weights of the largest one and run in its modules, by search/codes.py. Each normalizes by the
+from its outputs. All share the weights of the largest one and run in its modules (subnetworks/codes.py). Each normalizes by the
 batch; the moving statistics are those of the largest network, and others are re-estimated before a network is evaluated
-(search/statistics.py).
+(training/reestimation.py).
 """
 
 import dataclasses
@@ -21,11 +21,11 @@ from ml_collections import ConfigDict
 
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.errors import UsageError
-from mnv3_jax.search.codes import Codes
-from mnv3_jax.search.embedding import embed
-from mnv3_jax.search.space import Choices, SearchSpace, get_space
-from mnv3_jax.search.space_config import builder
-from mnv3_jax.search.subnetwork import Subnetwork
+from mnv3_jax.subnetworks.codes import Codes
+from mnv3_jax.subnetworks.embedding import embed
+from mnv3_jax.subnetworks.space import Choices, SearchSpace, get_space
+from mnv3_jax.subnetworks.space_config import builder
+from mnv3_jax.subnetworks.subnetwork import Subnetwork
 from mnv3_jax.tasks.base import Task
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mnv3_jax.architectures.spec import Architecture
-from mnv3_jax.search.space import SearchSpace
-from mnv3_jax.search.subnetwork import Subnetwork, sizes_inside
+from mnv3_jax.subnetworks.space import SearchSpace
+from mnv3_jax.subnetworks.subnetwork import Subnetwork, sizes_inside
 
 
 def embed(space: SearchSpace, choices: Mapping[str, Any], largest: Architecture, own: Architecture) -> Subnetwork:

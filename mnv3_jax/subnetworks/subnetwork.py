@@ -21,7 +21,7 @@ from mnv3_jax.architectures import channels, sizes
 from mnv3_jax.architectures.cost import Layer
 from mnv3_jax.architectures.spec import Architecture, Block
 from mnv3_jax.architectures.validation import fail
-from mnv3_jax.search.taps import taps
+from mnv3_jax.subnetworks.taps import taps
 from mnv3_jax.types import Variables
 
 # pytree with the structure and the shapes of "params": True where a weight may be other than zero

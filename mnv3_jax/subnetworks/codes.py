@@ -17,8 +17,8 @@ from jaxtyping import Array, Int
 from mnv3_jax.architectures import channels, sizes
 from mnv3_jax.architectures.cost import Layer
 from mnv3_jax.architectures.spec import Architecture
-from mnv3_jax.search.subnetwork import OPEN, Subnetwork
-from mnv3_jax.search.taps import taps
+from mnv3_jax.subnetworks.subnetwork import OPEN, Subnetwork
+from mnv3_jax.subnetworks.taps import taps
 from mnv3_jax.types import AnyArray
 
 # of each block, in this order, after the channel groups

@@ -4,13 +4,13 @@ import jax
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from subnetworks import cuts, first_channels, random_variables, seed_network
+from random_subnetworks import cuts, first_channels, random_variables, seed_network
 
 from mnv3_jax.architectures import edits
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.network import network
-from mnv3_jax.search.codes import Codes
-from mnv3_jax.search.subnetwork import Subnetwork, masked, masks, outside
+from mnv3_jax.subnetworks.codes import Codes
+from mnv3_jax.subnetworks.subnetwork import Subnetwork, masked, masks, outside
 
 
 @pytest.mark.parametrize(("head", "padding"), [("classifier", "same"), ("classifier", "symmetric"), ("lr_aspp", "same")])

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from mnv3_jax.architectures import channels
 from mnv3_jax.architectures.spec import Architecture
-from mnv3_jax.search.subnetwork import Subnetwork, sizes_inside
+from mnv3_jax.subnetworks.subnetwork import Subnetwork, sizes_inside
 from mnv3_jax.types import Variables
 
 

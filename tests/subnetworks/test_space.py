@@ -16,7 +16,7 @@ from mnv3_jax.latency.latency_table import LatencyTable, predict_searched_latenc
 from mnv3_jax.models.initialize import shapes
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
-from mnv3_jax.search.space import OPS, SearchSpace, Stage, get_space, mnasnet_space
+from mnv3_jax.subnetworks.space import OPS, SearchSpace, Stage, get_space, mnasnet_space
 
 SPACE = mnasnet_space()
 

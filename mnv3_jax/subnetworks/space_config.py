@@ -10,7 +10,7 @@ from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.config import check
 from mnv3_jax.config_files import ConfigLike, as_config
 from mnv3_jax.errors import UsageError
-from mnv3_jax.search.space import Choices, SearchSpace
+from mnv3_jax.subnetworks.space import Choices, SearchSpace
 
 # fields of config.model that would undo choices of a search
 CHOSEN = (

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mnv3_jax.architectures import channels, edits
 from mnv3_jax.architectures.spec import Block, SqueezeExcite
-from mnv3_jax.search.subnetwork import Subnetwork, sizes_inside
+from mnv3_jax.subnetworks.subnetwork import Subnetwork, sizes_inside
 
 
 def seed_network(head="classifier", padding="same", resolution=(33, 48)):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
-from subnetworks import cuts, random_subnetwork, random_variables, seed_network
+from random_subnetworks import cuts, random_subnetwork, random_variables, seed_network
 
 from mnv3_jax.architectures import channels, cost, edits, zoo
 from mnv3_jax.architectures.spec import ArchitectureError
@@ -17,9 +17,9 @@ from mnv3_jax.models.convolutions import pads
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
-from mnv3_jax.search.importance import cut, importance
-from mnv3_jax.search.subnetwork import Subnetwork, masked, masks, outside, truncated
-from mnv3_jax.search.taps import taps
+from mnv3_jax.subnetworks.importance import cut, importance
+from mnv3_jax.subnetworks.subnetwork import Subnetwork, masked, masks, outside, truncated
+from mnv3_jax.subnetworks.taps import taps
 
 # compile in half the time
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}

@@ -1,0 +1,1 @@
+"""Networks inside other ones, and spaces of networks: values, their masks, and their weights."""
