@@ -305,7 +305,7 @@ def test_the_command_line(table, space_file, tmp_path, monkeypatch):
 def test_each_method_has_its_help(method):
   status, out, _ = ended("search", method, "--help")
   assert status == 0 and f"usage: mnv3 search {method}" in out
-  assert ("--init" in out) == (method == "netadapt") and ("--samples" in out) == (method == "platform_aware")
+  assert ("--init" in out) == (method == "netadapt") and ("--reward" in out) == (method == "platform_aware")
 
 
 @pytest.mark.parametrize("words", [[], ["netadpt"], ["--init", "a"]])
