@@ -52,8 +52,9 @@ def write(directory: pathlib.Path, seed: TrainedRun, architecture: Architecture,
   """
   config = seed.config.to_dict()
   config["model"] = {**config["model"], "channels": result["channels"]}
-  # from scratch: the initial weights of the seed have other shapes
+  # from scratch and alone: the initial weights of the seed have other shapes, and so have the networks of a supernet
   config["train"] = {**config["train"], "init": ""}
+  config["supernet"] = {**config["supernet"], "space": ""}
   file = directory / "config.py"
   latency = f"{result['latency_ms']:.4g} ms instead of {result['seed_ms']:.4g} ms"
   text = config_text(f"{architecture.name} at {latency}: a search found it; from scratch.", file.name, architecture, config)

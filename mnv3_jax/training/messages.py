@@ -43,6 +43,7 @@ def announcement(config: ConfigDict, job: Job, schedule: RunSchedule, workdir: P
     f"{n} × {device}: {counted(batch, 'image')} per step, {batch // n} per device{parts}",
     f"{optim.name}, learning rate {peak:.4g}{scaled}, {optim.schedule}{warmup}",
     *(["quantization-aware: 8-bit kernels and activations, fixed batch-norm statistics"] if config.quantize_aware else []),
+    *([f"supernet: each step trains {2 + job.inner.random} of {job.inner.space.size:,} networks"] if job.inner else []),
     f"{data.dataset}: {examples}",
     f"{schedule.total:,} steps, {schedule.total / schedule.per_epoch:.4g} epochs of {schedule.per_epoch:,}, into {workdir}",
     *([f"resuming after step {step:,}"] if step else []),
