@@ -21,8 +21,9 @@ from mnv3_jax.names import printable
 from mnv3_jax.paths import expanded
 from mnv3_jax.runs import outputs
 from mnv3_jax.runs.atomic import write_atomically
-from mnv3_jax.tasks.base import Accumulator, Task
+from mnv3_jax.tasks.base import Task
 from mnv3_jax.tasks.job import task_class
+from mnv3_jax.tasks.sums import Accumulator
 from mnv3_jax.training.trained import resolve
 from mnv3_jax.types import Batch, PathLike, Size
 

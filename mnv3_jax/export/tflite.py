@@ -25,8 +25,8 @@ from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
 from mnv3_jax.runs.directory import write_atomically
 from mnv3_jax.tasks.agreement import Agreement
-from mnv3_jax.tasks.base import OutputSpec
 from mnv3_jax.tasks.job import task_class
+from mnv3_jax.tasks.outputs import OutputSpec
 from mnv3_jax.types import Batch, PathLike, Variables
 
 # ordinary convolutions in float32, which a converter understands

@@ -1,15 +1,13 @@
 """Task protocol: everything in which classification, segmentation and further tasks differ."""
 
 import abc
-import dataclasses
 import itertools
-import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Num, UInt8
+from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -17,19 +15,17 @@ from PIL import Image
 from typing_extensions import Protocol, runtime_checkable
 
 from mnv3_jax.architectures.spec import Architecture
-from mnv3_jax.boxes.detection_operator import DetectionOperator
 from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.data.pipelines.valid_batches import print_skipped
 from mnv3_jax.errors import UsageError
-from mnv3_jax.tasks.agreement import Agreement
-from mnv3_jax.types import Batch, Images, Metrics, MetricSums, PathLike, Pixels, Size, Variables
+from mnv3_jax.tasks.outputs import FileModel, Outputs, OutputSpec, TaskReport
+from mnv3_jax.tasks.sums import Accumulator, SumAccumulator
+from mnv3_jax.types import Batch, Images, Metrics, MetricSums, PathLike, Size, Variables
 
 # typing.Self, which beartype cannot check in single methods
 T = TypeVar("T", bound="Task")
 # images that are predicted at a time
 PREDICTED = 16
-# outputs of a network: logits, or any pytree of arrays whose first axis is the batch
-Outputs = Any
 
 
 @runtime_checkable
@@ -51,19 +47,6 @@ class Run(Protocol):
 
 
 @runtime_checkable
-class FileModel(Protocol):
-  """Exported network as tasks use it; export/runtime.py has the implementation."""
-
-  @property
-  def takes_pixels(self) -> bool: ...
-  @property
-  def ops(self) -> Mapping[str, int]: ...
-  @property
-  def note(self) -> Mapping[str, Any] | None: ...
-  def run_all(self, images: Num[np.ndarray, "n h w c"]) -> Any: ...
-
-
-@runtime_checkable
 class Prediction(Protocol):
   """Prediction for one image."""
 
@@ -80,24 +63,6 @@ class Prediction(Protocol):
     ...
 
 
-@runtime_checkable
-class Accumulator(Protocol):
-  """Evaluation metrics over any number of batches, on the host."""
-
-  @property
-  def count(self) -> int:
-    """Number of examples so far."""
-    ...
-
-  def add(self, tree: Any) -> None:
-    """Adds the reduced evaluation outputs of one batch."""
-    ...
-
-  def result(self) -> Metrics:
-    """Computes the metrics of everything added."""
-    ...
-
-
 def check_num_classes(num_classes: int | None, given: str) -> None:
   """Raises UsageError for a single class, over which the softmax is 1 for every image; `given` begins the sentence."""
   if num_classes == 1:
@@ -105,91 +70,6 @@ def check_num_classes(num_classes: int | None, given: str) -> None:
       f"invalid {given}; expected at least 2 classes: the softmax over one logit is 1 for every image. Of a classifier with a "
       "sigmoid over its logit z, a last layer with the logits (0, z) gives the same probabilities"
     )
-
-
-def add_sums(total: MetricSums, more: Mapping[str, Any]) -> None:
-  """Adds the metric sums of a batch to `total`, in double precision and as JSON can keep them (numbers, nested lists)."""
-  for name, value in more.items():
-    total[name] = np.add(total.get(name, 0.0), np.asarray(value, np.float64)).tolist()
-
-
-class SumAccumulator:
-  """Accumulator of metrics that are functions of sums over examples.
-
-  Args:
-    task: converts the sums to metrics.
-  """
-
-  def __init__(self, task: "Task"):
-    self.task = task
-    self.sums: MetricSums = {}
-
-  @property
-  def count(self) -> int:
-    return int(self.sums.get("count", 0))
-
-  def add(self, tree: Mapping[str, Any]) -> None:
-    add_sums(self.sums, tree)
-
-  def result(self) -> Metrics:
-    return self.task.metrics(self.sums)
-
-
-@runtime_checkable
-class Comparison(Protocol):
-  """Agreement of an exported network with Flax over batches."""
-
-  def add(self, expected: Any, found: Any) -> None:
-    """Adds a batch: outputs of Flax, and outputs of the file."""
-    ...
-
-  def agreement(self) -> Agreement:
-    """Returns the agreement over everything added."""
-    ...
-
-
-@dataclasses.dataclass(frozen=True)
-class OutputSpec:
-  """Outputs of an exported network.
-
-  Attributes:
-    transform: applied to the network's outputs inside the graph.
-    tensors: for each output tensor its metadata {"shape", "type", "meaning"}, in the order of the file.
-    decode: file outputs of a batch to network outputs that `Task.eval_outputs` takes.
-    comparison: makes the Comparison of network outputs with file outputs.
-    positions: where an image has several classes, what has one, e.g. "pixels".
-    operator: custom operator appended to the graph, which takes the transformed outputs; `tensors` are its outputs then.
-  """
-
-  transform: Callable[[Outputs], Outputs]
-  tensors: tuple[dict[str, Any], ...]
-  decode: Callable[[Any], Outputs]
-  comparison: Callable[[], Comparison]
-  positions: str = ""
-  operator: DetectionOperator | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskReport:
-  """Part of a run's report that depends on the task.
-
-  Attributes:
-    examples: evaluated with the file.
-    tflite: metrics of the file as report.json keeps them: the main metric, "agrees", "max_difference".
-    agrees: agreement with Flax as text.
-    per: preposition between the main metric and the number of examples, "of" or "on".
-    class_table: rows of a Markdown table by class, header first.
-    images: a few evaluation images, (file stem, (h, w, 3) uint8).
-    draw: writes the picture of predictions, a PNG.
-  """
-
-  examples: int
-  tflite: dict[str, Any]
-  agrees: str
-  per: str
-  class_table: list[str]
-  images: list[tuple[str, Pixels]]
-  draw: Callable[[pathlib.Path], None]
 
 
 class Task(abc.ABC):
@@ -312,7 +192,7 @@ class Task(abc.ABC):
 
   def accumulator(self) -> Accumulator:
     """Returns an empty accumulator of evaluation outputs."""
-    return SumAccumulator(self)
+    return SumAccumulator(self.metrics)
 
   @abc.abstractmethod
   def lines(self, metrics: Metrics) -> list[str]:

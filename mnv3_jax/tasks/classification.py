@@ -24,7 +24,8 @@ from mnv3_jax.models import inference
 from mnv3_jax.names import markdown
 from mnv3_jax.report import plots
 from mnv3_jax.tasks.agreement import LogitsComparison
-from mnv3_jax.tasks.base import PREDICTED, FileModel, OutputSpec, Run, Task, TaskReport, check_num_classes
+from mnv3_jax.tasks.base import PREDICTED, Run, Task, check_num_classes
+from mnv3_jax.tasks.outputs import FileModel, OutputSpec, TaskReport
 from mnv3_jax.types import AnyArray, Batch, Metrics, MetricSums, PathLike, Size
 
 # of a report: evaluation images, no more than fit into memory; on the contact sheet, the first and wrong ones; left as files

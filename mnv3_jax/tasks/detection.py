@@ -33,12 +33,14 @@ from mnv3_jax.names import counted
 from mnv3_jax.report import box_drawing
 from mnv3_jax.runs.outputs import check_file
 from mnv3_jax.tasks import coco_metrics, coco_results
-from mnv3_jax.tasks.base import Accumulator, FileModel, OutputSpec, Run, Task, TaskReport
+from mnv3_jax.tasks.base import Run, Task
 from mnv3_jax.tasks.classification import padded_names
 from mnv3_jax.tasks.coco_metrics import DetectionAccumulator
 from mnv3_jax.tasks.detection_files import output_spec
 from mnv3_jax.tasks.detection_predictions import BoxesPrediction, boxes_prediction, save_picture
 from mnv3_jax.tasks.detection_report import detection_report
+from mnv3_jax.tasks.outputs import FileModel, OutputSpec, TaskReport
+from mnv3_jax.tasks.sums import Accumulator
 from mnv3_jax.types import Batch, Metrics, MetricSums, Size
 
 # least score of a detection that is predicted for people to look at

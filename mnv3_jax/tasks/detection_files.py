@@ -17,7 +17,7 @@ from mnv3_jax.boxes.postprocessing import detect, detect_scored
 from mnv3_jax.boxes.suppression import Detections
 from mnv3_jax.models.ssdlite import SSDOutputs
 from mnv3_jax.tasks.agreement import Agreement
-from mnv3_jax.tasks.base import OutputSpec
+from mnv3_jax.tasks.outputs import OutputSpec
 
 # of Flax's detections that are compared: a weaker one may be on either side of the file's threshold
 LEAST_SCORE = DEVICE_SCORE + 0.02

@@ -11,8 +11,9 @@ from mnv3_jax.errors import FatalError
 from mnv3_jax.models import inference
 from mnv3_jax.report import box_drawing
 from mnv3_jax.tasks import detection_errors
-from mnv3_jax.tasks.base import FileModel, OutputSpec, Run, TaskReport
+from mnv3_jax.tasks.base import Run
 from mnv3_jax.tasks.coco_metrics import DetectionAccumulator
+from mnv3_jax.tasks.outputs import FileModel, OutputSpec, TaskReport
 from mnv3_jax.types import Batch
 
 # images in the picture of a report, and least score of the boxes drawn

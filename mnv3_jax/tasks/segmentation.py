@@ -27,8 +27,10 @@ from mnv3_jax.names import markdown
 from mnv3_jax.report import overlays
 from mnv3_jax.runs import outputs
 from mnv3_jax.tasks.agreement import LogitsComparison
-from mnv3_jax.tasks.base import FileModel, OutputSpec, Run, Task, TaskReport, add_sums, check_num_classes
+from mnv3_jax.tasks.base import Run, Task, check_num_classes
 from mnv3_jax.tasks.classification import padded_names
+from mnv3_jax.tasks.outputs import FileModel, OutputSpec, TaskReport
+from mnv3_jax.tasks.sums import add_sums
 from mnv3_jax.types import Batch, Images, Metrics, MetricSums, PathLike, Pixels, Size
 
 # label of pixels that count neither in the loss nor in the metrics

@@ -18,8 +18,8 @@ from mnv3_jax.errors import FatalError, RetryableError, UsageError
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.runs import progress
 from mnv3_jax.runs.directory import RunDirectory
-from mnv3_jax.tasks.base import add_sums
 from mnv3_jax.tasks.job import Job
+from mnv3_jax.tasks.sums import add_sums
 from mnv3_jax.training import hosts, messages, parallel, peers, setup, start, state as states
 from mnv3_jax.training.batch_statistics import check_batch_statistics
 from mnv3_jax.training.checkpoints import Checkpoints, DamagedCheckpoint

@@ -26,7 +26,7 @@ from mnv3_jax.export.runtime import TFLiteModel
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.network import network
 from mnv3_jax.tasks.agreement import Agreement
-from mnv3_jax.tasks.base import OutputSpec
+from mnv3_jax.tasks.outputs import OutputSpec
 
 # the last one is the first one again
 IMAGES = np.concatenate([image(i) for i in (0, 1, 2, 3, 4, 5, 0)])

@@ -15,8 +15,8 @@ from mnv3_jax.boxes.suppression import Detections
 from mnv3_jax.config import base
 from mnv3_jax.errors import FatalError, UsageError
 from mnv3_jax.models.ssdlite import SSDOutputs
-from mnv3_jax.tasks.base import add_sums
 from mnv3_jax.tasks.detection import Detection
+from mnv3_jax.tasks.sums import add_sums
 
 CLASSES = ("cat", "dog", "boat")
 CONVENTIONS = ("tensorflow", "torchvision")

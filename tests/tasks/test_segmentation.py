@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from mnv3_jax.models.resize import bilinear
-from mnv3_jax.tasks.base import add_sums
 from mnv3_jax.tasks.segmentation import IGNORED, Segmentation
+from mnv3_jax.tasks.sums import add_sums
 
 CLASSES = ("background", "road", "sky", "car")
 TASK = Segmentation(CLASSES)
