@@ -1,5 +1,6 @@
 """mnv3 search: searches an architecture for a latency."""
 
+import io
 from typing import Any
 
 from mnv3_jax.commands.options import Options, add_device, check_android, device_arguments, positive, print_json, start_jax
@@ -10,7 +11,8 @@ EXAMPLE = """mnv3 search netadapt --init runs/small --workdir runs/search --tabl
   mnv3 search netadapt --help        (the options of each method)"""
 NETADAPT = """mnv3 search netadapt --init runs/small --workdir runs/search --table table.json --target_ratio 0.7
   mnv3 train --config runs/search/config.py --workdir runs/searched    (the network that it found, from scratch)
-  The same command again goes on where it was stopped.
+  The same command again goes on where it was stopped. --jobs 4 or --engine slurm --jobs 4 starts four processes that make one
+  search together, on a file system that they share; so does the same command, started four times.
   The table:   mnv3 latency_table mobilenetv3_small --resolution=32 --num_classes=10 --out table.json
   The seed:    mnv3 train --config configs/fashion_mnist.py --config.data.train_split=train[:90%] --workdir runs/small"""
 PLATFORM_AWARE = """mnv3 search platform_aware --config fashion_mnist:mnasnet_a1 --workdir runs/mnas \\
@@ -66,12 +68,28 @@ def netadapt(arguments: list[str]) -> None:
     help="what the best proposal maximizes (ratio: change over latency)",
   )
   options.add_argument("--weights", default="ema", metavar="ema|raw|best", help="weights of the trained network (ema)")
+  options.add_argument("--measure", action="store_true", help="time whole networks too, and correct the table's predictions")
+  options.add_argument(
+    "--retime_every", type=int, default=10, metavar="K", help="steps between two timings; 0: at the end (10)"
+  )
+  _add_engine(options, "processes", "that make the search together (this one; ray, slurm: 1)")
   options.add_argument("--json", action="store_true", help="print the content of result.json")
+  add_device(options)
+  options.only_with("--threads --adb --cores --benchmark_model --retime_every", "--measure")
   given = options.parse(arguments)
+  check_android(given)
   start_jax()
+  if given.jobs or given.engine != "local":
+    import jax
+
+    # this process only waits for others, which need the memory of the accelerators
+    jax.config.update("jax_platforms", "cpu")
+  from mnv3_jax.latency.devices import open_device
+  from mnv3_jax.search.progress import StepBar
   from mnv3_jax.search.run import netadapt
 
-  with options.naming_flags():
+  bar = StepBar(io.StringIO() if given.json or given.jobs or given.engine != "local" else None)
+  with options.naming_flags(), bar:
     result = netadapt(
       given.init,
       given.workdir,
@@ -84,7 +102,16 @@ def netadapt(arguments: list[str]) -> None:
       held_out=given.held_out,
       criterion=given.criterion,
       weights=given.weights,
+      measure=open_device(**device_arguments(given)) if given.measure else False,
+      retime_every=given.retime_every,
+      engine=given.engine,
+      jobs=given.jobs,
+      cpus=given.cpus,
+      gpus=given.gpus,
+      sbatch=given.sbatch or "",
       on_message=_silent if given.json else _print,
+      on_progress=bar,
+      quiet=given.json,
     )
   if given.json:
     print_json(result)
@@ -93,6 +120,8 @@ def netadapt(arguments: list[str]) -> None:
   metric = result["metric"]
   seed, found = (result["test"][name][metric] for name in ("seed", "result"))
   print(f"{result['seed_ms']:.4g} to {result['latency_ms']:.4g} ms, test {metric} {seed:.4f} to {found:.4f} before retraining")
+  if timed := result.get("measured"):
+    print(f"measured: {timed['seed_ms']:.4g} to {timed['result_ms']:.4g} ms, {timed['ratio']:.3f} of the seed's")
   print(f"train it: mnv3 train --config {given.workdir}/config.py --workdir DIR")
 
 
@@ -172,19 +201,24 @@ def _platform_aware_options() -> Options:
   options.add_argument("--batch", type=positive, default=1, metavar="N", help="samples proposed and trained together (1)")
   options.add_argument("--top", type=positive, default=5, metavar="K", help="networks with a config in DIR/top (5)")
   options.add_argument("--measure", action="store_true", help="time units that the table lacks, and add them to it")
-  options.add_argument("--engine", default="local", metavar="local|ray|slurm", help="where samples are trained (local)")
-  options.add_argument("--jobs", type=positive, metavar="N", help="concurrent trainings (those of a batch)")
-  options.add_argument("--cpus", type=positive, metavar="N", help="CPUs of a training (ray, slurm)")
-  options.add_argument("--gpus", type=int, metavar="N", help="GPUs of a training; local: an equal share")
-  options.add_argument("--sbatch", metavar="OPTIONS", help="further options of sbatch, as one text (slurm)")
+  _add_engine(options, "trainings", "of samples at a time (those of a batch)")
   options.add_argument("--json", action="store_true", help="print the content of result.json")
   options.add_argument("--config.SECTION.FIELD", metavar="VALUE", dest="unused", help="sets a field of the config")
   options.add_argument("--proxy.SECTION.FIELD", metavar="VALUE", dest="unused_proxy", help="of the samples' trainings alone")
   add_device(options)
   options.only_with("--threads --adb --cores --benchmark_model", "--measure")
+  return options
+
+
+def _add_engine(options: Options, noun: str, which: str) -> None:
+  """Adds --engine, --jobs, --cpus, --gpus and --sbatch; `noun` is that of what the engine runs, in the plural."""
+  options.add_argument("--engine", default="local", metavar="local|ray|slurm", help=f"where {noun} run (local)")
+  options.add_argument("--jobs", type=positive, metavar="N", help=f"number of {noun} {which}")
+  options.add_argument("--cpus", type=positive, metavar="N", help=f"CPUs of one of the {noun} (ray, slurm)")
+  options.add_argument("--gpus", type=int, metavar="N", help=f"GPUs of one of the {noun}; local: an equal share")
+  options.add_argument("--sbatch", metavar="OPTIONS", help="further options of sbatch, as one text (slurm)")
   options.only_with("--cpus", "--engine ray|slurm")
   options.only_with("--sbatch", "--engine slurm")
-  return options
 
 
 def _summary(result: dict[str, Any]) -> str:
