@@ -107,8 +107,10 @@ class Adaptation:
     untimed = self.retiming is not None and bool(state.path) and not state.timed
     if self.retiming and untimed and (self.retiming.due(len(state.path)) or state.ms <= target):
       return self._time(state, self.retiming)
-    if state.ms > ((1 + TOLERANCE) * target if state.timed else target):
-      offered = self._propose(state)
+    close = state.timed and state.ms <= (1 + TOLERANCE) * target
+    # a network that was at the target as predicted, and is close to it as timed, is the end
+    if state.ms > target and not (close and state.path[-1]["latency_ms"] <= target):
+      offered = self._propose(state, near=close)
       if offered:
         return self._step(state, offered)
       if self.retiming and untimed:
@@ -116,8 +118,8 @@ class Adaptation:
       self._check_end(state)
     return make_all({self.directory.path / RESULT: functools.partial(self._finish, state)})
 
-  def _propose(self, state: State) -> list[Proposal]:
-    """Returns the proposals of a step: those that end near the target where they come to it, else any."""
+  def _propose(self, state: State, *, near: bool) -> list[Proposal]:
+    """Returns the proposals of a step: those that end near the target where they come to it, else any, unless only `near`."""
     target, ms = self.settings.target_ms, state.ms
     least = min(self.settings.delta_ms, ms - target)
 
@@ -128,7 +130,7 @@ class Adaptation:
       found = proposals(state.network.architecture, latency, at_most=ms - share * least, at_least=(1 - TOLERANCE) * target)
       if found:
         return found
-    return proposals(state.network.architecture, latency, at_most=ms - least)
+    return [] if near else proposals(state.network.architecture, latency, at_most=ms - least)
 
   def _step(self, state: State, offered: list[Proposal]) -> None:
     """Evaluates the proposals of a step and the control, and chooses, as far as other processes do not."""

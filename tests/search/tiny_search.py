@@ -37,10 +37,10 @@ def search_parts():
   return seed, seed.dataset.eval_on_train(16), settings
 
 
-def search(parts, path, lines=None, **options):
+def search(parts, path, lines=None, latency=milliseconds, **options):
   seed, dataset, settings = parts
   say = [].append if lines is None else lines.append
-  return Adaptation(seed, dataset, milliseconds, settings, SearchDirectory(path), say, **options)
+  return Adaptation(seed, dataset, latency, settings, SearchDirectory(path), say, **options)
 
 
 def choices(result):
