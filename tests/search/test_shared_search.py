@@ -9,8 +9,9 @@ import sys
 import threading
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, mnv3
 from tiny_search import choices, milliseconds, search, search_parts
+from tiny_seed import check_search_of_two, search_words, train, write_table
 
 from mnv3_jax.errors import FatalError, UsageError
 from mnv3_jax.search.state import read_state
@@ -137,3 +138,24 @@ def test_real_processes_one_of_which_is_killed(parts, tmp_path):
     assert statuses == [-signal.SIGKILL if words else 0 for words in kills]
     found[name] = choices(json.loads((tmp_path / name / "result.json").read_text()))
   assert found["one"] == found["two"] == found["killed"]
+
+
+@pytest.mark.slow
+def test_the_command_with_two_processes(tmp_path):
+  run, table, result = check_search_of_two(tmp_path, "local")
+  alone = mnv3(*search_words(run, table, tmp_path / "alone"), "--json")
+  assert alone.returncode == 0 and choices(json.loads(alone.stdout)) == choices(result), alone.stderr
+  # the same command again starts nothing
+  again = mnv3(*search_words(run, table, tmp_path / "search"), "--jobs", 2)
+  assert again.returncode == 0 and "is done: " in again.stdout and "worker" not in again.stdout, again.stdout
+
+
+@pytest.mark.slow
+def test_processes_that_all_fail(tmp_path):
+  """The loss is not finite in any of them: the command ends, with the reason and the logs."""
+  run, table = train(tmp_path), write_table(tmp_path)
+  words = search_words(run, table, tmp_path / "search")
+  done = mnv3(*words, "--jobs", 2, "--learning_rate", 1e30, "--json")
+  reason = "mnv3: the processes of the search failed: the loss is not finite at step "
+  assert (done.returncode, done.stdout) == (1, "") and done.stderr.startswith(reason), done.stdout + done.stderr
+  assert done.stderr.count("\n") == 1 and str(tmp_path / "search" / "logs") in done.stderr
