@@ -25,7 +25,7 @@ VERBS = {
   "export": "write a .tflite file",
   "benchmark": "time .tflite files on this machine or a phone, by operator and block",
   "latency_table": "time the blocks of networks, to predict the latency of others",
-  "search": "search an architecture for a latency: NetAdapt, platform-aware search",
+  "search": "search an architecture for a latency: NetAdapt, platform-aware search, supernets",
   "report": "write a page about a run: metrics, learning curve, predictions",
   "table": "show a table or figure of the paper, our results beside the paper's",
   "sweep": "run the trainings of a table: here, on a Ray cluster or under SLURM",

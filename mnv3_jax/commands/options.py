@@ -2,11 +2,12 @@
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from mnv3_jax.architectures import fields
@@ -260,3 +261,19 @@ def start_jax() -> None:
       note = "no home directory can be written: compiled programs are not kept; JAX_COMPILATION_CACHE_DIR=DIR keeps them"
       print(f"mnv3: {note}", file=sys.stderr)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def add_engine(options: Options, noun: str, which: str) -> None:
+  """Adds --engine, --jobs, --cpus, --gpus and --sbatch; `noun` is that of what the engine runs, in the plural."""
+  options.add_argument("--engine", default="local", metavar="local|ray|slurm", help=f"where {noun} run (local)")
+  options.add_argument("--jobs", type=positive, metavar="N", help=f"number of {noun} {which}")
+  options.add_argument("--cpus", type=positive, metavar="N", help=f"CPUs of one of the {noun} (ray, slurm)")
+  options.add_argument("--gpus", type=int, metavar="N", help=f"GPUs of one of the {noun}; local: an equal share")
+  options.add_argument("--sbatch", metavar="OPTIONS", help="further options of sbatch, as one text (slurm)")
+  options.only_with("--cpus", "--engine ray|slurm")
+  options.only_with("--sbatch", "--engine slurm")
+
+
+def line_printer(silent: bool) -> Callable[[str], None]:
+  """Returns a function that prints a line at once, or with `silent` does nothing."""
+  return (lambda line: None) if silent else functools.partial(print, flush=True)

@@ -1,46 +1,25 @@
 """mnv3 search: searches an architecture for a latency."""
 
-import argparse
-from typing import Any
-
-from mnv3_jax.commands.options import Options, add_device, check_android, device_arguments, positive, print_json, start_jax
-from mnv3_jax.config_overrides import read_config
+from mnv3_jax.commands import search_netadapt, search_platform_aware, search_supernet
+from mnv3_jax.commands.options import Options
 from mnv3_jax.errors import UsageError
 
 EXAMPLE = """mnv3 search netadapt --init runs/small --workdir runs/search --table table.json --target_ratio 0.7
   mnv3 search platform_aware --config fashion_mnist --workdir runs/mnas --table table.json --target_ms 0.5 --measure
   mnv3 search supernet --config fashion_mnist:mnasnet_a1 --space space.json --workdir runs/super
   mnv3 search netadapt --help        (the options of each method)"""
-NETADAPT = """mnv3 search netadapt --init runs/small --workdir runs/search --table table.json --target_ratio 0.7
-  mnv3 train --config runs/search/config.py --workdir runs/searched    (the network that it found, from scratch)
-  The same command again goes on where it was stopped.
-  The table:   mnv3 latency_table mobilenetv3_small --resolution=32 --num_classes=10 --out table.json
-  The seed:    mnv3 train --config configs/fashion_mnist.py --config.data.train_split=train[:90%] --workdir runs/small"""
-PLATFORM_AWARE = """mnv3 search platform_aware --config fashion_mnist:mnasnet_a1 --workdir runs/mnas \\
-    --table table.json --target_ms 0.5 --measure --samples 60 --epochs 3
-  mnv3 train --config runs/mnas/config.py --workdir runs/best    (the network of the best reward, in full; top/ has others)
-  The same command again goes on where it was stopped; with more --samples it continues.
-  The table:   mnv3 latency_table mnasnet_a1 --space mnasnet --grid 2 --resolution=32 --num_classes=10 --out table.json
-  --config.FIELD=VALUE changes both trainings, --proxy.FIELD=VALUE those of the samples alone: --proxy.optim.ema=0.99
-  --supernet runs/super --samples 500 takes the weights of a supernet in place of trainings"""
-SUPERNET = """mnv3 search supernet --config fashion_mnist:mnasnet_a1 --space space.json --workdir runs/super
-  mnv3 search platform_aware --supernet runs/super --workdir runs/found --table table.json --target_ms 0.5 --samples 500
-  The same command again goes on where it was stopped, or does nothing when the run is finished.
-  A space in which every network is inside of the largest one (mnasnet is not): see SearchSpace.check_nested."""
-# options of platform_aware that train samples
-TRAINED = "--config --epochs --space"
+METHODS = {"netadapt": search_netadapt, "platform_aware": search_platform_aware, "supernet": search_supernet}
 
 
 def main(arguments: list[str]) -> None:
   """Runs the verb; see mnv3 search --help."""
-  methods = {"netadapt": netadapt, "platform_aware": platform_aware, "supernet": supernet}
   first = arguments[0] if arguments else ""
-  if first in methods:
-    methods[first](arguments[1:])
+  if first in METHODS:
+    METHODS[first].main(arguments[1:])
     return
   if first not in ("-h", "--help"):
     raise UsageError(
-      f"search: invalid method={first!r}; expected {', '.join([*methods][:-1])} or {[*methods][-1]}, before all options"
+      f"search: invalid method={first!r}; expected {', '.join([*METHODS][:-1])} or {[*METHODS][-1]}, before all options"
     )
   what = (
     "netadapt         cuts a trained network down to a latency, step by step (section 4.2 of the paper)\n"
@@ -48,257 +27,5 @@ def main(arguments: list[str]) -> None:
     "supernet         trains weights that all networks of a space share; platform_aware --supernet DIR searches among them"
   )
   options = Options("search", what, EXAMPLE)
-  options.add_argument("method", choices=tuple(methods), help="each has options of its own")
+  options.add_argument("method", choices=tuple(METHODS), help="each has options of its own")
   options.parse(arguments)
-
-
-def netadapt(arguments: list[str]) -> None:
-  """Runs NetAdapt; see mnv3 search netadapt --help."""
-  what = (
-    "netadapt cuts a trained network down to a latency, step by step: one expansion or one bottleneck at a time, that which\n"
-    "loses least accuracy for a millisecond (section 4.2 of the paper). All proposals run in one compiled training step."
-  )
-  options = Options("search netadapt", what, NETADAPT)
-  options.add_argument("--init", required=True, metavar="DIR", help="run directory of the trained network")
-  options.add_argument("--workdir", required=True, metavar="DIR", help="directory of the search; created if it does not exist")
-  options.add_argument("--table", required=True, metavar="FILE", help="latency table, from mnv3 latency_table")
-  options.add_argument("--target_ms", type=float, metavar="T", help="latency to reach, in milliseconds")
-  options.add_argument("--target_ratio", type=float, metavar="R", help="the same as a share of the trained network's latency")
-  options.add_argument(
-    "--delta", type=float, default=0.01, metavar="D", help="share of that latency which each step saves at least (0.01)"
-  )
-  options.add_argument("--steps", type=positive, default=200, metavar="N", help="fine-tuning steps of each proposal (200)")
-  options.add_argument("--learning_rate", type=float, metavar="X", help="of the fine-tuning (a tenth of the run's peak)")
-  options.add_argument(
-    "--held_out", type=positive, default=10_000, metavar="N", help="at most so many held-out training examples judge (10000)"
-  )
-  options.add_argument(
-    "--criterion",
-    default="ratio",
-    metavar="ratio|accuracy",
-    help="what the best proposal maximizes (ratio: change over latency)",
-  )
-  options.add_argument("--weights", default="ema", metavar="ema|raw|best", help="weights of the trained network (ema)")
-  options.add_argument("--json", action="store_true", help="print the content of result.json")
-  given = options.parse(arguments)
-  start_jax()
-  from mnv3_jax.search.run import netadapt
-
-  with options.naming_flags():
-    result = netadapt(
-      given.init,
-      given.workdir,
-      table=given.table,
-      target_ms=given.target_ms,
-      target_ratio=given.target_ratio,
-      delta=given.delta,
-      steps=given.steps,
-      learning_rate=given.learning_rate,
-      held_out=given.held_out,
-      criterion=given.criterion,
-      weights=given.weights,
-      on_message=_silent if given.json else _print,
-    )
-  if given.json:
-    print_json(result)
-    return
-  print(result["table"])
-  metric = result["metric"]
-  seed, found = (result["test"][name][metric] for name in ("seed", "result"))
-  print(f"{result['seed_ms']:.4g} to {result['latency_ms']:.4g} ms, test {metric} {seed:.4f} to {found:.4f} before retraining")
-  print(f"train it: mnv3 train --config {given.workdir}/config.py --workdir DIR")
-
-
-def platform_aware(arguments: list[str]) -> None:
-  """Runs the platform-aware search; see mnv3 search platform_aware --help."""
-  options = _platform_aware_options()
-  given, words = options.parse_known(arguments)
-  overrides = [word for word in words if word.startswith("--config.")]
-  proxy_words = [f"--config.{word.removeprefix('--proxy.')}" for word in words if word.startswith("--proxy.")]
-  options.refuse([word for word in words if not word.startswith(("--config.", "--proxy."))])
-  check_android(given)
-  from mnv3_jax.config import value
-
-  if given.supernet:
-    _search_supernet(options, given, arguments)
-    return
-  if not given.config:
-    raise UsageError("search platform_aware: the option --config is missing; --supernet DIR is the other choice")
-  config = read_config(given.config, overrides)
-  # parsed as fields of a config
-  short = read_config(given.config, [*overrides, *proxy_words])
-  names = [word.removeprefix("--config.").partition("=")[0] for word in proxy_words]
-  start_jax()
-  from mnv3_jax.latency.devices import open_device
-  from mnv3_jax.search.run_platform_aware import platform_aware
-
-  with options.naming_flags():
-    result = platform_aware(
-      config,
-      given.workdir,
-      table=given.table,
-      target_ms=given.target_ms,
-      samples=given.samples,
-      epochs=given.epochs,
-      proxy={name: value(short, name) for name in names},
-      reward=given.reward,
-      weight=given.weight,
-      space=given.space,
-      sampler=given.sampler,
-      seed=given.seed,
-      batch=given.batch,
-      top=given.top,
-      train_top=given.train_top,
-      measure=open_device(**device_arguments(given)) if given.measure else False,
-      engine=given.engine,
-      jobs=given.jobs,
-      cpus=given.cpus,
-      gpus=given.gpus,
-      sbatch=given.sbatch or "",
-      on_message=_silent if given.json else _print,
-      quiet=given.json,
-    )
-  _print_result(result, given)
-
-
-def _search_supernet(options: Options, given: argparse.Namespace, arguments: list[str]) -> None:
-  """Searches among the networks of a supernet."""
-  for word in arguments:
-    name = word.partition("=")[0]
-    if name in TRAINED.split() or name.startswith(("--config.", "--proxy.")):
-      raise UsageError(f"{name} has no effect with --supernet: its networks are not trained, and have its config and space")
-  start_jax()
-  from mnv3_jax.latency.devices import open_device
-  from mnv3_jax.search.run_supernet import search_supernet
-
-  with options.naming_flags():
-    result = search_supernet(
-      given.supernet,
-      given.workdir,
-      table=given.table,
-      target_ms=given.target_ms,
-      samples=given.samples,
-      reward=given.reward,
-      weight=given.weight,
-      sampler=given.sampler,
-      seed=given.seed,
-      batch=given.batch,
-      top=given.top,
-      held_out=given.held_out,
-      train_top=given.train_top,
-      measure=open_device(**device_arguments(given)) if given.measure else False,
-      engine=given.engine,
-      jobs=given.jobs,
-      cpus=given.cpus,
-      gpus=given.gpus,
-      sbatch=given.sbatch or "",
-      on_message=_silent if given.json else _print,
-      quiet=given.json,
-    )
-  _print_result(result, given)
-
-
-def _print_result(result: dict[str, Any], given: argparse.Namespace) -> None:
-  if given.json:
-    print_json(result)
-    return
-  print(_summary(result))
-  print(f"train it: mnv3 train --config {given.workdir}/config.py --workdir DIR")
-
-
-def supernet(arguments: list[str]) -> None:
-  """Trains a supernet; see mnv3 search supernet --help."""
-  what = (
-    "supernet trains the weights that all networks of a search space share: in each step the largest one by the labels, the\n"
-    "smallest and some random ones by its outputs. The run is that of the largest network; all commands take it."
-  )
-  options = Options("search supernet", what, SUPERNET)
-  options.add_argument("--config", required=True, metavar="FILE[:ARGUMENT]", help="a file or a name of configs/")
-  options.add_argument("--workdir", required=True, metavar="DIR", help="run directory; created if it does not exist")
-  options.add_argument("--space", required=True, metavar="FILE", help="search space, a file of SearchSpace.write")
-  options.add_argument("--random", type=int, default=2, metavar="N", help="random networks in each step (2)")
-  options.add_argument(
-    "--multihost",
-    default="off",
-    metavar="auto|off|HOST:PORT,N,I",
-    help="one process of several: as SLURM, Open MPI or Cloud TPU tell it, or process I of N that meet at HOST:PORT (off)",
-  )
-  given, overrides = options.parse_with_config(arguments)
-  config = read_config(given.config, overrides)
-  start_jax()
-  from mnv3_jax.search.run_supernet import train_supernet
-
-  with options.naming_flags():
-    train_supernet(config, given.workdir, space=given.space, random=given.random, multihost=given.multihost)
-  print(f"search it: mnv3 search platform_aware --supernet {given.workdir} --workdir DIR --table FILE --target_ms T")
-
-
-def _platform_aware_options() -> Options:
-  what = (
-    "platform_aware samples networks of MnasNet's factorized hierarchical space (operation, kernel, squeeze-excite, skip,\n"
-    "filters and layers of seven stages), trains each for a few epochs, and looks for the best reward of accuracy on held-out\n"
-    "training examples and predicted latency (section 4.1 of the paper)."
-  )
-  options = Options("search platform_aware", what, PLATFORM_AWARE)
-  options.add_argument("--config", metavar="FILE[:ARGUMENT]", help="full training: a file or a name of configs/")
-  options.add_argument("--supernet", metavar="DIR", help="a supernet, with whose weights samples are evaluated, in its place")
-  options.add_argument("--workdir", required=True, metavar="DIR", help="directory of the search; created if it does not exist")
-  options.add_argument("--table", required=True, metavar="FILE", help="latency table, from mnv3 latency_table or --measure")
-  options.add_argument("--target_ms", type=float, required=True, metavar="T", help="target latency, in milliseconds")
-  options.add_argument("--samples", type=positive, default=60, metavar="N", help="networks that are trained (60)")
-  options.add_argument("--epochs", type=float, default=5.0, metavar="E", help="of the training of a sample (5)")
-  options.add_argument("--reward", default="soft", metavar="soft|hard|absolute", help="of accuracy and latency (soft)")
-  options.add_argument(
-    "--weight", type=float, metavar="W", help="of the soft reward (-0.07; small networks -0.15) or absolute (-0.1)"
-  )
-  options.add_argument(
-    "--space", default="mnasnet", metavar="mnasnet|FILE", help="search space; a file of SearchSpace.write (mnasnet)"
-  )
-  options.add_argument("--sampler", default="tpe", metavar="tpe|nsga2|random", help="proposes samples (tpe; needs Optuna)")
-  options.add_argument("--seed", type=int, default=0, metavar="N", help="of the sampler (0)")
-  options.add_argument("--batch", type=positive, default=1, metavar="N", help="samples proposed and trained together (1)")
-  options.add_argument("--top", type=positive, default=5, metavar="K", help="networks with a config in DIR/top (5)")
-  options.add_argument(
-    "--train_top", type=int, default=0, metavar="N", help="train the N best networks in full, in DIR/trained (0)"
-  )
-  options.add_argument(
-    "--held_out", type=positive, default=10_000, metavar="N", help="at most so many held-out training examples judge (10000)"
-  )
-  options.add_argument("--measure", action="store_true", help="time units that the table lacks, and add them to it")
-  options.add_argument("--engine", default="local", metavar="local|ray|slurm", help="where samples are trained (local)")
-  options.add_argument("--jobs", type=positive, metavar="N", help="concurrent trainings (those of a batch)")
-  options.add_argument("--cpus", type=positive, metavar="N", help="CPUs of a training (ray, slurm)")
-  options.add_argument("--gpus", type=int, metavar="N", help="GPUs of a training; local: an equal share")
-  options.add_argument("--sbatch", metavar="OPTIONS", help="further options of sbatch, as one text (slurm)")
-  options.add_argument("--json", action="store_true", help="print the content of result.json")
-  options.add_argument("--config.SECTION.FIELD", metavar="VALUE", dest="unused", help="sets a field of the config")
-  options.add_argument("--proxy.SECTION.FIELD", metavar="VALUE", dest="unused_proxy", help="of the samples' trainings alone")
-  add_device(options)
-  options.only_with("--threads --adb --cores --benchmark_model", "--measure")
-  options.only_with("--held_out", "--supernet")
-  options.only_with("--cpus", "--engine ray|slurm")
-  options.only_with("--sbatch", "--engine slurm")
-  return options
-
-
-def _summary(result: dict[str, Any]) -> str:
-  """Formats the result of a platform-aware search: the Pareto front, then the network of the best reward."""
-  from mnv3_jax.report.text_table import aligned
-
-  metric = result["metric"]
-  by_number = {sample["sample"]: sample for sample in result["samples"]}
-  front = [by_number[number] for number in result["front"]]
-  rows = [[str(s["sample"]), f"{s['latency_ms']:.4g}", f"{s[metric]:.4f}", f"{s['reward']:.4f}"] for s in front]
-  table = aligned(["sample", "ms", metric, "reward"], rows)
-  best = f"best reward: sample {result['top'][0]}, {result['latency_ms']:.4g} ms (target {result['target_ms']:.4g})"
-  trained = [t for t in result.get("trained", ()) if metric in t]
-  lines = [best, *(f"sample {t['sample']}, trained in full: test {metric} {t[metric]:.4f}" for t in trained)]
-  return "\n".join([f"{result['table']}\n\nPareto front:\n{table}\n", *lines])
-
-
-def _print(line: str) -> None:
-  print(line, flush=True)
-
-
-def _silent(line: str) -> None:
-  pass

@@ -2,7 +2,8 @@
 
 search.json  steps/001/{control,PROPOSAL}.json  steps/001/step.json  steps/001/variables.npz  config.py  path.png  result.json
 
-A proposal is done when its .json exists, a step when its step.json does. Only the newest step keeps its variables.
+A proposal is done when its .json exists, a step when its step.json does. Only the newest step keeps its variables. Several
+processes may go on with one directory (search/claims.py): it is their only state.
 """
 
 import io
@@ -19,7 +20,7 @@ from mnv3_jax.runs.atomic import is_draft, read_json, write_atomically
 from mnv3_jax.training.checkpoints import flatten, unflatten
 from mnv3_jax.types import PathLike, Variables
 
-SETTINGS, STEP, RESULT, VARIABLES = "search.json", "step.json", "result.json", "variables.npz"
+SETTINGS, STEP, TIMING, RESULT, VARIABLES = "search.json", "step.json", "timing.json", "result.json", "variables.npz"
 
 
 class SearchDirectory:
@@ -83,6 +84,15 @@ class SearchDirectory:
       found.append(record)
     return found
 
+  def timings(self, newest: int) -> list[dict[str, Any]]:
+    """Reads the timings of the networks up to a step, in order."""
+    return [record for number in range(1, newest + 1) if (record := self.step(number).timing())]
+
+  def clean(self, newest: int) -> None:
+    """Deletes all variables up to a step but those of that step, of which a killed process may have left some."""
+    for number in range(1, newest + 1):
+      self.step(number).clean(keep=number == newest)
+
 
 class StepDirectory:
   """Directory of one step: what is known of each of its networks, and the variables of the chosen one."""
@@ -95,10 +105,22 @@ class StepDirectory:
     file = self.path / STEP
     return read_json(file) if file.is_file() else None
 
-  def network(self, name: str) -> dict[str, Any] | None:
-    """Reads the record of a proposal, or of "control"; None before it is evaluated."""
-    file = self.path / f"{name}.json"
+  def timing(self) -> dict[str, Any] | None:
+    """Reads timing.json, of the network after the step; None if it was not timed."""
+    file = self.path / TIMING
     return read_json(file) if file.is_file() else None
+
+  def write_timing(self, record: Mapping[str, Any]) -> None:
+    """Writes timing.json."""
+    write_atomically(self.path / TIMING, _text(record))
+
+  def file(self, name: str) -> pathlib.Path:
+    """Returns the file of the record of a proposal, or of "control"."""
+    return self.path / f"{name}.json"
+
+  def network(self, name: str) -> dict[str, Any]:
+    """Reads the record of a proposal, or of "control"."""
+    return read_json(self.file(name))
 
   def write_network(self, name: str, record: Mapping[str, Any], variables: Variables | None) -> None:
     """Writes the variables of a proposal, then its record, by which it is done."""
@@ -106,7 +128,7 @@ class StepDirectory:
       content = io.BytesIO()
       np.savez(content, **flatten(variables))
       write_atomically(self.path / f"{name}.npz", content.getvalue())
-    write_atomically(self.path / f"{name}.json", _text(record))
+    write_atomically(self.file(name), _text(record))
 
   def finish(self, chosen: str, record: Mapping[str, Any]) -> None:
     """Keeps the variables of the chosen proposal, and writes step.json."""
@@ -117,10 +139,11 @@ class StepDirectory:
     write_atomically(self.path / STEP, _text(record))
 
   def clean(self, *, keep: bool) -> None:
-    """Deletes the variables of proposals, and those of the chosen one unless `keep`."""
-    for file in self.path.glob("*.npz"):
+    """Deletes the variables of proposals, with their drafts, and those of the chosen one unless `keep`."""
+    for file in (*self.path.glob("*.npz"), *self.path.glob(".*.npz.*.draft")):
       if not keep or file.name != VARIABLES:
-        file.unlink()
+        # another process may be deleting them too
+        file.unlink(missing_ok=True)
 
   def variables(self, like: Variables) -> Variables:
     """Reads the variables of the chosen proposal, with the structure of `like`.

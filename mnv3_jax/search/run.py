@@ -1,26 +1,28 @@
 """Searches as one call: `netadapt(run, workdir)` starts one, or goes on with it."""
 
-import dataclasses
-import hashlib
-import json
-import math
 from collections.abc import Callable
 from typing import Any
 
 from mnv3_jax.architectures.spec import Architecture
-from mnv3_jax.architectures.validation import nearest
-from mnv3_jax.data.dataset import Dataset
-from mnv3_jax.errors import UsageError
-from mnv3_jax.latency.latency_table import LatencyTable, predict_searched_latency
+from mnv3_jax.latency.latency_table import predict_searched_latency
+from mnv3_jax.latency.timing import Device, processor
+from mnv3_jax.names import counted
 from mnv3_jax.runs import outputs
-from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.runs.locking import locked
 from mnv3_jax.runs.run import Run
-from mnv3_jax.search.adaptation import Adaptation, Settings
-from mnv3_jax.search.criteria import CRITERIA
+from mnv3_jax.search.adaptation import Adaptation
 from mnv3_jax.search.directory import SETTINGS, SearchDirectory
-from mnv3_jax.search.selection import selection_splits
-from mnv3_jax.tasks import job as jobs
+from mnv3_jax.search.netadapt_arguments import (
+  check_numbers,
+  check_processes,
+  get_settings,
+  identity_of,
+  open_selection_dataset,
+  open_table,
+)
+from mnv3_jax.search.progress import StepStatus, following
+from mnv3_jax.search.retiming import Retiming
+from mnv3_jax.search.workers import run_workers, search_command
 from mnv3_jax.training.trained import TrainedRun, resolve
 from mnv3_jax.types import PathLike
 
@@ -38,7 +40,16 @@ def netadapt(
   held_out: int = 10_000,
   criterion: str = "ratio",
   weights: str = "ema",
+  measure: Device | bool = False,
+  retime_every: int = 10,
+  engine: str = "local",
+  jobs: int | None = None,
+  cpus: int | None = None,
+  gpus: int | None = None,
+  sbatch: str = "",
   on_message: Callable[[str], object] = print,
+  on_progress: Callable[[StepStatus], object] | None = None,
+  quiet: bool = False,
 ) -> dict[str, Any]:
   """Cuts a trained network down to a latency, step by step; goes on where it was stopped.
 
@@ -48,6 +59,10 @@ def netadapt(
   on held-out training examples. The winner has the best change of accuracy over change of latency (search/criteria.py), the
   change being that against the uncut network after the same fine-tuning. All proposals run in one compiled training step and
   one compiled evaluation.
+
+  Several processes with the same arguments and one workdir, on a file system that they share, make one search together: `jobs`
+  starts them. Each proposal is evaluated by the process that claims it (search/claims.py); the choices are those of one
+  process.
 
   Args:
     init: run of the seed. One trained on a slice such as "train[:90%]" has the rest of the split held out; one trained on
@@ -63,96 +78,70 @@ def netadapt(
     held_out: at most so many held-out examples judge, evenly spaced.
     criterion: "ratio", or "accuracy" for the highest accuracy, as in NetAdapt's own paper.
     weights: of the seed: "ema", "raw" or "best".
-    on_message: called with a line about every step; prints it by default.
+    measure: whether the network is timed as a whole, relative to the seed, during the search and at its end: True on this
+      machine, or a Device (latency.devices.open_device), which has to be that of the table. The measured ratio over the
+      predicted one corrects the predictions of later steps, so that the end is within 1 % of the target by measurement. For
+      classifiers alone: tables have no other heads.
+    retime_every: number of steps after which it is timed; 0 for the end alone.
+    engine: "local", "ray" or "slurm": where the processes of `jobs` run.
+    jobs: number of processes; None for this one (local) or one (ray, slurm). With several `init` has to be a run directory.
+    cpus, gpus: of one process (ray, slurm; gpus also local); None for the engine's default.
+    sbatch: further options of sbatch, as one string (slurm).
+    on_message: called with a line about every step that this process, or with `jobs` any process, finishes, then also from
+      another thread; prints it by default.
+    on_progress: called with the status of the present step whenever a proposal is evaluated; not with `jobs`.
+    quiet: whether an engine shows no progress.
 
   Returns:
     The content of result.json: "channels" (the value of config.model.channels), "latency_ms", "steps" (the path), "test" (the
-    metrics of seed and result on the test examples, which nothing else has used), ... workdir/config.py is a config that trains
-    the network from scratch.
+    metrics of seed and result on the test examples, which nothing else has used), with `measure` "measured" ("seed_ms",
+    "result_ms", "ratio") and "retimings", ... workdir/config.py is a config that trains the network from scratch.
 
   Raises:
     UsageError: for invalid arguments, a table that does not fit, or a workdir of another search.
-    FatalError: if the loss is not finite, or no proposal is left before the target.
+    FatalError: if the loss is not finite, no proposal is left before the target, or all processes of `jobs` failed.
+    RetryableError: if the processes of `jobs` are stopped; the same call goes on.
   """
+  check_processes(init, engine, jobs, gpus, sbatch)
   seed = resolve(init, weights)
-  if not seed.step and seed.config.optim.name != "none":
-    raise UsageError(f"{str(seed.workdir)!r} is not trained; mnv3 train makes its weights")
-  if criterion not in CRITERIA:
-    raise UsageError(f"invalid criterion={criterion!r}; {nearest(criterion, CRITERIA)}")
-  for name, value in (("steps", steps), ("held_out", held_out)):
-    if value < 1:
-      raise UsageError(f"invalid {name}={value}; expected at least 1")
-  if not 0 < delta < 1:
-    raise UsageError(f"invalid delta={delta:g}; expected a share of the seed's latency, such as 0.01")
-  latencies = LatencyTable.read(table)
+  check_numbers(criterion, delta, steps=steps, held_out=held_out, retime_every=retime_every)
+  latencies, device = open_table(table, measure, engine, seed)
 
   def latency(architecture: Architecture) -> float:
     return predict_searched_latency(architecture, latencies)
 
-  try:
-    seed_ms = latency(seed.architecture)
-  except UsageError as error:
-    raise UsageError(f"table={str(table)!r} does not have the seed's units ({error})") from None
-  settings = Settings(
-    target_ms=_target(seed_ms, target_ms, target_ratio),
-    delta_ms=delta * seed_ms,
-    steps=steps,
-    learning_rate=_peak(seed) / 10 if learning_rate is None else learning_rate,
-    criterion=criterion,
-  )
-  if not 0 < settings.learning_rate < math.inf:
-    raise UsageError(f"invalid learning_rate={settings.learning_rate:g}; expected a number above 0")
+  settings = get_settings(seed, table, latency, target_ms, target_ratio, delta, steps, learning_rate, criterion)
   outputs.check_directory("workdir", workdir)
   directory = SearchDirectory(workdir)
-  with locked(directory.path / SETTINGS, patience=0):
-    directory.open_for(_identity(seed, latencies, settings, held_out))
-    result = directory.result()
-    if result:
-      on_message(f"{workdir} is done: {result['latency_ms']:.4g} ms")
-      return result
-    judged_on = _selection_dataset(seed, held_out, on_message)
-    search = Adaptation(seed, judged_on, latency, settings, directory, on_message)
-    result = {**search.run(), "device": latencies.about["device"], "runtime": latencies.about["runtime"]}
-    directory.finish(result)
-  return result
-
-
-def _target(seed_ms: float, target_ms: float | None, target_ratio: float | None) -> float:
-  if (target_ms is None) == (target_ratio is None):
-    raise UsageError("expected either target_ms=MS or target_ratio=R")
-  if target_ratio is not None and not 0 < target_ratio < 1:
-    raise UsageError(f"invalid target_ratio={target_ratio:g}; expected a share of the seed's latency, such as 0.7")
-  found = seed_ms * target_ratio if target_ratio is not None else target_ms
-  assert found is not None
-  if not 0 < found < seed_ms:
-    raise UsageError(f"invalid target_ms={found:g}; expected less than the seed's {seed_ms:.4g} ms")
-  return found
-
-
-def _peak(seed: TrainedRun) -> float:
-  """Returns the peak learning rate of the seed's run."""
-  optim = seed.config.optim
-  return optim.lr * (seed.config.train.batch_size / optim.batch_reference if optim.batch_reference else 1.0)
-
-
-def _identity(seed: TrainedRun, table: LatencyTable, settings: Settings, held_out: int) -> dict[str, Any]:
-  """Returns everything that the choices of a search depend on."""
-  times = json.dumps([table.about, table.entries], sort_keys=True)
-  return {
-    "method": "netadapt",
-    "seed": {"run": RunDirectory(seed.workdir).identity, "step": seed.step, "weights": seed.weights},
-    "table": hashlib.sha256(times.encode()).hexdigest()[:16],
-    "held_out": held_out,
-    **dataclasses.asdict(settings),
-  }
-
-
-def _selection_dataset(seed: TrainedRun, held_out: int, on_message: Callable[[str], object]) -> Dataset:
-  """Opens the training examples of the fine-tuning, and as evaluation examples the held-out ones that judge."""
-  config = seed.config.copy_and_resolve_references()
-  with config.unlocked():
-    config.data.train_split, config.data.eval_split, seen = selection_splits(config.data.train_split)
-  on_message(f"fine-tuned on {config.data.train_split}, judged on at most {held_out:,} examples of {config.data.eval_split}")
-  if seen:
-    on_message(f"the seed has seen these; train it with --config.data.train_split={config.data.train_split} to hold them out")
-  return jobs.open_dataset(config, seed.architecture.resolution).limit_eval(held_out)
+  command = None
+  if jobs is not None or engine != "local":
+    options = {"init": init, "workdir": directory.path, "table": table, "target_ms": target_ms, "target_ratio": target_ratio}
+    options |= {"delta": delta, "steps": steps, "learning_rate": learning_rate, "held_out": held_out}
+    options |= {"criterion": criterion, "weights": weights, "retime_every": None if device is None else retime_every}
+    command = search_command("netadapt", options, device)
+  with locked(directory.path / SETTINGS):
+    identity = identity_of(seed, latencies, settings, held_out)
+    directory.open_for(identity if device is None else {**identity, "retime_every": retime_every})
+  result = directory.result()
+  if result:
+    on_message(f"{workdir} is done: {result['latency_ms']:.4g} ms")
+    return result
+  about = latencies.about
+  here = "" if about["device"] == processor() else f"; this machine is {processor()}"
+  on_message(f"latencies of {about['device']}, {about['runtime']}, {counted(about['threads'], 'thread')}{here}")
+  judged_on = open_selection_dataset(seed, held_out, on_message)
+  if command:
+    with following(directory, seed.task.main_metric, settings.target_ms, on_message):
+      return run_workers(directory, command, engine=engine, jobs=jobs or 1, cpus=cpus, gpus=gpus, sbatch=sbatch, quiet=quiet)
+  search = Adaptation(
+    seed,
+    judged_on,
+    latency,
+    settings,
+    directory,
+    on_message,
+    retiming=None if device is None else Retiming(seed.architecture, device, retime_every),
+    about={"device": about["device"], "runtime": about["runtime"]},
+    on_progress=on_progress,
+  )
+  return search.run()

@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT, SHORT, SMALL
 from ray_cluster import Cluster
 from tiny import alive, begun, ended, failing_disk, nothing_left, shadowed, sweep, trial, until  # noqa: F401
+from tiny_seed import check_search_of_two
 
 from mnv3_jax.sweeps.trial import Trial
 
@@ -145,3 +146,7 @@ def test_modules_of_the_current_directory_are_not_run(cluster, tmp_path):
 
 def test_a_shared_disk_that_fails(cluster, tmp_path):
   failing_disk("ray", tmp_path, variables=cluster.environment)
+
+
+def test_a_search_by_two_processes(cluster, tmp_path):
+  check_search_of_two(tmp_path, "ray", env=cluster.environment)

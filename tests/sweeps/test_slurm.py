@@ -11,6 +11,7 @@ import pytest
 import slurm_cluster
 from conftest import ROOT, SHORT, SMALL
 from tiny import alive, begun, ended, failing_disk, nothing_left, shadowed, sweep, trial, until  # noqa: F401
+from tiny_seed import check_search_of_two
 
 from mnv3_jax.errors import UsageError
 from mnv3_jax.sweeps import launch, slurm
@@ -167,3 +168,7 @@ def test_modules_of_the_current_directory_are_not_run(cluster, tmp_path):
 
 def test_a_shared_disk_that_fails(cluster, tmp_path):
   failing_disk("slurm", tmp_path, sbatch="--cpus-per-task=1")
+
+
+def test_a_search_by_two_processes(cluster, tmp_path):
+  check_search_of_two(tmp_path, "slurm", "--sbatch=--cpus-per-task=1")
