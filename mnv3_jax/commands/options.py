@@ -274,6 +274,12 @@ def add_engine(options: Options, noun: str, which: str) -> None:
   options.only_with("--sbatch", "--engine slurm")
 
 
+def engine_arguments(given: argparse.Namespace) -> dict[str, Any]:
+  """Returns the arguments of an engine that the command line gives."""
+  found = {name: getattr(given, name) for name in ("engine", "jobs", "cpus", "gpus")}
+  return {**found, "sbatch": given.sbatch or ""}
+
+
 def line_printer(silent: bool) -> Callable[[str], None]:
   """Returns a function that prints a line at once, or with `silent` does nothing."""
   return (lambda line: None) if silent else functools.partial(print, flush=True)

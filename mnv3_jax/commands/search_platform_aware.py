@@ -9,6 +9,7 @@ from mnv3_jax.commands.options import (
   add_engine,
   check_android,
   device_arguments,
+  engine_arguments,
   line_printer,
   positive,
   print_json,
@@ -26,8 +27,10 @@ EXAMPLE = """mnv3 search platform_aware --config fashion_mnist:mnasnet_a1 --work
   The table:   mnv3 latency_table mnasnet_a1 --space mnasnet --grid 2 --resolution=32 --num_classes=10 --out table.json
   --config.FIELD=VALUE changes both trainings, --proxy.FIELD=VALUE those of the samples alone: --proxy.optim.ema=0.99
   --supernet runs/super --samples 500 takes the weights of a supernet in place of trainings"""
-# options of trained samples
+# options of trained samples, of engines, and arguments of searches with and without a supernet
 TRAINED = "--config --epochs --space"
+ENGINE = "--engine --jobs --cpus --gpus --sbatch"
+SHARED = "table target_ms samples reward weight sampler seed batch top train_top"
 
 
 def main(arguments: list[str]) -> None:
@@ -48,34 +51,16 @@ def main(arguments: list[str]) -> None:
   short = read_config(given.config, [*overrides, *proxy_words])
   names = [word.removeprefix("--config.").partition("=")[0] for word in proxy_words]
   start_jax()
-  from mnv3_jax.latency.devices import open_device
   from mnv3_jax.search.run_platform_aware import platform_aware
 
   with options.naming_flags():
     result = platform_aware(
       config,
       given.workdir,
-      table=given.table,
-      target_ms=given.target_ms,
-      samples=given.samples,
+      space=given.space,
       epochs=given.epochs,
       proxy={name: value(short, name) for name in names},
-      reward=given.reward,
-      weight=given.weight,
-      space=given.space,
-      sampler=given.sampler,
-      seed=given.seed,
-      batch=given.batch,
-      top=given.top,
-      train_top=given.train_top,
-      measure=open_device(**device_arguments(given)) if given.measure else False,
-      engine=given.engine,
-      jobs=given.jobs,
-      cpus=given.cpus,
-      gpus=given.gpus,
-      sbatch=given.sbatch or "",
-      on_message=line_printer(silent=given.json),
-      quiet=given.json,
+      **_shared(given),
     )
   _print_result(result, given)
 
@@ -86,35 +71,27 @@ def _search_supernet(options: Options, given: argparse.Namespace, arguments: lis
     name = word.partition("=")[0]
     if name in TRAINED.split() or name.startswith(("--config.", "--proxy.")):
       raise UsageError(f"{name} has no effect with --supernet: its networks are not trained, and have its config and space")
+    if name in ENGINE.split() and not given.train_top:
+      raise UsageError(f"{name} has an effect with --supernet only if --train_top trains networks")
   start_jax()
-  from mnv3_jax.latency.devices import open_device
   from mnv3_jax.search.run_supernet import search_supernet
 
   with options.naming_flags():
-    result = search_supernet(
-      given.supernet,
-      given.workdir,
-      table=given.table,
-      target_ms=given.target_ms,
-      samples=given.samples,
-      reward=given.reward,
-      weight=given.weight,
-      sampler=given.sampler,
-      seed=given.seed,
-      batch=given.batch,
-      top=given.top,
-      held_out=given.held_out,
-      train_top=given.train_top,
-      measure=open_device(**device_arguments(given)) if given.measure else False,
-      engine=given.engine,
-      jobs=given.jobs,
-      cpus=given.cpus,
-      gpus=given.gpus,
-      sbatch=given.sbatch or "",
-      on_message=line_printer(silent=given.json),
-      quiet=given.json,
-    )
+    result = search_supernet(given.supernet, given.workdir, held_out=given.held_out, **_shared(given))
   _print_result(result, given)
+
+
+def _shared(given: argparse.Namespace) -> dict[str, Any]:
+  """Returns the arguments of both searches."""
+  from mnv3_jax.latency.devices import open_device
+
+  return {
+    **{name: getattr(given, name) for name in SHARED.split()},
+    **engine_arguments(given),
+    "measure": open_device(**device_arguments(given)) if given.measure else False,
+    "on_message": line_printer(silent=given.json),
+    "quiet": given.json,
+  }
 
 
 def _options() -> Options:

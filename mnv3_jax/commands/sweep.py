@@ -5,7 +5,7 @@ import dataclasses
 import shlex
 from collections.abc import Sequence
 
-from mnv3_jax.commands.options import Options, positive
+from mnv3_jax.commands.options import Options, engine_arguments, positive
 from mnv3_jax.commands.table import add_runs
 from mnv3_jax.errors import UsageError
 from mnv3_jax.tables.registry import table_files
@@ -37,13 +37,9 @@ def main(arguments: Sequence[str]) -> int:
       runs=given.runs,
       seeds=given.seeds,
       overrides=overrides,
-      engine=given.engine,
-      jobs=given.jobs,
       retries=given.retries,
       hosts=given.hosts,
-      cpus=given.cpus,
-      gpus=given.gpus,
-      sbatch=given.sbatch or "",
+      **engine_arguments(given),
       detach=given.detach,
       wait_hours=given.wait_hours,
       dry_run=given.dry_run,

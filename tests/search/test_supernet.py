@@ -243,6 +243,7 @@ def test_the_command_line(trained, table, tmp_path):
   for bad, message in (
     (["--config", "fashion_mnist"], "mnv3: --config has no effect with --supernet"),
     (["--epochs=3"], "mnv3: --epochs has no effect with --supernet"),
+    (["--jobs", 2], "mnv3: --jobs has an effect with --supernet only if --train_top trains networks"),
     (["--proxy.optim.ema=0.9"], "mnv3: --proxy.optim.ema has no effect with --supernet"),
     (["--samples", 100_000], "mnv3: invalid --samples=100000; expected at most 128, the size of the search space"),
     (["--supernet", tmp_path / "none"], "mnv3: "),
