@@ -269,6 +269,42 @@ def search_path(path: Sequence[tuple[float, float]], target: float, file: PathLi
   save(figure, file)
 
 
+def search_and_runs(
+  path: Sequence[tuple[float, float]],
+  ends: Sequence[tuple[float, float]],
+  runs: Mapping[str, tuple[float, float]],
+  file: PathLike,
+  title: str,
+  label: str,
+) -> None:
+  """Plots the path of a search beside trained networks: the metric over latency.
+
+  Args:
+    path: (milliseconds, metric from 0 to 1 on held-out examples) of the seed, and after each step.
+    ends: the same of the seed and of the result, on test examples.
+    runs: the same of trained networks, on test examples, by name.
+    file: path of the PNG.
+    title: title of the plot.
+    label: name of the metric.
+  """
+  figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+  axes = figure.subplots()
+  for points, style, colour, name in (
+    (path, "o-", GREY, "path of the search, held-out examples"),
+    (ends, "s", BLUE, "its seed and result before retraining, test examples"),
+    (list(runs.values()), "D", ORANGE, "trained networks, test examples"),
+  ):
+    axes.plot([ms for ms, _ in points], [100 * value for _, value in points], style, color=colour, markersize=5, label=name)
+  for name, (ms, value) in runs.items():
+    axes.annotate(name, (ms, 100 * value), xytext=(4, -10), textcoords="offset points", fontsize=8)
+  axes.set_xlabel("predicted latency, ms")
+  axes.set_ylabel(f"{label}, %")
+  plain(axes)
+  axes.legend(frameon=False, fontsize=8)
+  figure.suptitle(title)
+  save(figure, file)
+
+
 def search_front(
   points: Sequence[tuple[float, float]],
   front: Sequence[tuple[float, float]],

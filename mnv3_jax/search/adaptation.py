@@ -208,7 +208,7 @@ class Adaptation:
   def _check_end(self, state: State) -> None:
     """Raises FatalError above the target, unless the network is there by the table and above it only as it was timed."""
     limit = (1 + TOLERANCE) * self.settings.target_ms
-    if state.ms > limit and not (state.timed and state.path[-1]["latency_ms"] <= limit):
+    if state.ms > limit and state.ms / state.drift > limit:
       raise FatalError(
         f"{self._nothing_left(state)}; a latency table with more units (mnv3 latency_table --grid) may have others"
       )

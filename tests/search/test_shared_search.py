@@ -9,11 +9,12 @@ import sys
 import threading
 
 import pytest
-from conftest import ROOT, mnv3
+from conftest import ROOT, ended, mnv3
 from tiny_search import choices, milliseconds, search, search_parts
 from tiny_seed import check_search_of_two, search_words, train, write_table
 
 from mnv3_jax.errors import FatalError, UsageError
+from mnv3_jax.latency.timing import Host
 from mnv3_jax.search.state import read_state
 
 HERE = pathlib.Path(__file__).parent
@@ -145,9 +146,27 @@ def test_the_command_with_two_processes(tmp_path):
   run, table, result = check_search_of_two(tmp_path, "local")
   alone = mnv3(*search_words(run, table, tmp_path / "alone"), "--json")
   assert alone.returncode == 0 and choices(json.loads(alone.stdout)) == choices(result), alone.stderr
+  refused = ended(*search_words(run, table, tmp_path / "timed"), "--measure")
+  assert refused[0] == 2 and refused[2].startswith(
+    f"mnv3: invalid --measure with --table={str(table)!r}, which is of device 'a"
+  )
+  assert refused[2].endswith("expected the same, or no --measure\n") and not (tmp_path / "timed").exists()
   # the same command again starts nothing
   again = mnv3(*search_words(run, table, tmp_path / "search"), "--jobs", 2)
   assert again.returncode == 0 and "is done: " in again.stdout and "worker" not in again.stdout, again.stdout
+
+
+@pytest.mark.slow
+def test_processes_that_time_networks(tmp_path):
+  """Of two processes one times, with the options of this one's device."""
+  run, table = train(tmp_path), write_table(tmp_path, Host(2).describe())
+  words = search_words(run, table, tmp_path / "search")
+  done = mnv3(*words, "--jobs", 2, "--measure", "--threads", 2, "--retime_every", 1)
+  assert done.returncode == 0, done.stdout + done.stderr
+  result = json.loads((tmp_path / "search" / "result.json").read_text())
+  assert [timing["step"] for timing in result["retimings"]] == list(range(1, len(result["steps"]) + 1))
+  assert 0.1 < result["measured"]["ratio"] < 2 and done.stdout.count("timed after step 1: ") == 1
+  assert f"measured: {result['measured']['seed_ms']:.4g} to " in done.stdout
 
 
 @pytest.mark.slow
