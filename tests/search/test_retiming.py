@@ -139,15 +139,9 @@ def test_an_end_that_cannot_be_reached(parts, tmp_path, monkeypatch):
 
 
 def test_an_end_that_cannot_be_reached_by_further_steps(parts, tmp_path):
-<<<<<<< HEAD
-  """Networks take twice as long as predicted: all that can be cut is cut, and the result is there."""
-  lines = []
-  result = timed(parts, tmp_path, [2.0] * 30, 0, lines).run()
-=======
   """Networks take four times as long as predicted: all that can be cut is cut, and the result is there."""
   lines = []
   result = timed(parts, tmp_path, [4.0] * 30, 0, lines).run()
->>>>>>> netadapt
   assert result["latency_ms"] > 1.01 * result["target_ms"] and result["steps"][-1]["latency_ms"] > 1.01 * result["target_ms"]
   assert lines[-1].endswith("; the search ends there") and (tmp_path / "config.py").exists()
 
