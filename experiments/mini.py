@@ -1,11 +1,11 @@
-"""Table 5 at the scale mini, from runs that are kept in experiments/results: a table and a plot of the docs.
+"""Tables at the scale mini, from runs that are kept in experiments/results: tables and plots of the docs.
 
 Command:  python experiments/mini.py RUNS   keeps the result files of runs at the scale mini, of any table, and of latencies
-          python experiments/mini.py        writes the table and its plot
-Machine:  12 runs, 7 to 12 minutes of one CPU core each
-Result:   all four rows within the spread over seeds; the differences of ImageNet do not show at this scale
+          python experiments/mini.py        writes the tables and their plots
+Machine:  Table 5: 12 runs, 7 to 12 minutes of one CPU core each. Table 6: 22 runs, 7 to 16 minutes
+Result:   Table 5: all four rows within the spread over seeds. Table 6: rows differ by more than seeds do
 
-The runs: mnv3 sweep table5 --scale mini, and mnv3 table table5 --measure.
+The runs: mnv3 sweep table5 --scale mini, mnv3 table table5 --measure, mnv3 sweep table6 --scale mini.
 """
 
 import json
@@ -22,27 +22,38 @@ from mnv3_jax.tables.scales import SCALES
 
 ROOT = pathlib.Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results"
-BEGIN, END = "<!-- from experiments/mini.py -->\n", "<!-- end of mini -->\n"
+# names of the tables, and the folders of their runs
+TABLES = {"table5": "mini", "table6": "mini_detection"}
+END = "<!-- end of mini -->\n"
 
 
-def table5() -> TableResult:
-  """Builds Table 5 from the kept runs."""
-  return build_table(ROOT / "experiments" / "table5.py", scale="mini", runs=KEPT)
+def begin(name: str) -> str:
+  """Returns the mark before a table."""
+  return f"<!-- from experiments/mini.py: {name} -->\n"
+
+
+def table(name: str) -> TableResult:
+  """Builds a table from the kept runs."""
+  return build_table(ROOT / "experiments" / f"{name}.py", scale="mini", runs=KEPT)
 
 
 def rendered(text: str) -> str:
-  """Returns the text of a page with the table as it should be."""
-  table = render.as_markdown(table5().layout)
-  seconds = [json.loads(file.read_text())["seconds"] for file in KEPT.glob("mini/*/seed_*/result.json")]
-  took = f"{len(seconds)} runs, {duration(sum(seconds))} of one core each."
-  return section.put(text, BEGIN, END, f"{table.rstrip()}  \n{took}\n")
+  """Returns the text of a page with the tables as they should be."""
+  for name, folder in TABLES.items():
+    seconds = [json.loads(file.read_text())["seconds"] for file in KEPT.glob(f"{folder}/*/seed_*/result.json")]
+    took = f"{len(seconds)} runs, {duration(sum(seconds))} of one core each."
+    if begin(name) in text:
+      markdown = render.as_markdown(table(name).layout)
+      text = section.put(text, begin(name), END, f"{markdown.rstrip()}  \n{took}\n")
+  return text
 
 
 def draw() -> None:
-  """Draws the plot."""
-  result = table5()
-  (file, _), *_ = result.table.draw(list(result.rows), result.scale, KEPT)
-  (KEPT / file).replace(KEPT / "table5.png")
+  """Draws the plots."""
+  for name in TABLES:
+    result = table(name)
+    (file, _), *_ = result.table.draw(list(result.rows), result.scale, KEPT)
+    (KEPT / file).replace(KEPT / f"{name}.png")
 
 
 def keep(runs: pathlib.Path) -> None:
