@@ -236,7 +236,7 @@ def test_tables_are_those_of_kept_results(program):
   file = pathlib.Path(program.__file__).relative_to(ROOT)
   for page in pages.PAGES:
     assert program.rendered(page.read_text()) == page.read_text(), f"run: python {file}"
-  marks = set(re.findall(r"<!-- from (\S+) -->", ALL))
+  marks = set(re.findall(r"<!-- from ([^\s:]+)(?:: \w+)? -->", ALL))
   assert any(mark.startswith("benchmarks/") for mark in marks) if program is tables else file.as_posix() in marks
 
 

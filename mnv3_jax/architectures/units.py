@@ -210,9 +210,14 @@ def footprint(architecture: Architecture) -> int:
   return BYTES * cost.params(architecture) + max(unit.maps for unit in searched(architecture))
 
 
+def has_units(architecture: Architecture) -> bool:
+  """Returns whether a whole network has units: heads of other tasks than classification have none."""
+  return isinstance(architecture.head, ClassifierHead)
+
+
 def searched(architecture: Architecture) -> list[Unit]:
-  """Returns the units by which networks of one head are compared: all of a classifier, of others those of stem and blocks."""
-  return units(architecture) if isinstance(architecture.head, ClassifierHead) else rows(architecture)
+  """Returns the units by which networks of one head are compared: all where it has some, else those of stem and blocks."""
+  return units(architecture) if has_units(architecture) else rows(architecture)
 
 
 def distinct(*architectures: Architecture) -> list[Unit]:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from mnv3_jax.architectures.heads import ClassifierHead
+from mnv3_jax.architectures.units import has_units
 from mnv3_jax.architectures.validation import nearest
 from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.errors import UsageError
@@ -56,7 +56,7 @@ def open_table(table: PathLike, measure: Device | bool, engine: str, seed: Train
   latencies = LatencyTable.read(table)
   if measure is False:
     return latencies, None
-  if not isinstance(seed.architecture.head, ClassifierHead):
+  if not has_units(seed.architecture):
     name = seed.architecture.head.name
     raise UsageError(f"invalid measure=True for a network with the head {name!r}, which tables lack; expected a classifier")
   device = open_device(threads=latencies.about["threads"]) if measure is True else measure

@@ -315,6 +315,7 @@ def test_the_method_comes_first(words):
   assert (status, err) == (2, f"{message}, before all options\n")
 
 
+@pytest.mark.slow
 def test_a_training_in_this_process(table, tmp_path, monkeypatch):
   """What a training leaves is what the search reads."""
 

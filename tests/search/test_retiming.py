@@ -97,6 +97,7 @@ def test_what_is_timed_corrects_what_is_predicted(parts, tmp_path):
   assert len(content["ratios"]) == 3 and content["ratio"] == sorted(content["ratios"])[1] and content["step"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "expected"), [(2, lambda n: {*range(2, n, 2), n}), (0, lambda n: {n}), (50, lambda n: {n})])
 def test_when_networks_are_timed(parts, tmp_path, every, expected):
   result = timed(parts, tmp_path, [1.0] * 20, every).run()
@@ -138,6 +139,7 @@ def test_an_end_that_cannot_be_reached(parts, tmp_path, monkeypatch):
     timed(parts, tmp_path / "other", [1.0], 0).run()
 
 
+@pytest.mark.slow
 def test_an_end_that_cannot_be_reached_by_further_steps(parts, tmp_path):
   """Networks take four times as long as predicted: all that can be cut is cut, and the result is there."""
   lines = []
@@ -146,6 +148,7 @@ def test_an_end_that_cannot_be_reached_by_further_steps(parts, tmp_path):
   assert lines[-1].endswith("; the search ends there") and (tmp_path / "config.py").exists()
 
 
+@pytest.mark.slow
 def test_a_timing_is_made_once(parts, tmp_path):
   """A process that goes on uses what another has timed."""
 

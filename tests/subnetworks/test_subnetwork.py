@@ -95,6 +95,7 @@ def test_a_masked_network_is_the_truncated_one(head):
   check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["symmetric", "keras_v1"])
 def test_smaller_kernels_under_other_paddings(padding):
   seed = seed_network(padding=padding, resolution=(36, 66))
