@@ -20,7 +20,7 @@ from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.config_files import load_config
 from mnv3_jax.errors import UsageError
 from mnv3_jax.latency.latency_table import LatencyTable, predict_searched_latency
-from mnv3_jax.report import plots
+from mnv3_jax.report import search_plots
 from mnv3_jax.report.text_table import aligned
 from mnv3_jax.runs.atomic import read_json, write_atomically
 from mnv3_jax.runs.run import Run
@@ -88,7 +88,7 @@ def draw(found: dict[str, Any], folder: pathlib.Path) -> None:
   ends = [(path[0][0], found["tests"]["seed"]), (path[-1][0], found["tests"]["result"])]
   runs = {run["name"]: (run["ms"], run["test"]) for run in found["runs"]}
   title = f"{found['model']}: NetAdapt and trained networks\n{found['device']}, threads: {found['threads']}"
-  plots.search_and_runs(path, ends, runs, folder / PLOT, title, found["label"])
+  search_plots.search_and_runs(path, ends, runs, folder / PLOT, title, found["label"])
 
 
 def summary(found: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from mnv3_jax.architectures import cost
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.errors import FatalError
-from mnv3_jax.report import plots
+from mnv3_jax.report import search_plots
 from mnv3_jax.runs.atomic import write_atomically
 from mnv3_jax.search.directory import SearchDirectory
 from mnv3_jax.search.result_files import config_text
@@ -103,13 +103,13 @@ class PlatformSearch:
     sample.write_proposal({**proposal, **counts, "sampler": attributes})
 
   def _evaluate(self, members: Sequence[Sample]) -> None:
-    """Evaluates the samples of a round that are not done, and writes what came of them."""
+    """Evaluates the samples of a round that are not done, and writes their outcomes."""
     todo = [sample for sample in members if not sample.record()]
     for sample, outcome in zip(todo, self.evaluate(todo) if todo else [], strict=True):
       self._finish(sample, outcome)
 
   def _finish(self, sample: Sample, outcome: Outcome) -> None:
-    """Writes what came of a sample."""
+    """Writes the outcome of a sample."""
     ms = (sample.proposal() or {})["latency_ms"]
     if outcome.failed:
       sample.finish({"failed": outcome.failed})
@@ -132,7 +132,7 @@ class PlatformSearch:
     for rank, sample in enumerate(ranked[:top], 1):
       self._write_config(pathlib.Path("top") / f"{rank:02d}.py", sample)
     self._write_config(pathlib.Path("config.py"), best)
-    plots.search_front(
+    search_plots.search_front(
       points,
       [points[i] for i in front],
       (best["latency_ms"], best[self.metric]),

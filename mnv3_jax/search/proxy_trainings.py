@@ -59,7 +59,7 @@ class ProxyTrainings:
     self.directory, self.config, self.metric, self.run = directory, config, metric, run
 
   def __call__(self, samples: Sequence[Sample]) -> list[Outcome]:
-    """Returns what came of each sample.
+    """Returns the outcome of each sample.
 
     Raises:
       RetryableError: if trainings were interrupted.

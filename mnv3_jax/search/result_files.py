@@ -7,7 +7,7 @@ from typing import Any
 
 from mnv3_jax.architectures import cost, fields
 from mnv3_jax.architectures.spec import Architecture
-from mnv3_jax.report import plots
+from mnv3_jax.report import search_plots
 from mnv3_jax.runs.atomic import write_atomically
 from mnv3_jax.search.state import State
 from mnv3_jax.training.trained import TrainedRun
@@ -91,7 +91,7 @@ def plot(
   path = [(seed_ms, step["control"]) for step in steps[:1]]
   path += [(step["latency_ms"], step[seed.task.main_metric]) for step in steps]
   title, label = f"{seed.architecture.name}: NetAdapt", seed.task.metric_label
-  plots.search_path(path, target_ms, directory / "path.png", title, label)
+  search_plots.search_path(path, target_ms, directory / "path.png", title, label)
 
 
 def write(directory: pathlib.Path, seed: TrainedRun, architecture: Architecture, result: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ CHOICES, SAMPLE = "choices.json", "sample.json"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-  """What came of a sample.
+  """Outcome of a sample.
 
   Attributes:
     metric: the task's main metric on held-out examples.

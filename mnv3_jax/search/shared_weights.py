@@ -47,7 +47,7 @@ class SharedWeights:
     self.batches = self._images(batches)
 
   def _images(self, batches: int) -> list[Batch]:
-    """Returns training images, without those that cannot be read."""
+    """Returns the images of the first training batches."""
     found = itertools.islice(self.dataset.train_batches(FIRST_STEP), batches)
     return [{"image": np.asarray(batch["image"])} for batch in found]
 
@@ -63,7 +63,7 @@ class SharedWeights:
     return self.evaluator(self.devices.replicate(self.variables(self.inner.subnetwork(choices))))
 
   def __call__(self, samples: Sequence[Sample]) -> list[Outcome]:
-    """Returns what came of each sample."""
+    """Returns the outcome of each sample."""
     found = []
     for sample in samples:
       began, proposal = time.monotonic(), sample.proposal()

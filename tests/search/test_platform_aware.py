@@ -348,7 +348,8 @@ def test_a_latency_table_of_the_space(tmp_path):
     "--grid=2",
   ]
   status, out, err = ended("latency_table", *words, "--out", tmp_path / "table.json", "--json")
-  assert (status, err) == (0, "")
+  # a slow machine has time for lines of progress
+  assert status == 0 and all(line.endswith(" timings") for line in err.splitlines()), err
   small, large = json.loads(out)["networks"]
   table = LatencyTable.read(tmp_path / "table.json")
   for values in itertools.product(*narrow.options.values()):

@@ -1,0 +1,104 @@
+"""Plots of architecture searches: a metric over predicted latency."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mnv3_jax.report.plots import BLUE, GREY, ORANGE, plain, save
+from mnv3_jax.types import PathLike
+
+
+def _axes() -> Axes:
+  return Figure(figsize=(6.4, 4.4), layout="constrained").subplots()
+
+
+def _save(axes: Axes, file: PathLike, title: str, label: str) -> None:
+  """Labels the axes, `label` being that of the metric, and writes the figure."""
+  axes.set_xlabel("predicted latency, ms")
+  axes.set_ylabel(label)
+  plain(axes)
+  axes.legend(frameon=False, fontsize=9)
+  figure = axes.get_figure(root=True)
+  assert figure, "it was made with one"
+  figure.suptitle(title)
+  save(figure, file)
+
+
+def search_path(path: Sequence[tuple[float, float]], target: float, file: PathLike, title: str, label: str) -> None:
+  """Plots the path of a search: the metric over latency, from its seed at the right to its end.
+
+  Args:
+    path: (milliseconds, metric from 0 to 1) of the seed, and after each step.
+    target: milliseconds at which it ends.
+    file: path of the PNG.
+    title: title of the plot.
+    label: name of the metric.
+  """
+  axes = _axes()
+  ms, values = ([point[i] for point in path] for i in (0, 1))
+  axes.plot(ms, [100 * value for value in values], "o-", color=BLUE, markersize=4)
+  axes.axvline(target, color=GREY, linewidth=1, linestyle=":", label="target")
+  _save(axes, file, title, f"{label} on held-out examples, %")
+
+
+def search_and_runs(
+  path: Sequence[tuple[float, float]],
+  ends: Sequence[tuple[float, float]],
+  runs: Mapping[str, tuple[float, float]],
+  file: PathLike,
+  title: str,
+  label: str,
+) -> None:
+  """Plots the path of a search beside trained networks: the metric over latency.
+
+  Args:
+    path: (milliseconds, metric from 0 to 1 on held-out examples) of the seed, and after each step.
+    ends: the same of the seed and of the result, on test examples.
+    runs: the same of trained networks, on test examples, by name.
+    file: path of the PNG.
+    title: title of the plot.
+    label: name of the metric.
+  """
+  axes = _axes()
+  for points, style, colour, name in (
+    (path, "o-", GREY, "path of the search, held-out examples"),
+    (ends, "s", BLUE, "its seed and result before retraining, test examples"),
+    (list(runs.values()), "D", ORANGE, "trained networks, test examples"),
+  ):
+    axes.plot([ms for ms, _ in points], [100 * value for _, value in points], style, color=colour, markersize=5, label=name)
+  for name, (ms, value) in runs.items():
+    axes.annotate(name, (ms, 100 * value), xytext=(4, -10), textcoords="offset points", fontsize=8)
+  _save(axes, file, title, f"{label}, %")
+
+
+def search_front(
+  points: Sequence[tuple[float, float]],
+  front: Sequence[tuple[float, float]],
+  best: tuple[float, float],
+  target: float,
+  file: PathLike,
+  title: str,
+  label: str,
+) -> None:
+  """Plots the samples of a search: the metric over latency, and the Pareto front.
+
+  Args:
+    points: (milliseconds, metric from 0 to 1) of every sample.
+    front: those than which no other is both faster and better, by milliseconds.
+    best: the one of the best reward.
+    target: target latency in milliseconds.
+    file: path of the PNG.
+    title: title of the plot.
+    label: name of the metric.
+  """
+  axes = _axes()
+
+  def percent(of: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [ms for ms, _ in of], [100 * value for _, value in of]
+
+  axes.plot(*percent(points), "o", color=GREY, markersize=4, alpha=0.6, label="samples")
+  axes.plot(*percent(front), "o-", color=BLUE, markersize=5, drawstyle="steps-post", label="Pareto front")
+  axes.plot(*percent([best]), "*", color=ORANGE, markersize=13, label="best reward")
+  axes.axvline(target, color=GREY, linewidth=1, linestyle=":", label="target")
+  _save(axes, file, title, f"{label} on held-out examples, %")
