@@ -1,8 +1,8 @@
 """Every network of a small search space trained once: samplers, rewards and a supernet judged by them; and the docs' tables.
 
-python experiments/search_study.py FOLDER   runs everything in FOLDER (about three hours on two cores; again: what is missing)
-                                            and keeps the figures in experiments/results/search/study.json
-python experiments/search_study.py          writes tables and plots anew from these
+python experiments/search_study.py FOLDER   runs in FOLDER what experiments/results/search/ lacks (all: about three hours on two
+                                            cores; killed, the same command goes on), and keeps the figures there, a file a part
+python experiments/search_study.py          writes the tables anew from these
 
 The space has 216 networks around MobileNetV3-Small at 32 px. Each is trained for a few epochs on 90 % of the training photos
 and judged by the rest, so that any search by samples can be replayed. A supernet of the same space is trained once, and judges
@@ -15,6 +15,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from scipy.stats import kendalltau
 
 import mnv3_jax as mnv3
 from mnv3_jax.latency.latency_table import LatencyTable, predict_searched_latency
+from mnv3_jax.runs.atomic import write_atomically
 from mnv3_jax.search import SearchSpace, Stage, platform_aware, train_supernet
 from mnv3_jax.search.rewards import Reward
 from mnv3_jax.search.run_supernet import held_out_examples
@@ -33,7 +35,6 @@ from mnv3_jax.sweeps.trial import Trial, command_line
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "search"
-KEPT = RESULTS / "study.json"
 BEGIN, END = "<!-- from experiments/search_study.py -->\n", "<!-- end of search_study -->\n"
 
 NESTED = {"skips": ("identity",), "stride": 2}
@@ -157,18 +158,31 @@ def longer(folder: pathlib.Path, table: list[dict[str, Any]]) -> dict[str, list[
   return found
 
 
-def run(folder: pathlib.Path) -> dict[str, Any]:
-  """Runs everything."""
+def run(folder: pathlib.Path) -> None:
+  """Runs the parts that are not kept."""
   folder.mkdir(parents=True, exist_ok=True)
-  table = networks(folder)
-  target = statistics.median(row["latency_ms"] for row in table)
-  return {
-    "target_ms": target,
-    "networks": table,
-    "replayed": replayed(table, target),
-    "supernet": shared(folder, table),
-    "longer": longer(folder, table),
-  }
+  keep("networks", lambda: networks(folder))
+  table = kept("networks")
+  keep("replayed", lambda: replayed(table, target_of(table)))
+  keep("supernet", lambda: shared(folder, table))
+  keep("longer", lambda: longer(folder, table))
+
+
+def keep(part: str, make: Callable[[], Any]) -> None:
+  """Makes a part and keeps its figures, unless it is kept."""
+  file = RESULTS / f"{part}.json"
+  if not file.is_file():
+    write_atomically(file, json.dumps(make(), indent=1) + "\n")
+
+
+def kept(part: str) -> Any:
+  """Returns the kept figures of a part."""
+  return json.loads((RESULTS / f"{part}.json").read_text())
+
+
+def target_of(table: list[dict[str, Any]]) -> float:
+  """Returns the target of all searches: the median latency, in milliseconds."""
+  return statistics.median(row["latency_ms"] for row in table)
 
 
 def tau(a: list[float], b: list[float]) -> float:
@@ -177,9 +191,9 @@ def tau(a: list[float], b: list[float]) -> float:
 
 
 def table() -> str:
-  """Formats the kept figures as Markdown, and draws the plot of the samplers."""
-  found = json.loads(KEPT.read_text())
-  rows, networks, target = [], found["networks"], found["target_ms"]
+  """Formats the kept figures as Markdown."""
+  rows, networks = [], kept("networks")
+  target = target_of(networks)
   reward = Reward(kind="soft", target_ms=target, weight=None)
   every = sorted((reward(n["top1"], n["latency_ms"]) for n in networks), reverse=True)
   rows += [
@@ -189,7 +203,7 @@ def table() -> str:
     "| sampler | 10 samples | 30 samples | 60 samples | median rank at 60 |",
     "|---|---|---|---|---|",
   ]
-  for sampler, runs in found["replayed"].items():
+  for sampler, runs in kept("replayed").items():
     cells = []
     for n in (10, 30, 60):
       values = [best[n - 1] for best in runs]
@@ -209,11 +223,11 @@ def table() -> str:
     best = max(networks, key=lambda n: judged(n["top1"], n["latency_ms"]))
     cells = [f"{best['latency_ms']:.3f}", f"{best['latency_ms'] / small:.2f}", f"{best['top1']:.4f}", f"{best['params']:,}"]
     rows.append(f"| {name} | {' | '.join(cells)} |")
-  return "\n".join([*rows, "", *_supernet_lines(found), ""])
+  return "\n".join([*rows, "", *_supernet_lines(networks), ""])
 
 
-def _supernet_lines(found: dict[str, Any]) -> list[str]:
-  networks, weights, longer = found["networks"], found["supernet"], found["longer"]
+def _supernet_lines(networks: list[dict[str, Any]]) -> list[str]:
+  weights, longer = kept("supernet"), kept("longer")
   proxies = [n["top1"] for n in networks]
   indices = [int(i) for i in longer]
   means = [statistics.mean(v) for v in longer.values()]
@@ -250,5 +264,6 @@ def rendered(text: str) -> str:
 
 
 if __name__ == "__main__":
-  RESULTS.mkdir(parents=True, exist_ok=True)
-  section.command_line(sys.argv[1:], run, KEPT, rendered)
+  if sys.argv[1:]:
+    run(pathlib.Path(sys.argv[1]))
+  section.write(rendered)

@@ -47,6 +47,18 @@ def ended(processes, timeout=150):
   return [process.wait(timeout=timeout) for process in processes]
 
 
+def wait_for(text, workdir, processes):
+  """Waits until process 0 has said a text; kills all where it does not come to that."""
+  deadline = time.monotonic() + 240
+  while text not in said(workdir, 0):
+    if time.monotonic() > deadline or any(p.poll() is not None for p in processes):
+      for process in processes:
+        process.kill()
+      ended(processes)
+      pytest.fail(f"{text!r} was not said:\n{said(workdir, 0)}\n{said(workdir, 1)}")
+    time.sleep(0.1)
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
   """Last state of two uninterrupted processes."""
@@ -75,10 +87,7 @@ def test_when_one_is_killed_the_other_stops_and_both_go_on_later(lost, undisturb
 def test_a_signal_to_one_stops_all_at_the_same_step(tmp_path):
   workdir = tmp_path / "run"
   processes = start(workdir, "--config.train.epochs=200.0")
-  deadline = time.monotonic() + 90
-  while "step 8/" not in said(workdir, 0):
-    assert time.monotonic() < deadline and all(p.poll() is None for p in processes), said(workdir, 0)
-    time.sleep(0.1)
+  wait_for("step 8/", workdir, processes)
   processes[1].send_signal(signal.SIGTERM)
   assert ended(processes) == [42, 42], said(workdir, 0) + said(workdir, 1)
   steps = [re.search(r"stopped by (.+) after step (\d+)", said(workdir, i)).groups() for i in range(2)]
@@ -343,10 +352,7 @@ def test_replicas_that_differ_end_the_training(tmp_path):
 @pytest.mark.slow
 def test_a_signal_does_not_wait_for_ever_for_a_process_that_hangs(tmp_path):
   processes = different("hangs", tmp_path)
-  deadline = time.monotonic() + 90
-  while "step 4/" not in said(tmp_path / "run", 0):
-    assert time.monotonic() < deadline and all(p.poll() is None for p in processes), said(tmp_path / "run", 0)
-    time.sleep(0.1)
+  wait_for("step 4/", tmp_path / "run", processes)
   time.sleep(2)
   processes[0].send_signal(signal.SIGTERM)
   assert ended(processes, timeout=30) == [42, 42]
