@@ -2,7 +2,7 @@
 
 python experiments/search_study.py FOLDER   runs in FOLDER what experiments/results/search/ lacks (all: about three hours on two
                                             cores; killed, the same command goes on), and keeps the figures there, a file a part
-python experiments/search_study.py          writes the tables anew from these
+python experiments/search_study.py          writes tables and plot anew from these
 
 The space has 216 networks around MobileNetV3-Small at 32 px. Each is trained for a few epochs on 90 % of the training photos
 and judged by the rest, so that any search by samples can be replayed. A supernet of the same space is trained once, and judges
@@ -20,10 +20,12 @@ from typing import Any
 
 import numpy as np
 import section
+from matplotlib.figure import Figure
 from scipy.stats import kendalltau
 
 import mnv3_jax as mnv3
 from mnv3_jax.latency.latency_table import LatencyTable, predict_searched_latency
+from mnv3_jax.report.plots import BLUE, GREY, ORANGE, plain, save
 from mnv3_jax.runs.atomic import write_atomically
 from mnv3_jax.search import SearchSpace, Stage, platform_aware, train_supernet
 from mnv3_jax.search.rewards import Reward
@@ -258,6 +260,30 @@ def _supernet_lines(networks: list[dict[str, Any]]) -> list[str]:
   return rows
 
 
+def draw(file: pathlib.Path) -> None:
+  """Draws the replayed searches, and both judges against the long trainings."""
+  figure = Figure(figsize=(9, 3.8), layout="constrained")
+  best, judged = figure.subplots(1, 2)
+  for (sampler, runs), colour in zip(kept("replayed").items(), (GREY, BLUE, ORANGE), strict=True):
+    rewards, samples = np.array(runs), range(1, SAMPLES + 1)
+    best.plot(samples, rewards.mean(0), color=colour, label=sampler)
+    best.fill_between(samples, rewards.min(0), rewards.max(0), color=colour, alpha=0.15, linewidth=0)
+  best.set(xlabel="samples", ylabel="best reward so far", title=f"Samplers: mean and range of {len(SEEDS)} seeds")
+  best.legend(frameon=False, loc="lower right")
+  longer = {int(i): 100 * statistics.mean(values) for i, values in kept("longer").items()}
+  judges = {
+    f"{SHORT:g} epochs alone": [n["top1"] for n in kept("networks")],
+    "weights of the supernet": kept("supernet")["top1"],
+  }
+  for (name, values), colour, marker in zip(judges.items(), (BLUE, ORANGE), "os", strict=True):
+    judged.plot([100 * values[i] for i in longer], list(longer.values()), marker, color=colour, markersize=5, label=name)
+  judged.set(xlabel="top-1 by which a network is judged, %", ylabel=f"top-1 after {LONG:g} epochs, %", title="Judges")
+  judged.legend(frameon=False)
+  for axes in (best, judged):
+    plain(axes)
+  save(figure, file)
+
+
 def rendered(text: str) -> str:
   """Returns a page's text with the tables as they should be."""
   return section.put(text, BEGIN, END, table())
@@ -266,4 +292,5 @@ def rendered(text: str) -> str:
 if __name__ == "__main__":
   if sys.argv[1:]:
     run(pathlib.Path(sys.argv[1]))
+  draw(RESULTS / "study.png")
   section.write(rendered)
