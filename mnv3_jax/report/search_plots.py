@@ -1,11 +1,12 @@
 """Plots of architecture searches: a metric over predicted latency."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mnv3_jax.report.plots import BLUE, GREY, ORANGE, plain, save
+from mnv3_jax.report.plots import BLUE, GREY, ORANGE, STACK, plain, save
 from mnv3_jax.types import PathLike
 
 
@@ -43,27 +44,31 @@ def search_path(path: Sequence[tuple[float, float]], target: float, file: PathLi
 
 
 def search_and_runs(
-  path: Sequence[tuple[float, float]],
+  paths: Mapping[str, Sequence[tuple[float, float]]],
   ends: Sequence[tuple[float, float]],
   runs: Mapping[str, tuple[float, float]],
   file: PathLike,
   title: str,
   label: str,
 ) -> None:
-  """Plots the path of a search beside trained networks: the metric over latency.
+  """Plots the paths of searches beside trained networks: the metric over latency.
 
   Args:
-    path: (milliseconds, metric from 0 to 1 on held-out examples) of the seed, and after each step.
-    ends: the same of the seed and of the result, on test examples.
+    paths: (milliseconds, metric from 0 to 1 on held-out examples) of the seed, and after each step, by the search's name.
+    ends: the same of the seed and of each result, on test examples.
     runs: the same of trained networks, on test examples, by name.
     file: path of the PNG.
     title: title of the plot.
     label: name of the metric.
   """
   axes = _axes()
+  colours = itertools.cycle((GREY, *STACK[2:]))
+  lines = [
+    (path, "o-", colour, f"{name}, held-out examples") for colour, (name, path) in zip(colours, paths.items(), strict=False)
+  ]
   for points, style, colour, name in (
-    (path, "o-", GREY, "path of the search, held-out examples"),
-    (ends, "s", BLUE, "its seed and result before retraining, test examples"),
+    *lines,
+    (ends, "s", BLUE, "seed and results before retraining, test examples"),
     (list(runs.values()), "D", ORANGE, "trained networks, test examples"),
   ):
     axes.plot([ms for ms, _ in points], [100 * value for _, value in points], style, color=colour, markersize=5, label=name)

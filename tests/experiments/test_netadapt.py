@@ -46,11 +46,13 @@ def write_search(path):
     "metric": "top1",
     "seed_ms": 7.0,
     "target_ms": 3.0,
+    "seconds": 61.0,
     "device": "a phone",
     "channels": steps[-1]["channels"],
   }
   (path / "result.json").write_text(json.dumps({**result, "steps": steps, "test": test}))
   values = config(**{"model.channels": steps[-1]["channels"]}).to_dict()
+  (path / "search.json").write_text("{}")
   (path / "config.py").write_text(config_text("Found.", "config.py", net, values))
   return net
 
@@ -63,19 +65,23 @@ def write_run(path, **metrics):
 
 def test_figures(table, tmp_path, capsys):
   found = write_search(tmp_path / "search")
-  write_run(tmp_path / "whole", top1=0.55)
-  words = [tmp_path / "search", "--table", table, "--runs", tmp_path / "whole", "--out", tmp_path / "out"]
+  for seed, top1 in enumerate((0.5, 0.6)):
+    write_run(tmp_path / f"whole_{seed}", top1=top1)
+  runs = [tmp_path / "whole_0", tmp_path / "whole_1"]
+  words = ["--searches", tmp_path / "search", "--table", table, "--runs", *runs, "--out", tmp_path / "out"]
   assert netadapt.main(list(map(str, words))) == 0
   figures = json.loads((tmp_path / "out" / "figures.json").read_text())
   latencies = LatencyTable.read(table)
-  assert [point["held_out"] for point in figures["path"]] == [0.5, 0.4, 0.3] and figures["path"][0]["ms"] == 7.0
-  assert figures["path"][-1]["ms"] == predict_latency(found, latencies) < figures["path"][1]["ms"]
-  (run,) = figures["runs"]
-  assert run == {"name": "whole", "model": "mobilenetv3_small", "ms": predict_latency(network(), latencies), "test": 0.55}
-  assert figures["tests"] == {"seed": 0.6, "result": 0.4} and figures["device"] == "a phone"
+  search = figures["searches"]["search"]
+  path = search["path"]
+  assert [point["held_out"] for point in path] == [0.5, 0.4, 0.3] and path[0]["ms"] == 7.0
+  assert path[-1]["ms"] == predict_latency(found, latencies) < path[1]["ms"]
+  assert figures["runs"] == {"whole": {"ms": predict_latency(network(), latencies), "tests": [0.5, 0.6]}}
+  assert figures["seed"]["test"] == 0.6 and search["test"] == 0.4 and figures["device"] == "a phone"
   assert (tmp_path / "out" / "path.png").stat().st_size > 1000
   shown = capsys.readouterr().out
-  assert "whole" in shown and "0.5500" in shown
+  assert "0.5500 +- 0.0707 (2 seeds)" in shown and "2 steps in 1 min 01 s" in shown
+  assert (tmp_path / "out" / "search" / "result.json").is_file()
   # the kept results again, without a search
   assert netadapt.main(["--out", str(tmp_path / "out")]) == 0 and capsys.readouterr().out == shown
 
@@ -86,16 +92,19 @@ def test_what_is_refused(table, tmp_path, capsys):
   (tmp_path / "empty").mkdir()
   other = write_table(tmp_path, {"device": "a clock", "runtime": "none", "threads": 1})
   for words, message in (
-    ([tmp_path / "search", "--table", other], "of 'a clock'; expected that of 'a phone'"),
-    ([tmp_path / "empty", "--table", table], "expected the directory of a finished mnv3 search netadapt"),
-    ([tmp_path / "search", "--table", table, "--runs", tmp_path / "other"], "expected a finished run with the metric 'top1'"),
+    (["--searches", tmp_path / "search", "--table", other], "of 'a clock'; expected that of 'a phone'"),
+    (["--searches", tmp_path / "empty", "--table", table], "expected the directory of a finished mnv3 search netadapt"),
+    (
+      ["--searches", tmp_path / "search", "--table", table, "--runs", tmp_path / "other"],
+      "expected a finished run with the metric 'top1'",
+    ),
   ):
     with pytest.raises(netadapt.UsageError, match=message):
       netadapt.main([*map(str, words), "--out", str(tmp_path / "out")])
-  for words in ([], [tmp_path / "search"]):
+  for words in ([], ["--searches", tmp_path / "search"]):
     with pytest.raises(SystemExit):
       netadapt.main([*map(str, words), "--out", str(tmp_path / "out")])
   assert "expected" in capsys.readouterr().err and not (tmp_path / "out").exists()
   with pytest.raises(SystemExit):
     netadapt.main(["--help"])
-  assert "python experiments/netadapt.py runs/search --table" in capsys.readouterr().out
+  assert "python experiments/netadapt.py --searches runs/search --table" in capsys.readouterr().out
