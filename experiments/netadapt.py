@@ -133,7 +133,7 @@ def draw(found: dict[str, Any], folder: pathlib.Path) -> None:
   paths = {name: [(point["ms"], point["held_out"]) for point in each["path"]] for name, each in found["searches"].items()}
   ends = [(found["seed"]["ms"], found["seed"]["test"])]
   ends += [(each["path"][-1]["ms"], each["test"]) for each in found["searches"].values()]
-  runs = {name: (run["ms"], statistics.mean(run["tests"])) for name, run in found["runs"].items()}
+  runs = {name: (run["ms"], run["tests"]) for name, run in found["runs"].items()}
   title = f"{found['model']}: NetAdapt and trained networks\n{found['device']}, threads: {found['threads']}"
   search_plots.search_and_runs(paths, ends, runs, folder / PLOT, title, found["label"])
 
@@ -157,21 +157,21 @@ def _measured(each: dict[str, Any]) -> str:
 
 def headers(found: dict[str, Any]) -> list[str]:
   """Returns the headers of the table."""
-  return ["network", "predicted ms", "measured, of the seed's", f"test {found['metric']}"]
+  return ["network", "predicted ms", "measured, of the seed's", f"test {found['label']}"]
 
 
 def keep(searches: Sequence[pathlib.Path], out: pathlib.Path) -> None:
   """Copies the small files of searches."""
   for search in searches:
     (out / search.name).mkdir(parents=True, exist_ok=True)
-    for file in ("search.json", "result.json", "config.py"):
+    for file in ("search.json", "result.json"):
       shutil.copy(search / file, out / search.name / file)
 
 
 def rendered(text: str) -> str:
   """Returns a page's text with the table as it should be."""
   found = read_json(KEPT / FIGURES)
-  return section.put(text, BEGIN, END, markdown_table(headers(found), rows(found)))
+  return section.put(text, BEGIN, END, markdown_table(headers(found), rows(found)) + "\n")
 
 
 def main(arguments: Sequence[str]) -> int:

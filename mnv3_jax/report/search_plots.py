@@ -1,6 +1,7 @@
 """Plots of architecture searches: a metric over predicted latency."""
 
 import itertools
+import statistics
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -46,7 +47,7 @@ def search_path(path: Sequence[tuple[float, float]], target: float, file: PathLi
 def search_and_runs(
   paths: Mapping[str, Sequence[tuple[float, float]]],
   ends: Sequence[tuple[float, float]],
-  runs: Mapping[str, tuple[float, float]],
+  runs: Mapping[str, tuple[float, Sequence[float]]],
   file: PathLike,
   title: str,
   label: str,
@@ -56,7 +57,7 @@ def search_and_runs(
   Args:
     paths: (milliseconds, metric from 0 to 1 on held-out examples) of the seed, and after each step, by the search's name.
     ends: the same of the seed and of each result, on test examples.
-    runs: the same of trained networks, on test examples, by name.
+    runs: (milliseconds, metrics on test examples of each seed) of trained networks, by name; mean and range are drawn.
     file: path of the PNG.
     title: title of the plot.
     label: name of the metric.
@@ -69,11 +70,15 @@ def search_and_runs(
   for points, style, colour, name in (
     *lines,
     (ends, "s", BLUE, "seed and results before retraining, test examples"),
-    (list(runs.values()), "D", ORANGE, "trained networks, test examples"),
   ):
     axes.plot([ms for ms, _ in points], [100 * value for _, value in points], style, color=colour, markersize=5, label=name)
-  for name, (ms, value) in runs.items():
-    axes.annotate(name, (ms, 100 * value), xytext=(4, -10), textcoords="offset points", fontsize=8)
+  label_once = "trained networks, test examples, range of seeds"
+  for name, (ms, values) in runs.items():
+    mean = 100 * statistics.mean(values)
+    below, above = mean - 100 * min(values), 100 * max(values) - mean
+    axes.errorbar([ms], [mean], [[below], [above]], fmt="D", color=ORANGE, markersize=5, capsize=3, label=label_once)
+    axes.annotate(name, (ms, mean), xytext=(5, -11), textcoords="offset points", fontsize=8)
+    label_once = ""
   _save(axes, file, title, f"{label}, %")
 
 
