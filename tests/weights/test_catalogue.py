@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 import seeds
-from conftest import ended
+from conftest import ROOT, ended
 
 import mnv3_jax
 from mnv3_jax.architectures import cost
@@ -93,6 +93,10 @@ def test_every_name_has_a_place_a_license_and_what_is_published():
   assert len(without) == 10 and all(
     re.match(r"keras/MobileNet_0\.|timm/mobilenetv3_large_100\.miil_in21k$", n) for n in without
   )
+
+
+def test_the_readme_counts_the_names():
+  assert f"published weights, {len(catalogue.WEIGHTS)} of them" in " ".join((ROOT / "README.md").read_text().split())
 
 
 def test_checksums_are_those_of_file_names_and_tables():

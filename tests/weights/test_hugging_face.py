@@ -256,6 +256,10 @@ def test_a_repository_describes_its_network():
     ({"architecture": "vit_base"}, "has the network 'vit_base' of timm, which is not known here"),
     ({"pretrained_cfg": {"input_size": [1, 28, 28]}}, "has an invalid config.json: input_size has 1 channels; expected 3"),
     ({"pretrained_cfg": {"interpolation": "lanczos"}}, "interpolation is 'lanczos'; expected 'bilinear' or 'bicubic'"),
+    (
+      {"pretrained_cfg": {"label_names": ["a", "\x1b[31m", "c"]}},
+      r"config.json has the name .*; expected names of printable characters",
+    ),
     ({"pretrained_cfg": {"mean": 7}}, "has an invalid config.json: "),
     ({"pretrained_cfg": [1]}, "has an invalid config.json: "),
   ],
@@ -277,6 +281,7 @@ def test_invalid_names_of_repositories(name):
     ("---\nlicense: apache-2.0\ntags:\n- a\n---\n# Net\n", "apache-2.0"),
     ('---\ntags: []\nlicense: "mit"\n---\n', "mit"),
     ("---\nlicense: other\nlicense_name: our-license\n---\n", "our-license"),
+    ("---\nlicense: \x1b[31mred\n---\n", "\\x1b[31mred"),
     ("---\ntags: [a]\n---\nlicense: mit\n", None),
     ("# Net\nlicense: mit\n", None),
   ],

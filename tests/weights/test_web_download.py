@@ -71,6 +71,22 @@ def test_cut_connections_are_continued(server, file):
   assert server.ranges() == [None, "bytes=300000-", "bytes=300000-", "bytes=400000-", "bytes=400000-"]
 
 
+def test_a_connection_that_ends_without_an_answer_is_tried_again(server, file):
+  server.faults = [Fault(status=0)] * 3
+  web_download.download(server.url + PATH, file, SHA256)
+  assert alone(file) and len(server.requests) == 4
+
+
+def test_a_server_that_disappears(server, file, monkeypatch):
+  server.faults = [Fault(cut=600_000), *[Fault(status=500)] * 3]
+  refused(server, file)
+  server.files.clear()
+  monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+  assert refused(server, file).endswith(
+    "the server cannot be reached any more; 600,000 bytes are kept, the same call continues there"
+  )
+
+
 def test_a_later_call_continues_an_earlier_one(server, file):
   server.faults = [Fault(cut=600_000), *[Fault(status=500)] * 3]
   assert "the server fails (500); 600,000 bytes are kept, the same call continues there" in refused(server, file)

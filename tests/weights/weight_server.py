@@ -24,7 +24,7 @@ class Fault:
   """Answer in place of the file.
 
   Attributes:
-    status: of the answer; 200 sends the file.
+    status: of the answer; 200 sends the file, 0 closes the connection without an answer.
     headers: further ones; None as a value leaves out one that would be sent.
     cut: bytes of the body after which the connection is closed; None for all.
     body: other content.
@@ -106,7 +106,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       fault = Fault() if at is None else server.faults.pop(at)
     hub = re.fullmatch(r"/([\w.-]+/[\w.-]+)/resolve/([\w.-]+)/(.+)", path)
     refusal = self.refusal(hub, path, headers) if hub else None
-    if fault.status != 200:
+    if not fault.status:
+      self.close_connection = True
+    elif fault.status != 200:
       self.send(fault.status, fault.headers, fault.body or b"", body)
     elif refusal:
       self.send(*refusal, b"", body)

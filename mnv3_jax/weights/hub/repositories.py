@@ -10,6 +10,7 @@ from typing import Any
 
 from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.errors import UsageError
+from mnv3_jax.names import printable, require_printable
 from mnv3_jax.runs.atomic import read_json
 from mnv3_jax.weights import timm
 from mnv3_jax.weights.hub import catalogue, hugging_face
@@ -110,9 +111,9 @@ def _classes(config: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[st
   """Returns the class names by label: readable ones where there are any; () without names."""
   names = settings.get("label_names", config.get("label_names")) or ()
   readable = settings.get("label_descriptions", config.get("label_descriptions")) or {}
-  if isinstance(readable, dict):
-    return tuple(str(readable.get(name, name)) for name in names)
-  return tuple(map(str, readable))
+  found = tuple(str(readable.get(name, name)) for name in names) if isinstance(readable, dict) else tuple(map(str, readable))
+  require_printable(found, CONFIG)
+  return found
 
 
 def _license(place: HubFile) -> str | None:
@@ -134,4 +135,5 @@ def license_of(card: pathlib.Path) -> str | None:
     return None
   found = {key: value.strip("'\" ") for key, value in re.findall(r"^(license(?:_name)?):[ ]*(\S.*?)\s*$", header[1], re.M)}
   # of a license without an identifier the header has the name
-  return found.get("license_name") if found.get("license") == "other" else found.get("license")
+  stated = found.get("license_name") if found.get("license") == "other" else found.get("license")
+  return None if stated is None else printable(stated)

@@ -198,8 +198,9 @@ def _answer(url: str, part: _Part) -> Iterator[tuple[http.client.HTTPResponse, b
         raise TransferError("the server has no more of the file (416)", wait=0) from None
       raise status_error(url, error) from None
   except (OSError, http.client.HTTPException) as error:
-    if part.size and not isinstance(error, urllib.error.URLError):
-      raise TransferError("the connection was cut") from None
+    cut = isinstance(error, ConnectionError | http.client.HTTPException)
+    if cut or part.size:
+      raise TransferError("the connection was cut" if cut else "the server cannot be reached any more") from None
     raise connection_error(url, error) from None
   with response:
     start = f"bytes {part.size}-"
