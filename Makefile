@@ -31,10 +31,10 @@ $(VENV)/core: pyproject.toml requirements.txt | $(VENV)/bin/python
 	$(INSTALL) --constraint requirements.txt --editable .
 	@touch $@
 
-$(VENV)/tests: pyproject.toml requirements.txt | $(VENV)/bin/python
+$(VENV)/tests: pyproject.toml requirements.txt requirements-extras.txt | $(VENV)/bin/python
 	@echo "installing requirements.txt and the test extras (about a minute) ..."
 	$(INSTALL) --requirement requirements.txt
-	$(INSTALL) --constraint requirements.txt --editable '.[test]'
+	$(INSTALL) --constraint requirements.txt --constraint requirements-extras.txt --editable '.[test,hub]'
 	@touch $@ $(VENV)/core
 
 $(VENV)/docs: pyproject.toml requirements.txt requirements-extras.txt | $(VENV)/bin/python
@@ -45,7 +45,7 @@ $(VENV)/docs: pyproject.toml requirements.txt requirements-extras.txt | $(VENV)/
 # packages that the tests of Ray, SLURM, Optuna, a browser, the documentation and the notebook need besides, and the type checker
 $(VENV)/extras: pyproject.toml requirements-extras.txt $(VENV)/tests
 	@echo "installing the extras (about a minute) ..."
-	$(INSTALL) --constraint requirements.txt --constraint requirements-extras.txt --editable '.[test,ray,search,notebook,browser,docs]'
+	$(INSTALL) --constraint requirements.txt --constraint requirements-extras.txt --editable '.[test,hub,ray,search,notebook,browser,docs]'
 	@touch $@ $(VENV)/docs
 
 # programs that these tests need, as root on Debian

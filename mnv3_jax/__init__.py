@@ -9,6 +9,7 @@ The public API, imported on first use::
   model, variables = mnv3.create_model(net, seed=0)       # or create_model("mobilenetv3_large", width=0.75)
   run = mnv3.train(mnv3.get_config("fashion_mnist"), "runs/a")
   mnv3.evaluate(run); mnv3.predict(run, "shoe.png"); mnv3.export(run, "a.tflite", quantize="int8")
+  mnv3.predict("keras/MobileNetV3Large", "photo.jpg")     # published weights; list_weights() has their names
 """
 
 import importlib as _importlib
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
   from mnv3_jax.training.evaluation import evaluate as evaluate
   from mnv3_jax.training.imported import import_weights as import_weights
   from mnv3_jax.training.inspection import inspect_dataset as inspect_dataset
+  from mnv3_jax.training.named_weights import load_weights as load_weights
   from mnv3_jax.training.prediction import predict as predict
   from mnv3_jax.training.run import open_dataset as open_dataset, train as train
   from mnv3_jax.training.trained import load as load
+  from mnv3_jax.weights.hub.catalogue import list_weights as list_weights
 
 __version__ = "0.1.0"
 
@@ -50,7 +53,9 @@ _PUBLIC = {
   "import_weights": "mnv3_jax.training.imported:import_weights",
   "inspect_dataset": "mnv3_jax.training.inspection:inspect_dataset",
   "list_models": "mnv3_jax.architectures.zoo:list_models",
+  "list_weights": "mnv3_jax.weights.hub.catalogue:list_weights",
   "load": "mnv3_jax.training.trained:load",
+  "load_weights": "mnv3_jax.training.named_weights:load_weights",
   "open_dataset": "mnv3_jax.training.run:open_dataset",
   "predict": "mnv3_jax.training.prediction:predict",
   "search": "mnv3_jax.search",
@@ -73,7 +78,9 @@ __all__ = [
   "import_weights",
   "inspect_dataset",
   "list_models",
+  "list_weights",
   "load",
+  "load_weights",
   "open_dataset",
   "predict",
   "search",

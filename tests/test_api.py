@@ -21,7 +21,7 @@ from mnv3_jax.architectures.spec import ArchitectureError
 from mnv3_jax.config import base
 from mnv3_jax.errors import UsageError
 from mnv3_jax.runs.run import Run
-from mnv3_jax.training import loop, trained
+from mnv3_jax.training import loop, named_weights
 
 SMALL = {"num_classes": 10, "width": 0.35, "resolution": 32}
 
@@ -234,9 +234,9 @@ def test_runs_describe_themselves(tmp_path):
 
 
 def test_resolve(run):
-  loaded = trained.resolve(Run(run), "raw")
-  assert loaded.weights == "raw" and trained.resolve(loaded) is loaded
-  assert trained.resolve(str(run)).weights == "ema"
+  loaded = named_weights.resolve(Run(run), "raw")
+  assert loaded.weights == "raw" and named_weights.resolve(loaded) is loaded
+  assert named_weights.resolve(str(run)).weights == "ema"
 
 
 def test_a_copied_run_directory_is_the_same_run(run, tmp_path):

@@ -2,17 +2,19 @@
 
 import argparse
 
-from mnv3_jax.commands.options import Options, add_workdir, print_json, start_jax
+from mnv3_jax.commands.given_run import add_run, check_run, load_run
+from mnv3_jax.commands.options import Options, print_json, start_jax
 
 EXAMPLE = """mnv3 evaluate --workdir /tmp/run --weights=raw
   mnv3 evaluate --workdir /tmp/large --data imagenet/val
+  mnv3 evaluate --weights timm/mobilenetv3_large_100.ra_in1k --data imagenet/val
   mnv3 evaluate --workdir /tmp/scenes --flip --scales 0.75,1,1.25"""
 
 
 def main(arguments: list[str]) -> None:
   """Runs the verb; see mnv3 evaluate --help."""
   options = Options("evaluate", "Evaluates a run on every test example, each counted once.", EXAMPLE)
-  add_workdir(options)
+  add_run(options)
   options.add_argument(
     "--data",
     metavar="DIR",
@@ -24,12 +26,12 @@ def main(arguments: list[str]) -> None:
   )
   options.add_argument("--json", action="store_true", help="print JSON")
   given = options.parse(arguments)
+  check_run(options, given)
   start_jax()
   from mnv3_jax.training.evaluation import evaluate
-  from mnv3_jax.training.trained import load
 
   with options.naming_flags():
-    run = load(given.workdir, given.weights)
+    run = load_run(given)
     metrics = evaluate(run, data=given.data, flip=given.flip, scales=given.scales, progress=True)
   if given.json:
     print_json({"model": run.architecture.name, "step": run.step, "weights": run.weights, **metrics})

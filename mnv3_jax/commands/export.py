@@ -3,13 +3,15 @@
 import sys
 
 from mnv3_jax.architectures import fields, sizes, zoo
-from mnv3_jax.commands.options import Options, add_model_fields, add_workdir, given_fields, positive, start_jax
+from mnv3_jax.commands.given_run import OF_A_RUN, add_run, load_run
+from mnv3_jax.commands.options import Options, add_model_fields, given_fields, positive, start_jax
 from mnv3_jax.errors import UsageError
 
 EXAMPLE = """mnv3 export --workdir /tmp/run --out small.tflite
   mnv3 export --workdir /tmp/run --quantize int8                       (into /tmp/run/export/)
   mnv3 export --workdir /tmp/large --quantize int8 --data photos/val --preprocess in_graph --labels --out large.tflite
   mnv3 export --workdir /tmp/imported --quantize int8 --calibration photos --out detector.tflite
+  mnv3 export --weights keras/MobileNetV3Large --out large.tflite      (published weights, downloaded the first time)
   mnv3 export --model mobilenetv3_large --out large.tflite             (random weights: to look at the graph or its latency)
   mnv3 export --model mobilenetv3_large --head lr_aspp --output_stride 16 --resolution 512 --resolution_width 1024 \\
     --num_classes 19 --argmax --out seg.tflite                         (a class for every pixel)
@@ -21,22 +23,24 @@ def main(arguments: list[str]) -> None:
   options = _options()
   given = options.parse(arguments)
   asked = given_fields(given)
-  if bool(given.run) == bool(given.model):
-    raise UsageError("export takes either --workdir DIR (a trained run) or --model NAME (random weights)")
+  named = given.weights is not None and given.weights not in OF_A_RUN
+  if [bool(given.run), bool(given.model), named].count(True) != 1 or (given.model and given.weights):
+    raise UsageError(
+      "export takes either --workdir DIR (a trained run), --weights NAME (published weights) or --model NAME (random weights)"
+    )
   others = [name for name in asked if name not in ("resolution", "resolution_width")]
-  if given.run and others:
-    raise UsageError(f"--{others[0]} needs --model; the network of --workdir is in its config")
-  if given.model and not given.file:
-    raise UsageError("--model needs --out FILE; only a run has a directory for its files")
+  if not given.model and others:
+    raise UsageError(f"--{others[0]} needs --model; the network of {'--weights' if named else '--workdir'} is in its config")
+  if not given.run and not given.file:
+    raise UsageError(f"{'--weights' if named else '--model'} needs --out FILE; only a run has a directory for its files")
   with options.naming_flags():
     source = fields.architecture(given.model, **asked) if given.model else given.run
     start_jax()
     from mnv3_jax.deploy.export import export
-    from mnv3_jax.training.trained import load
 
     resolution = None
-    if given.run:
-      source = load(given.run, given.weights)
+    if not given.model:
+      source = load_run(given, "run")
       if given.resolution or given.resolution_width:
         height = given.resolution or sizes.sides(source.architecture.resolution)[0]
         resolution = sizes.from_sides(height, given.resolution_width or height)
@@ -69,7 +73,7 @@ def _options() -> Options:
 
   what = "Writes a .tflite file if it agrees with Flax, and its accuracy, agreement and latency to FILE.json."
   options = Options("export", what, EXAMPLE)
-  add_workdir(options, required=False, dest="run")
+  add_run(options, dest="run")
   options.add_argument("--model", metavar="NAME", help=f"instead of --workdir: {', '.join(zoo.MODELS)} with random weights")
   options.add_argument("--out", dest="file", metavar="FILE", help="file to write (DIR/export/MODEL_QUANTIZATION.tflite)")
   meanings = "; ".join(f"{name}: {meaning}" for name, meaning in QUANTIZATIONS.items())
@@ -114,5 +118,4 @@ def _options() -> Options:
     "--format", choices=FORMATS, default="tflite", help="stablehlo: for jax.export; saved_model: needs TensorFlow (tflite)"
   )
   add_model_fields(options)
-  options.only_with("--weights", "--workdir")
   return options

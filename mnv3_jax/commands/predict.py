@@ -2,10 +2,12 @@
 
 import sys
 
-from mnv3_jax.commands.options import Options, add_workdir, positive, print_json, start_jax
+from mnv3_jax.commands.given_run import add_run, check_run, load_run
+from mnv3_jax.commands.options import Options, positive, print_json, start_jax
 from mnv3_jax.errors import UsageError
 
 EXAMPLE = """mnv3 predict --workdir /tmp/run shoe.png coat.jpg --top 3
+  mnv3 predict --weights keras/MobileNetV3Large photo.jpg        (published weights, downloaded the first time)
   mnv3 predict --workdir /tmp/run photos                         (every image in a folder, at any depth)
   curl https://host/shoe.jpg | mnv3 predict --workdir /tmp/run - (an image from standard input)
   mnv3 predict --workdir /tmp/scenes street.jpg --out painted    (painted/street_mask.png, painted/street_overlay.png)
@@ -19,7 +21,7 @@ def main(arguments: list[str]) -> int:
     "Images that cannot be read are named, and the others are predicted: exit status 1, and 2 where there are no others."
   )
   options = Options("predict", what, EXAMPLE)
-  add_workdir(options)
+  add_run(options)
   options.add_argument(
     "images", nargs="+", metavar="IMAGE", help="an image of any format, size and mode; a folder of images; - for standard input"
   )
@@ -38,10 +40,10 @@ def main(arguments: list[str]) -> int:
     "for detection {image, detections: [{class_id, name, score, box: [xmin, ymin, xmax, ymax]}]}",
   )
   given = options.parse(arguments)
+  check_run(options, given)
   from mnv3_jax.runs.progress import Counter
   from mnv3_jax.training.prediction import picture_paths, predict_each
   from mnv3_jax.training.prediction_images import Stdin, named_images
-  from mnv3_jax.training.trained import load
 
   skipped = []
 
@@ -58,7 +60,7 @@ def main(arguments: list[str]) -> int:
     if given.score is not None and not 0 <= given.score <= 1:
       raise UsageError(f"invalid score={given.score!r}; expected a number from 0 to 1")
     start_jax()
-    run = load(given.workdir, given.weights)
+    run = load_run(given)
     out = given.out or run.task.prediction_dir
     paths = picture_paths(named, out) if out else None
     wanted = {"top": given.top, "score": given.score, "out": paths, "coco_results": given.coco_results}

@@ -17,7 +17,11 @@ def main(arguments: list[str]) -> None:
   options = Options("train", "Trains a network, or resumes a run.", EXAMPLE)
   options.add_argument("--config", required=True, metavar="FILE[:ARGUMENT]", help="a file or a name of configs/")
   options.add_argument("--workdir", required=True, metavar="DIR", help="run directory; created if it does not exist")
-  options.add_argument("--init", metavar="DIR", help="initial weights: directory of an import or of another run; new head")
+  options.add_argument(
+    "--init",
+    metavar="DIR|NAME",
+    help="initial weights: directory of an import or of another run, or the name of published weights; new head",
+  )
   options.add_argument(
     "--multihost",
     default="off",

@@ -24,7 +24,7 @@ from mnv3_jax.runs.atomic import write_atomically
 from mnv3_jax.tasks.base import Task
 from mnv3_jax.tasks.job import task_class
 from mnv3_jax.tasks.sums import Accumulator
-from mnv3_jax.training.trained import resolve
+from mnv3_jax.training.named_weights import resolve
 from mnv3_jax.types import Batch, PathLike, Size
 
 if TYPE_CHECKING:
@@ -139,7 +139,8 @@ def export(
   """Exports a network to a .tflite file (or StableHLO, SavedModel) that agrees with Flax.
 
   Args:
-    run: a run, its directory, or what `load` returned; or an Architecture, which gets random weights.
+    run: a run, its directory, the name of published weights, or what `load` returned; or an Architecture, which gets random
+      weights.
     file: path to write; None: export/MODEL_QUANTIZATION.tflite in the run's directory.
     quantize: "none", "float16", "int8_weights", "int8" or "int8_integer"; see export/quantize.py.
     calibration: number of training images on which the ranges of 8-bit activations are found (200; segmentation 10 to 50); or

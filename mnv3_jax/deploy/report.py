@@ -19,7 +19,8 @@ from mnv3_jax.runs import outputs
 from mnv3_jax.runs.atomic import write_atomically
 from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.tasks.job import task_class
-from mnv3_jax.training.trained import TrainedRun, resolve
+from mnv3_jax.training.named_weights import resolve
+from mnv3_jax.training.trained import TrainedRun
 from mnv3_jax.types import PathLike
 
 if TYPE_CHECKING:

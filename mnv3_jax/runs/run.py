@@ -56,7 +56,7 @@ class Run:
     if result is None:
       return [self.config.model.name, "not finished"] if (self.workdir / "config.json").is_file() else ["not started"]
     source = result.get("imported")
-    parts = [str(result.get("model")), f"imported from {source.get('from')}" if source else f"{result.get('steps', 0):,} steps"]
+    parts = [str(result.get("model")), _origin(source) if source else f"{result.get('steps', 0):,} steps"]
     test = result["metrics"].get("test", {})
     for weights in [w for w in ("ema", "raw") if w in test][:1]:
       # the task's main metric follows the loss
@@ -64,3 +64,9 @@ class Run:
       if name:
         parts.append(f"test {name}={test[weights][name]:.4f} ({weights})")
     return parts
+
+
+def _origin(imported: dict[str, Any]) -> str:
+  """Formats where imported weights are from, and their license."""
+  license = imported.get("license")
+  return f"imported from {imported.get('name') or imported.get('from')}" + (f" ({license})" if license else "")

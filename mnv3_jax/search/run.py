@@ -23,7 +23,8 @@ from mnv3_jax.search.netadapt_arguments import (
 from mnv3_jax.search.progress import StepStatus, following
 from mnv3_jax.search.retiming import Retiming
 from mnv3_jax.search.workers import run_workers, search_command
-from mnv3_jax.training.trained import TrainedRun, resolve
+from mnv3_jax.training.named_weights import resolve
+from mnv3_jax.training.trained import TrainedRun
 from mnv3_jax.types import PathLike
 
 

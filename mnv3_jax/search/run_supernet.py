@@ -17,7 +17,8 @@ from mnv3_jax.subnetworks.space import SearchSpace, get_space
 from mnv3_jax.subnetworks.space_config import check_extremes, with_blocks, without_blocks
 from mnv3_jax.tasks import job as jobs
 from mnv3_jax.training import run as training
-from mnv3_jax.training.trained import TrainedRun, resolve
+from mnv3_jax.training.named_weights import resolve
+from mnv3_jax.training.trained import TrainedRun
 from mnv3_jax.types import PathLike
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Networks in one call, with random weights or those of a run: `create_model("mobilenetv3_small", num_classes=10)`."""
+"""Networks in one call, with random or published weights, or a run's: `create_model("mobilenetv3_small", num_classes=10)`."""
 
 from typing import Literal
 
@@ -13,6 +13,7 @@ from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
 from mnv3_jax.training import trained
 from mnv3_jax.training.checkpoints import flatten, unflatten
+from mnv3_jax.training.named_weights import resolve
 from mnv3_jax.types import PathLike, Variables
 
 # fields that can be set on an Architecture too, by Architecture.replace; the others are edits
@@ -104,8 +105,8 @@ def create_model(
     padding: "same" as TensorFlow pads, "symmetric" as PyTorch does, "keras_v1" as MobileNet (V1) of Keras does.
     dtype: of convolutions ("float32"); parameters and statistics stay float32.
     seed: of the random initialization.
-    weights: run directory, a run's or an import's, whose weights are loaded. Fields that are None are the run's; another
-      num_classes gets new logits.
+    weights: name of published weights, one of list_weights() or "hf://USER/REPOSITORY", which are downloaded the first time; or
+      run directory, a run's or an import's. Fields that are None are those of the weights; another num_classes gets new logits.
 
   Returns:
     (model, variables). `model.apply(variables, images)` computes logits (b, num_classes) from images (b, h, w, 3) in [-1, 1],
@@ -115,12 +116,12 @@ def create_model(
 
   Raises:
     ArchitectureError: for an unknown name or an invalid value, with the nearest choice.
-    UsageError: if `weights` is not a run directory, or has weights of another network; for a field without effect.
+    UsageError: if `weights` is neither a name nor a run directory, or is of another network; for a field without effect.
   """
   options = dict(locals())
   given = {name: options[name] for name in options.keys() - {"name_or_architecture", "seed", "weights"}}
   given = {name: value for name, value in given.items() if value is not None}
-  run = trained.load(weights) if weights is not None else None
+  run = resolve(weights) if weights is not None else None
   if isinstance(name_or_architecture, Architecture):
     architecture = _replaced(name_or_architecture, given)
   else:

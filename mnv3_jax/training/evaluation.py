@@ -80,7 +80,7 @@ def evaluate(
   """Evaluates a trained or imported network on every test example, each counted once.
 
   Args:
-    run: a run, its directory, or what `load` returned.
+    run: a run, its directory, the name of published weights, or what `load` returned.
     weights: "ema", "raw" or "best", where `run` is not loaded yet.
     data: directory of other test examples: one folder per class, or for segmentation the layout of the run's own data set.
     flip: segmentation: average over each image and its mirror image.
@@ -98,7 +98,7 @@ def evaluate(
     UsageError: if `run` is no run, or for an option that its task does not have.
     FatalError: if more images cannot be read than config.data.broken_limit.
   """
-  from mnv3_jax.training.trained import resolve
+  from mnv3_jax.training.named_weights import resolve
 
   trained = resolve(run, weights)
   config, job = trained.config, trained.job

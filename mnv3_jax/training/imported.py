@@ -1,10 +1,12 @@
 """Import of published weights: a run directory from a weight file of another library."""
 
 import codecs
-import hashlib
+import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -20,6 +22,10 @@ from mnv3_jax.tasks.job import task_class
 from mnv3_jax.training import trained
 from mnv3_jax.types import PathLike
 from mnv3_jax.weights import formats, sources
+from mnv3_jax.weights.content import Content
+from mnv3_jax.weights.hub import files, repositories
+from mnv3_jax.weights.hub.checksums import file_digest
+from mnv3_jax.weights.hub.named import NamedWeights
 from mnv3_jax.weights.mapping import Published
 
 # of names of classes
@@ -29,20 +35,25 @@ CLASSES = "classes=FILE takes a text file with one class name per line"
 
 def import_weights(
   source: str,
-  model: str | None,
-  file: PathLike,
-  out: PathLike,
+  model: str | None = None,
+  file: PathLike | None = None,
+  out: PathLike | None = None,
   *,
   classes: PathLike | Sequence[str] | None = None,
   width: float | None = None,
   minimalistic: bool | None = None,
   resolution: int | None = None,
   resolution_width: int | None = None,
+  progress: bool = True,
 ) -> Run:
   """Imports published weights as a run directory, which evaluate, predict, export and train(init=...) take as any other.
 
+  `import_weights("timm/mobilenetv3_large_100.ra_in1k", out="large")` downloads them; `import_weights("timm",
+  "mobilenetv3_large_100", "model.safetensors", "large")` reads a file that is there.
+
   Args:
-    source: "torchvision", "timm", "keras", "slim" or "tf_object_detection".
+    source: name of weights that are downloaded, one of list_weights() or "hf://USER/REPOSITORY"; or with `file` one of
+      "torchvision", "timm", "keras", "slim" or "tf_object_detection".
     model: name of the network there, such as "mobilenetv3_large_100"; weights/sources.SOURCES lists them. None where the file
       fits one of them only, as frozen graphs of tf_object_detection do.
     file: the weights: .safetensors, .npz, .h5, .keras and .pb are read directly, files of torch.save (.pth, .pt, .bin, .ckpt,
@@ -51,31 +62,92 @@ def import_weights(
     out: directory to create.
     classes: class names, or a text file with one per line, where they are not the source's own.
     width, minimalistic, resolution, resolution_width: fields of config.model in which the file differs from what is published
-      (alpha of Keras applications is `width`).
+      (alpha of Keras applications is `width`); the first two go with `file` only.
+    progress: show a bar of a download on a terminal; elsewhere long downloads print a line every ten seconds.
 
   Returns:
-    The Run: run.result has the number of parameters and the digest of the file.
+    The Run: run.result["imported"] has the digest of the file, and of named weights the address, license and published metrics.
 
   Raises:
-    UsageError: for an unknown source or network, with the nearest choice; if `out` exists; if the file has other tensors,
-      naming the first and the network that it seems to be; if it has one logit only, or values that are not finite.
+    UsageError: for an unknown name, source or network, with the nearest choice; if `out` exists; if a download fails; if the
+      file has other tensors, naming the first and the network that it seems to be; if it has one logit only, or values that are
+      not finite.
+    FatalError: if the disk is full.
   """
   options = {"width": width, "minimalistic": minimalistic, "resolution": resolution, "resolution_width": resolution_width}
   given = {name: value for name, value in options.items() if value is not None}
-  file, out = expanded(file), expanded(out)
+  if out is None:
+    raise UsageError("out=None; expected a directory to create")
+  out = expanded(out)
   # an invalid request is refused before the file is read
-  if model is not None:
+  if file is not None and model is not None:
     sources.published(source, model, **given).architecture()
   outputs.check_directory("out", out)
   if pathlib.Path(out).exists():
     raise UsageError(f"invalid out={str(out)!r}, which exists already; expected a new directory")
   names = _class_names(classes)
-  content = formats.read(str(file))
-  model = sources.model_of(source, content, str(file), **given) if model is None else model
-  published, architecture, variables = sources.variables(source, model, content, str(file), **given)
+  if file is None:
+    if model is not None:
+      raise UsageError(f"file=None with model={model!r}; expected a file, or the name of weights, as list_weights() has them")
+    weights = repositories.find(source)
+    return import_named(weights, files.fetch(weights, progress), out, names, **given)
+  content = formats.read(expanded(file))
+  model = sources.model_of(source, content, expanded(file), **given) if model is None else model
+  return _write(out, _Origin(source, model, given, pathlib.Path(expanded(file))), content, names)
+
+
+def import_named(
+  weights: NamedWeights, file: pathlib.Path, out: PathLike, classes: tuple[str, ...] | None = None, **fields: Any
+) -> Run:
+  """Imports the downloaded file of named weights as a run directory.
+
+  Args:
+    weights: what was downloaded.
+    file: where it is.
+    out: directory to create.
+    classes: names by label; None for those of the weights.
+    **fields: resolution and resolution_width, where they are not those of the weights.
+
+  Raises:
+    UsageError: if the file has other tensors than the network.
+  """
+  for name in set(fields) - {"resolution", "resolution_width"}:
+    raise UsageError(f"invalid {name}={fields[name]!r} with the name of weights, {weights.name!r}, which says the network")
+  record = {"name": weights.name, "url": weights.url, "license": weights.license, "published": dict(weights.metrics)}
+  # the hub's cache has a directory for every commit
+  if re.fullmatch(r"[0-9a-f]{40}", file.parent.name):
+    record["commit"] = file.parent.name
+  origin = _Origin(weights.source, weights.model, {**weights.fields, **fields}, file, weights.preprocessing, record)
+  return _write(out, origin, formats.read(file), classes or weights.classes or None)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Origin:
+  """Weight file and what it is said to be.
+
+  Attributes:
+    source, model: as of import_weights.
+    fields: fields of config.model in which the file differs from the published network.
+    file: path of the file.
+    preprocessing: fields of config.data in which it differs.
+    record: what result.json keeps of named weights.
+  """
+
+  source: str
+  model: str
+  fields: Mapping[str, Any]
+  file: pathlib.Path
+  preprocessing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  record: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def _write(out: PathLike, origin: _Origin, content: Content, names: tuple[str, ...] | None) -> Run:
+  """Converts the content of a weight file and writes it as a run directory."""
+  published, architecture, variables = sources.variables(
+    origin.source, origin.model, content, str(origin.file), **origin.fields
+  )
+  published = dataclasses.replace(published, preprocessing={**published.preprocessing, **origin.preprocessing})
   config = _config(published, architecture, names)
-  with pathlib.Path(file).open("rb") as opened:
-    sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
   result = {
     "model": architecture.name,
     "params": cost.params(architecture),
@@ -83,10 +155,11 @@ def import_weights(
     "steps": 0,
     "metrics": {},
     "imported": {
-      "from": source,
-      "model": model,
-      "file": pathlib.Path(file).name,
-      "sha256": sha256,
+      "from": origin.source,
+      "model": origin.model,
+      "file": origin.file.name,
+      "sha256": file_digest(origin.file),
+      **origin.record,
     },
   }
   trained.save(out, config, variables, result)

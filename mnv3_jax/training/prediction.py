@@ -12,8 +12,8 @@ from PIL import Image
 from mnv3_jax.errors import UsageError
 from mnv3_jax.paths import expanded
 from mnv3_jax.tasks.base import Prediction
+from mnv3_jax.training.named_weights import resolve
 from mnv3_jax.training.prediction_images import AnyImage, NamedImage, Readable, is_single, named_images
-from mnv3_jax.training.trained import resolve
 from mnv3_jax.types import PathLike
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def predict(
   """Predicts one image or several. Images are decoded one by one: only a batch of network inputs is held in memory.
 
   Args:
-    run: a run, its directory, or what `load` returned.
+    run: a run, its directory, the name of published weights, or what `load` returned.
     images: a path, a PIL image of any size and mode, an array of pixels (height, width, 3) of uint8, bytes of an image file,
       or a binary file open for reading; a folder, for all images in it at any depth; or a sequence or an iterator of these.
     weights: "ema", "raw" or "best", where `run` is not loaded yet.

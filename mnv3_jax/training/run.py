@@ -34,8 +34,8 @@ def train(
   Args:
     config: from get_config, or the name or file of a config. It is not changed.
     workdir: run directory; created if it does not exist.
-    init: run directory of initial weights, a run's or an import's (a Run is one too); other classes get a new head. Instead of
-      config.train.init.
+    init: run directory of initial weights, a run's or an import's (a Run is one too), or the name of published weights; other
+      classes get a new head. Instead of config.train.init.
     multihost: "off"; "auto" for one process of several as SLURM, Open MPI or Cloud TPU describe them; or "HOST:PORT,N,I" for
       process I of N that meet at HOST:PORT.
     profile: leave a trace of ten steps in workdir/profile, for TensorBoard and Perfetto.

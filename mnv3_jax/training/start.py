@@ -13,6 +13,7 @@ from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.tasks.job import Job
 from mnv3_jax.training import trained
 from mnv3_jax.training.checkpoints import flatten, unflatten
+from mnv3_jax.training.named_weights import directory_of
 from mnv3_jax.types import PathLike, Variables
 
 # input preprocessing belongs to the weights
@@ -31,14 +32,17 @@ def inherit_settings(config: ConfigDict, workdir: PathLike) -> None:
     workdir: of the new run.
 
   Raises:
-    UsageError: if config.train.init is not a run directory, or that of another network than config.model.name.
+    UsageError: if config.train.init is no run directory and no name, or is of another network than config.model.name.
   """
   begun = RunDirectory(workdir)
   source = config.train.init
   if (begun.path / "config.json").is_file() and begun.config().get("train", {}).get("init") == source:
     source = workdir
+  source = directory_of(source)
   if not RunDirectory(source).path.is_dir():
-    raise UsageError(f"no directory {str(source)!r}; init=DIR takes the run directory of a training or an import")
+    raise UsageError(
+      f"no directory {str(source)!r}; init=DIR takes the run directory of a training or an import, or a name of weights"
+    )
   other = from_dict(RunDirectory(source).config(), f"{source}/config.json")
   if other.model.name != config.model.name:
     raise UsageError(
@@ -61,7 +65,7 @@ def initial_variables(config: ConfigDict, job: Job, seeded: Variables, on_messag
   """Returns the variables before the first step.
 
   Args:
-    config: of the run; config.train.init is a run directory, "" for none.
+    config: of the run; config.train.init is a run directory or a name of published weights, "" for none.
     job: of the run.
     seeded: randomly initialized variables; new layers keep them.
     on_message: called with a sentence about what is initialized from where.
@@ -71,7 +75,7 @@ def initial_variables(config: ConfigDict, job: Job, seeded: Variables, on_messag
   """
   if not config.train.init:
     return seeded
-  source = trained.load(config.train.init)
+  source = trained.load(directory_of(config.train.init))
   # ranges of fake quantization are found again: not every network has them, and they depend on the images
   new, old = ({name: leaf for name, leaf in flatten(tree).items() if not is_range(name)} for tree in (seeded, source.variables))
   # the same number of different classes needs a new head too

@@ -36,7 +36,6 @@ from mnv3_jax.types import PathLike, Variables
 
 if TYPE_CHECKING:
   from mnv3_jax.data.dataset import Dataset
-  from mnv3_jax.runs.run import Run
 
 WEIGHTS = ("ema", "raw", "best")
 
@@ -161,19 +160,6 @@ def _trim_heap() -> None:
   # no other C library has it
   with contextlib.suppress(OSError, AttributeError):
     ctypes.CDLL(None).malloc_trim(0)
-
-
-def resolve(run: "TrainedRun | Run | PathLike", weights: str = "ema") -> TrainedRun:
-  """Returns a trained network: `run` itself where it is one already, else that of a Run or a run directory.
-
-  Args:
-    run: a Run, the path of a run directory, or a trained network.
-    weights: as for `load`; a trained network keeps its own.
-
-  Raises:
-    UsageError: as `load` does.
-  """
-  return run if isinstance(run, TrainedRun) else load(run, weights)
 
 
 def save(out: PathLike, config: ConfigDict, variables: Variables, result: dict[str, Any]) -> None:

@@ -52,13 +52,20 @@ def _stand_in(name: str) -> type[_Ignored]:
   return type(word, (_Ignored,), {"__module__": module, "__qualname__": word})
 
 
+def require_torch(name: str, otherwise: str = "choose weights of timm or Keras, which need no PyTorch") -> None:
+  """Raises UsageError if PyTorch is not installed.
+
+  Args:
+    name: of the file or weights that it reads.
+    otherwise: what to do without it.
+  """
+  if importlib.util.find_spec("torch") is None:
+    raise UsageError(f"{name!r} can be read by PyTorch only, which is not installed; pip install torch, or {otherwise}")
+
+
 def read_torch(path: pathlib.Path) -> Tensors:
   """Reads a file of torch.save, a state dict or a checkpoint that has one or several; names are joined by dots."""
-  if importlib.util.find_spec("torch") is None:
-    raise UsageError(
-      f"{str(path)!r} can be read by PyTorch only, which is not installed; pip install torch, or save the weights as "
-      ".safetensors where it is"
-    )
+  require_torch(str(path), "save the weights as .safetensors where it is")
   import torch  # pyright: ignore[reportMissingImports]  (optional)
 
   check_bytes(path, [path.stat().st_size])

@@ -149,7 +149,7 @@ def test_wrong_use_in_a_process_of_its_own():
     ),
     (("evaluate", "--workdir", "{new}"), "no directory"),
     (("evaluate", "--workdir", "tests"), "is not the directory of a run"),
-    (("evaluate", "--workdir", "{run}", "--weights=mean"), "'ema', 'raw', 'best'"),
+    (("evaluate", "--workdir", "{run}", "--weights=mean"), "invalid --weights='mean'; did you mean 'ema'"),
     (("predict", "--workdir", "{run}", "{new}.png"), "no image"),
     (("predict", "--workdir", "{run}", "README.md"), "'README.md' is not an image"),
     (("predict", "--workdir", "{run}", "{cut}"), "damaged or cut off"),

@@ -12,6 +12,7 @@ from mnv3_jax.data.transforms.preprocessing import Preprocessing
 from mnv3_jax.models.initialize import shapes
 from mnv3_jax.models.network import network
 from mnv3_jax.weights import mapping, sources
+from mnv3_jax.weights.content import KerasLayers
 
 # a square, one that is wider than the paper's pool of 49x49 at output stride 16, and a small one of odd sides
 _SIZES = ({}, {"resolution": 200, "resolution_width": 833}, {"resolution": 65, "resolution_width": 97})
@@ -95,6 +96,16 @@ def tensors(published):
   """The same as the source names and lays them out: {name: array}."""
   a, ours = variables(published)
   return mapping.to_source(published, a, ours)
+
+
+def as_file(source, tensors):
+  """Tensors as formats.read gives them for a file of this source."""
+  if source != "keras":
+    return tensors
+  layers = {}
+  for name, array in tensors.items():
+    layers.setdefault(name.rpartition("/")[0], []).append(array)
+  return KerasLayers(list(layers.items()), ordered=False)
 
 
 def images(published):

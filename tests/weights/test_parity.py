@@ -33,22 +33,10 @@ def marked(cases):
     yield pytest.param(case, id=name, marks=[] if name in QUICK else pytest.mark.slow)
 
 
-def as_file(source, tensors):
-  """Tensors as formats.read gives them for a file of this source."""
-  if source != "keras":
-    return tensors
-  from mnv3_jax.weights.formats import KerasLayers
-
-  layers = {}
-  for name, array in tensors.items():
-    layers.setdefault(name.rpartition("/")[0], []).append(array)
-  return KerasLayers(list(layers.items()), ordered=False)
-
-
 def imported(case):
   """(Published, Architecture, variables) of a case's seeded weights."""
   source, model, fields = case
-  file = as_file(source, seeds.tensors(sources.published(source, model, **fields)))
+  file = seeds.as_file(source, seeds.tensors(sources.published(source, model, **fields)))
   return sources.variables(source, model, file, "seeded", **fields)
 
 
