@@ -95,6 +95,14 @@ def base() -> ConfigDict:
       "random": 2,  # random networks in a step, beside the largest and the smallest
     }
   )
+  # a trained network from whose outputs this one learns beside the labels: training/distillation.py
+  config.distill = ConfigDict(
+    {
+      "teacher": "",  # directory of a run or an import with the same classes; "": none
+      "weight": 0.5,  # share of the loss; the labels have the rest
+      "temperature": 2.0,  # by which the logits of both are divided
+    }
+  )
   config.evaluate = ConfigDict({"batch_size": 500, "every": 1.0})  # every: epochs
   config.checkpoint = ConfigDict({"every": 1.0, "keep": 2})  # every: epochs; keep: newest, besides the best
   return config.lock()
@@ -170,6 +178,7 @@ def expand_paths(config: ConfigDict) -> ConfigDict:
   """
   check_types(config, base())
   config.data.dir, config.train.init = expanded(config.data.dir), expanded(config.train.init)
+  config.distill.teacher = expanded(config.distill.teacher)
   return config
 
 
@@ -211,6 +220,7 @@ def check(config: ConfigDict) -> None:
     raise UsageError(
       "invalid config.quantize_aware=True with config.supernet.space; expected False, then a network of it alone"
     )
+  _check_distillation(config)
   for field in ("optim.momentum", "optim.decay", "optim.warmup_from", "optim.ema", "train.label_smoothing"):
     _range(config, field, 0, 1)
   if config.train.steps == 0:
@@ -229,6 +239,23 @@ def check(config: ConfigDict) -> None:
   architecture = fields.architecture(**config.model)
   rows.factors(architecture, config.optim.lr_groups)
   check_memory(config, architecture)
+
+
+def _check_distillation(config: ConfigDict) -> None:
+  distill, defaults = config.distill, base().distill
+  _range(config, "distill.temperature", 0, None, above=True)
+  if not 0 < distill.weight <= 1:
+    raise UsageError(f"invalid config.distill.weight={distill.weight!r}; expected above 0 and at most 1")
+  for field in ("weight", "temperature"):
+    if not distill.teacher and distill[field] != defaults[field]:
+      raise UsageError(
+        f"config.distill.{field}={distill[field]!r} needs config.distill.teacher=DIR, the run of a trained network"
+      )
+  if distill.teacher and config.supernet.space:
+    raise UsageError(
+      f"invalid config.distill.teacher={distill.teacher!r} with config.supernet.space; expected '', since its networks "
+      "learn from the largest one"
+    )
 
 
 def value(config: ConfigDict, field: str) -> Any:

@@ -88,6 +88,7 @@ class Task(abc.ABC):
     read_batch: evaluation images held in memory at a time.
     export_options: every combination of options that `export_outputs` takes.
     timed_options: options of `export_outputs` for the files whose latency tables show.
+    distills: whether `distillation` learns from the teacher (config.distill).
     prediction_dir: directory in which the command line writes pictures of predictions; None where it writes none.
   """
 
@@ -96,6 +97,7 @@ class Task(abc.ABC):
   metric_label: ClassVar[str]
   datasets: ClassVar[tuple[str, ...]] = ()
   read_batch: ClassVar[int] = 200
+  distills: ClassVar[bool] = False
   prediction_dir: ClassVar[str | None] = None
   export_options: ClassVar[tuple[dict[str, Any], ...]] = ({},)
   timed_options: ClassVar[Mapping[str, Any]] = {}
@@ -160,12 +162,18 @@ class Task(abc.ABC):
   def loss(self, outputs: Outputs, batch: Batch) -> Float[Array, ""]:
     """Computes the training loss, a mean over examples."""
 
-  def distillation(self, outputs: Outputs, teacher: Outputs, batch: Batch) -> Float[Array, ""]:
+  def distillation(self, outputs: Outputs, teacher: Outputs, batch: Batch, temperature: float = 1.0) -> Float[Array, ""]:
     """Computes the loss of a network that learns from the outputs of another one for the same images, a mean over examples.
 
     By default it learns from the labels.
+
+    Args:
+      outputs: of the network.
+      teacher: those of the other one, of the same shape.
+      batch: as for `loss`.
+      temperature: by which the logits of both are divided.
     """
-    del teacher
+    del teacher, temperature
     return self.loss(outputs, batch)
 
   @abc.abstractmethod

@@ -44,6 +44,7 @@ class Classification(Task):
 
   name = "classification"
   main_metric = "top1"
+  distills = True
   metric_label = "top-1"
 
   @classmethod
@@ -80,10 +81,14 @@ class Classification(Task):
     return optax.softmax_cross_entropy(outputs, targets).mean()
 
   def distillation(
-    self, outputs: Float[AnyArray, "b classes"], teacher: Float[AnyArray, "b classes"], batch: Batch
+    self,
+    outputs: Float[AnyArray, "b classes"],
+    teacher: Float[AnyArray, "b classes"],
+    batch: Batch,
+    temperature: float = 1.0,
   ) -> Float[Array, ""]:
     """Computes the mean cross-entropy of logits against the probabilities of the teacher's."""
-    return optax.softmax_cross_entropy(outputs, jax.nn.softmax(teacher)).mean()
+    return optax.softmax_cross_entropy(outputs / temperature, jax.nn.softmax(teacher / temperature)).mean()
 
   def sums(self, outputs: Float[AnyArray, "b classes"], batch: Batch) -> dict[str, jax.Array]:
     """Computes "loss" (unsmoothed), "top1", "top5" and "count" over the examples with batch["mask"] 1, float32 scalars."""

@@ -60,6 +60,7 @@ class Segmentation(Task):
 
   name = "segmentation"
   main_metric = "miou"
+  distills = True
   metric_label = "mIoU"
   datasets = image_mask_datasets.NAMES
   read_batch = 5
@@ -119,11 +120,15 @@ class Segmentation(Task):
     return jnp.where(counted, loss, 0).sum() / jnp.maximum(counted.sum(), 1)
 
   def distillation(
-    self, outputs: Float[Array | np.ndarray, "b h w classes"], teacher: Float[Array | np.ndarray, "b h w classes"], batch: Batch
+    self,
+    outputs: Float[Array | np.ndarray, "b h w classes"],
+    teacher: Float[Array | np.ndarray, "b h w classes"],
+    batch: Batch,
+    temperature: float = 1.0,
   ) -> Float[Array, ""]:
     """Computes the mean cross-entropy against the teacher's probabilities over the pixels that are not IGNORED."""
     counted = _counted(batch)
-    loss = optax.softmax_cross_entropy(outputs, jax.nn.softmax(teacher))
+    loss = optax.softmax_cross_entropy(outputs / temperature, jax.nn.softmax(teacher / temperature))
     return jnp.where(counted, loss, 0).sum() / jnp.maximum(counted.sum(), 1)
 
   def infer(self, forward: Callable[[Images], Any], images: Images) -> Float[Array | np.ndarray, "b h w classes"]:

@@ -23,6 +23,7 @@ from mnv3_jax.tasks.sums import add_sums
 from mnv3_jax.training import hosts, messages, parallel, peers, setup, start, state as states
 from mnv3_jax.training.batch_statistics import check_batch_statistics
 from mnv3_jax.training.checkpoints import Checkpoints, DamagedCheckpoint
+from mnv3_jax.training.distillation import Teacher, load_teacher
 from mnv3_jax.training.evaluation import Evaluator
 from mnv3_jax.training.optimizer import optimizer, schedule
 from mnv3_jax.training.profiling import WaitClock, trace_steps
@@ -51,7 +52,8 @@ def train(config: ConfigDict, workdir: PathLike, job: Job, profile: bool = False
 
   Raises:
     UsageError: if the directory has other content, the batch does not divide among the devices or leaves batch norm a single
-      value, config.train.init holds another network, or the examples are not those with which the run began.
+      value, config.train.init holds another network, config.distill.teacher one that cannot teach this one, or examples or
+      teacher are not those with which the run began.
     FatalError: if the loss is not finite, or too many examples cannot be read.
     RetryableError: after SIGTERM or SIGINT to any of the processes, once everything is saved; LostPeer if one of them is gone.
   """
@@ -61,10 +63,11 @@ def train(config: ConfigDict, workdir: PathLike, job: Job, profile: bool = False
   run = RunDirectory(workdir)
   parallel.check_batch(config.train.batch_size, config.model.bn_group or 0, config.train.accumulate)
   begun = hosts.on_leader((run.path / "config.json").exists)
-  initial = None
+  initial, teacher = None, None
   if not begun:
-    # a data set or initial weights that do not fit are refused before anything is written
+    # a data set, a teacher or initial weights that do not fit are refused before anything is written
     _check(config, job)
+    teacher = load_teacher(config, job)
     initial = _initial_variables(config, job)
   try:
     result = hosts.on_leader(lambda: _open(run, config, job.task.main_metric))
@@ -72,6 +75,7 @@ def train(config: ConfigDict, workdir: PathLike, job: Job, profile: bool = False
       hosts.print_once(f"{workdir} is done: {messages.metrics_line(result['metrics']['test'], job.task)}")
       return result
     _check(config, job)
+    teacher = teacher or load_teacher(config, job)
     if hosts.is_leader():
       for warning in job.dataset.warnings(training=True):
         print(f"mnv3: {warning}", file=sys.stderr)
@@ -80,7 +84,7 @@ def train(config: ConfigDict, workdir: PathLike, job: Job, profile: bool = False
       if hosts.is_leader():
         checkpoints = Checkpoints(run.checkpoints, run=run.identity, keep=config.checkpoint.keep)
         stack.enter_context(contextlib.closing(checkpoints))
-      return _Training(config, run, job, checkpoints, profile).run(initial)
+      return _Training(config, run, job, checkpoints, profile, teacher).run(initial)
   finally:
     run.close()
 
@@ -112,10 +116,20 @@ class _Training:
     directory: of the run, locked by process 0.
     checkpoints: of the run; None on other processes than 0.
     profile: whether to write a trace.
+    teacher: from which the network learns; None for none.
   """
 
-  def __init__(self, config: ConfigDict, directory: RunDirectory, job: Job, checkpoints: Checkpoints | None, profile: bool):
+  def __init__(
+    self,
+    config: ConfigDict,
+    directory: RunDirectory,
+    job: Job,
+    checkpoints: Checkpoints | None,
+    profile: bool,
+    teacher: Teacher | None,
+  ):
     self.config, self.directory, self.job, self.checkpoints, self.profile = config, directory, job, checkpoints, profile
+    self.teacher = teacher
     self.schedule = RunSchedule.from_config(config, job.dataset.steps_per_epoch)
     self.devices = parallel.MODES[config.train.parallel]()
     learning_rate = schedule(
@@ -128,7 +142,7 @@ class _Training:
     self.learning_rate = jax.jit(learning_rate)
     self.optimizer = optimizer(config.optim, learning_rate, rows.factors(job.architecture, config.optim.lr_groups))
     self.evaluator = Evaluator(job, self.devices, config.evaluate.batch_size)
-    self.host_state = HostState(fingerprint=job.dataset.fingerprint)
+    self.host_state = HostState(fingerprint=job.dataset.fingerprint, teacher=teacher.checksum if teacher else None)
     self.stop_signal = StopSignal(STOP_SECONDS, self._leave if jax.process_count() > 1 else None)
     # whether a process of several has received a signal, which all know after the same step
     self.stop_agreed = False
@@ -145,7 +159,7 @@ class _Training:
         state = self._create_state(_initial_variables(self.config, self.job))
     if hosts.is_leader():
       self.directory.cut(step, self.host_state.records)
-      for line in messages.announcement(self.config, self.job, self.schedule, self.directory.path, step):
+      for line in messages.announcement(self.config, self.job, self.schedule, self.directory.path, step, self.teacher):
         print(line)
     dataset_name, seconds = self.config.data.dataset, self.host_state.seconds
     self.recorder = Recorder(self.directory, self.job, dataset_name, self.schedule.per_epoch, seconds)
@@ -184,24 +198,34 @@ class _Training:
     if not found:
       return None
     step, meta = found
+    teacher = self.host_state.teacher
     self.host_state = self.host_state.restored(meta)
+    if teacher != self.host_state.teacher:
+      source = self.config.distill.teacher
+      raise UsageError(f"the weights of config.distill.teacher={source!r} are not those that this run began with")
     before, now = self.host_state.fingerprint, self.job.dataset.fingerprint
     if before != now:
       raise UsageError(f"the images are not those that this run began with: {before} then, {now} now")
     return step, hosts.broadcast(state)
 
   def _compile_step(self) -> Any:
-    job = self.job
+    job, teacher = self.job, self.teacher
+    loss = teacher.loss(job.task) if teacher else job.task.loss
     step = train_step(
-      job.inner.gradient_of(job.model, job.task) if job.inner else gradient_of(job.model, job.task),
+      job.inner.gradient_of(job.model, job.task) if job.inner else gradient_of(job.model, job.task, loss),
       job.task,
       self.optimizer,
       ema=self.config.optim.ema,
       seed=self.config.train.seed,
       axis=parallel.AXIS,
       accumulate=self.config.train.accumulate,
+      teach=teacher.outputs if teacher else None,
     )
-    return self.devices.compile(step, outputs=2, donate=True)
+    if not teacher:
+      return self.devices.compile(step, outputs=2, donate=True)
+    compiled = self.devices.compile(step, outputs=2, donate=True, constants=1)
+    variables = self.devices.replicate(teacher.variables)
+    return lambda state, batch: compiled(state, batch, variables)
 
   def _train(self, step: int, state: Any) -> None:
     """Makes the steps after `step`, from a state on the devices."""

@@ -16,17 +16,21 @@ from mnv3_jax.architectures.heads import ClassifierHead
 from mnv3_jax.names import counted
 from mnv3_jax.tasks.base import Task
 from mnv3_jax.tasks.job import Job
+from mnv3_jax.training.distillation import Teacher
 from mnv3_jax.training.run_schedule import RunSchedule
 from mnv3_jax.training.state import HostState
 from mnv3_jax.types import PathLike
 
 
-def announcement(config: ConfigDict, job: Job, schedule: RunSchedule, workdir: PathLike, step: int) -> list[str]:
-  """Formats what a run is about to do: network, devices, optimizer, data set, steps.
+def announcement(
+  config: ConfigDict, job: Job, schedule: RunSchedule, workdir: PathLike, step: int, teacher: Teacher | None
+) -> list[str]:
+  """Formats what a run is about to do: network, devices, optimizer, teacher, data set, steps.
 
   Args:
     config, job, schedule, workdir: of the run.
     step: number of steps done before.
+    teacher: from which the network learns.
   """
   a, batch, optim, data = job.architecture, config.train.batch_size, config.optim, config.data
   head = "" if a.head.name == ClassifierHead.name else f" with {a.head.name}"
@@ -44,6 +48,7 @@ def announcement(config: ConfigDict, job: Job, schedule: RunSchedule, workdir: P
     f"{optim.name}, learning rate {peak:.4g}{scaled}, {optim.schedule}{warmup}",
     *(["quantization-aware: 8-bit kernels and activations, fixed batch-norm statistics"] if config.quantize_aware else []),
     *([f"supernet: each step trains {2 + job.inner.random} of {job.inner.space.size:,} networks"] if job.inner else []),
+    *([str(teacher)] if teacher else []),
     f"{data.dataset}: {examples}",
     f"{schedule.total:,} steps, {schedule.total / schedule.per_epoch:.4g} epochs of {schedule.per_epoch:,}, into {workdir}",
     *([f"resuming after step {step:,}"] if step else []),

@@ -17,13 +17,14 @@ from mnv3_jax.models.layers import AXIS
 class Devices(Protocol):
   """All devices of all hosts."""
 
-  def compile(self, step: Callable[..., Any], outputs: int, donate: bool) -> Any:
-    """Compiles `step(carried, batch)` over all devices: the batch is split; `carried` and the outputs are replicated.
+  def compile(self, step: Callable[..., Any], outputs: int, donate: bool, constants: int = 0) -> Any:
+    """Compiles `step(carried, batch, *constants)` over all devices: the batch is split, all else is replicated.
 
     Args:
       step: function of one device.
       outputs: number of its outputs.
       donate: whether `carried` may be overwritten.
+      constants: number of arguments after the batch.
     """
     ...
 
@@ -47,12 +48,12 @@ class ShardMap:
     self.mesh = Mesh(np.array(jax.devices()), (AXIS,))
     self.whole, self.split = PartitionSpec(), PartitionSpec(AXIS)
 
-  def compile(self, step: Callable[..., Any], outputs: int, donate: bool) -> Any:
+  def compile(self, step: Callable[..., Any], outputs: int, donate: bool, constants: int = 0) -> Any:
     # check_vma=False: with the check on, gradients of replicated parameters are summed implicitly, and once more by pmean
     mapped = jax.shard_map(
       step,
       mesh=self.mesh,
-      in_specs=(self.whole, self.split),
+      in_specs=(self.whole, self.split, *(self.whole,) * constants),
       out_specs=(self.whole,) * outputs if outputs > 1 else self.whole,
       check_vma=False,
     )
@@ -75,8 +76,8 @@ class ShardMap:
 class Pmap:
   """jax.pmap: a leading device axis on every leaf."""
 
-  def compile(self, step: Callable[..., Any], outputs: int, donate: bool) -> Any:
-    del outputs
+  def compile(self, step: Callable[..., Any], outputs: int, donate: bool, constants: int = 0) -> Any:
+    del outputs, constants
     return jax.pmap(step, axis_name=AXIS, donate_argnums=(0,) if donate else ())
 
   def replicate(self, tree: Any) -> Any:

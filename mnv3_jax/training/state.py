@@ -41,6 +41,7 @@ class HostState:
     fingerprint: of the data set. The order of examples is a function of seed and step, so it must stay the same.
     skipped: one message per example that cannot be read.
     records: number of records in metrics.jsonl; None in checkpoints of earlier versions.
+    teacher: checksum of the teacher's variables; None without one.
   """
 
   fingerprint: Any
@@ -50,6 +51,7 @@ class HostState:
   best: dict[str, Any] | None = None
   skipped: list[str] = dataclasses.field(default_factory=list)
   records: int | None = None
+  teacher: int | None = None
 
   def to_meta(self) -> dict[str, Any]:
     """Returns the metadata of a checkpoint."""
@@ -61,6 +63,7 @@ class HostState:
       "photos": self.fingerprint,
       "broken": self.skipped,
       "records": self.records,
+      "teacher": self.teacher,
     }
 
   def restored(self, meta: dict[str, Any]) -> "HostState":
@@ -75,6 +78,7 @@ class HostState:
       best=values["best"],
       skipped=values["broken"],
       records=values["records"],
+      teacher=values["teacher"],
     )
 
 

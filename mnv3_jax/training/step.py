@@ -26,11 +26,15 @@ PER_DEVICE = ("stop", "drawn")
 GradientOf: TypeAlias = Callable[[Any, Any, DeviceBatch, jax.Array, Any], tuple[Any, Any, Sums]]
 
 
-def gradient_of(model: nn.Module, task: Task) -> GradientOf:
-  """Returns the function that computes the gradient of the task's loss for a device's images, or a part of them.
+def gradient_of(model: nn.Module, task: Task, loss: Callable[..., jax.Array] | None = None) -> GradientOf:
+  """Returns the function that computes the gradient of a loss for a device's images, or a part of them.
+
+  The loss is a function of outputs and batch, that of the task by default.
 
   Its sums also have "objective": the smoothed loss, summed over examples.
   """
+
+  compute_loss = loss or task.loss
 
   def compute(params: Any, statistics: Any, batch: DeviceBatch, key: jax.Array, drawn: Any) -> tuple[Any, Any, Sums]:
     del drawn
@@ -43,7 +47,7 @@ def gradient_of(model: nn.Module, task: Task) -> GradientOf:
         mutable=["batch_stats"],
         rngs={"dropout": key},
       )
-      return task.loss(outputs, batch), (outputs, changed["batch_stats"])
+      return compute_loss(outputs, batch), (outputs, changed["batch_stats"])
 
     (loss, (outputs, changed)), gradient = jax.value_and_grad(objective, has_aux=True)(params)
     sums = task.sums(outputs, batch)
@@ -79,7 +83,8 @@ def train_step(
   seed: int,
   axis: str,
   accumulate: int = 1,
-) -> Callable[[TrainState, DeviceBatch], tuple[TrainState, Sums]]:
+  teach: Callable[[Any, jax.Array], Any] | None = None,
+) -> Callable[..., tuple[TrainState, Sums]]:
   """Builds the update for one device's share of a batch.
 
   Batch norm uses the device's own images; gradients, moving statistics and metrics are averaged or summed over `axis`.
@@ -93,18 +98,22 @@ def train_step(
     axis: name of the device axis.
     accumulate: number of parts into which the share is divided; their gradients are computed one after the other and averaged.
       Batch norm has statistics per part.
+    teach: (variables, images) -> outputs of a teacher, which `compute` finds in the batch as "teacher"; None without one.
 
   Returns:
-    A function (state, batch) -> (state, sums). A batch may have "stop" (one number per device), which is summed, and "drawn"
-    (one per device, the same for all), which `compute` takes.
+    A function (state, batch) -> (state, sums); with `teach` (state, batch, variables of the teacher) -> (state, sums). A batch
+    may have "stop" (one number per device), which is summed, and "drawn" (one per device, the same for all), which `compute`
+    takes.
   """
   if accumulate > 1:
     compute = accumulated(compute, accumulate)
 
-  def step(state: TrainState, batch: DeviceBatch) -> tuple[TrainState, Sums]:
+  def step(state: TrainState, batch: DeviceBatch, teacher: Any = None) -> tuple[TrainState, Sums]:
     # processes agree on when to stop by this sum
     stop, drawn = batch.get("stop"), batch.get("drawn")
     batch = dict(task.prepare({name: x for name, x in batch.items() if name not in PER_DEVICE}, axis))
+    if teach:
+      batch["teacher"] = teach(teacher, batch["image"])
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), lax.axis_index(axis))
     params, statistics = state.variables["params"], state.variables["batch_stats"]
     gradient, statistics, sums = compute(params, statistics, batch, key, None if drawn is None else drawn[0])
