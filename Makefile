@@ -16,7 +16,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 help:
 	@echo "make demo   train, export, time and look at MobileNetV3-Small on the embedded images, into $(OUT)/"
 	@echo "make test   the tests that take minutes; make test-slow: the long ones"
-	@echo "make engines   the tests of Ray, SLURM, the notebook and the site in a browser; as root on Debian it installs what they need"
+	@echo "make engines   the tests of Ray, SLURM, the notebook, the compiler for TPU and the site in a browser; as root on Debian it installs what they need"
 	@echo "make sources   torchvision, timm, Keras and TF-slim on our weights, and their files read here (installs 2 GB, Python 3.11)"
 	@echo "make docs   the documentation site, into $(SITE)/"
 	@echo "make lint   style and types"
@@ -42,10 +42,11 @@ $(VENV)/docs: pyproject.toml requirements.txt requirements-extras.txt | $(VENV)/
 	$(INSTALL) --constraint requirements.txt --constraint requirements-extras.txt --editable '.[docs]'
 	@touch $@ $(VENV)/core
 
-# packages that the tests of Ray, SLURM, Optuna, a browser, the documentation and the notebook need besides, and the type checker
+# packages that the tests of Ray, SLURM, Optuna, a browser, the documentation, the notebook and the compiler for TPU need besides,
+# and the type checker
 $(VENV)/extras: pyproject.toml requirements-extras.txt $(VENV)/tests
 	@echo "installing the extras (about a minute) ..."
-	$(INSTALL) --constraint requirements.txt --constraint requirements-extras.txt --editable '.[test,hub,ray,search,notebook,browser,docs]'
+	$(INSTALL) --constraint requirements.txt --constraint requirements-extras.txt --editable '.[test,hub,ray,search,notebook,browser,docs,tpu]'
 	@touch $@ $(VENV)/docs
 
 # programs that these tests need, as root on Debian
@@ -69,7 +70,7 @@ demo: $(VENV)/core
 
 test: $(VENV)/tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow and not engines' $(PYTEST)
-	@echo "left out: the long tests (make test-slow), and those of Ray, SLURM, a browser and the notebook (make engines)"
+	@echo "left out: the long tests (make test-slow), and those of Ray, SLURM, a browser, the notebook and the compiler for TPU (make engines)"
 
 test-slow: $(VENV)/tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'slow and not engines' $(PYTEST)

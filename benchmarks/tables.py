@@ -4,6 +4,8 @@ import json
 import pathlib
 import re
 
+import accelerators
+import calibration
 import detection_postprocess
 import files
 import pipeline
@@ -14,10 +16,14 @@ import start
 HERE = pathlib.Path(__file__).parent
 PAGES = tuple(sorted((HERE.parent / "docs").glob("*.md")))
 TABLES = {name.__name__: name.table for name in (speed, pipeline, start, files, segmentation, detection_postprocess)}
+# those that run on no machine
+COMPILED = {name.__name__: name.section for name in (accelerators, calibration)}
 
 
 def section(name: str) -> str:
   """Returns the table of a benchmark with its machine, versions and date."""
+  if name in COMPILED:
+    return COMPILED[name]()
   path = HERE / "results" / f"{name}_cpu"
   if name == "convolutions":
     return path.with_suffix(".md").read_text()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
   from mnv3_jax import search as search
+  from mnv3_jax.accelerators.compilation import compile_for as compile_for
   from mnv3_jax.architectures import cost as cost, edits as edits, zoo as zoo
   from mnv3_jax.architectures.spec import Architecture as Architecture
   from mnv3_jax.architectures.zoo import list_models as list_models
@@ -44,6 +45,7 @@ _PUBLIC = {
   "Architecture": "mnv3_jax.architectures.spec:Architecture",
   "benchmark": "mnv3_jax.latency.benchmark:benchmark",
   "build_table": "mnv3_jax.tables.build:build_table",
+  "compile_for": "mnv3_jax.accelerators.compilation:compile_for",
   "cost": "mnv3_jax.architectures.cost",
   "create_model": "mnv3_jax.training.create:create_model",
   "edits": "mnv3_jax.architectures.edits",
@@ -69,6 +71,7 @@ __all__ = [
   "__version__",
   "benchmark",
   "build_table",
+  "compile_for",
   "cost",
   "create_model",
   "edits",

@@ -24,6 +24,7 @@ VERBS = {
   "import": "import weights of torchvision, timm, Keras, TF-slim or TF Object Detection",
   "export": "write a .tflite file",
   "benchmark": "time .tflite files on this machine or a phone, by operator and block",
+  "compile": "compile a training for a TPU slice without one: memory, estimated time, bounds",
   "latency_table": "time the blocks of networks, to predict the latency of others",
   "search": "search an architecture for a latency: NetAdapt, platform-aware search, supernets",
   "report": "write a page about a run: metrics, learning curve, predictions",

@@ -10,7 +10,7 @@ from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.data.pipelines.image_box_files import ImageBoxFiles
 from mnv3_jax.data.pipelines.scene_boxes import SceneBoxes
 from mnv3_jax.data.settings import check_batch_size, data_dir, shared_settings
-from mnv3_jax.data.sources import coco, fashion_mnist, scenes, splits, tfds_boxes, voc_boxes
+from mnv3_jax.data.sources import coco, coco_classes, fashion_mnist, scenes, splits, tfds_boxes, voc_boxes
 from mnv3_jax.data.sources.base import ImageBoxSource
 from mnv3_jax.errors import UsageError
 from mnv3_jax.types import Size
@@ -48,11 +48,13 @@ def class_names(config: ConfigDict) -> tuple[str, ...]:
   """Returns config.data.classes, completed from the data set where only that knows them; () for those of scenes and VOC.
 
   Raises:
-    UsageError: if the data set is missing.
+    UsageError: if the data set is missing, and is not COCO's own with config.data.fake.
   """
   data = config.data
   if data.classes or data.dataset in ("scenes", "voc"):
     return tuple(data.classes)
+  if data.fake and _published(data):
+    return coco_classes.CLASSES
   if data.dataset == "coco":
     return coco.class_names(data_dir(data), data.train_split)
   return tfds_boxes.class_names(_builder(data))
@@ -60,8 +62,12 @@ def class_names(config: ConfigDict) -> tuple[str, ...]:
 
 def num_train_examples(config: ConfigDict, dataset: Dataset) -> int:
   """Returns the number of training examples, published for COCO's train2017."""
-  published = config.data.dataset == "coco" and not config.data.dir and config.data.train_split in ("train", "train2017")
-  return coco.NUM_TRAIN if published else dataset.num_train_examples
+  return coco.NUM_TRAIN if _published(config.data) else dataset.num_train_examples
+
+
+def _published(data: ConfigDict) -> bool:
+  """Tells whether the training split is COCO's own, whose files are not there."""
+  return data.dataset == "coco" and not data.dir and data.train_split in ("train", "train2017")
 
 
 def _open_files(data: ConfigDict, shared: dict[str, Any]) -> ImageBoxFiles:

@@ -30,14 +30,18 @@ FORMULATIONS = ("auto", "plain", "shifted")
 FASTEST = {"cpu": "shifted"}
 
 
-def chosen(formulation: str) -> str:
-  """Returns the formulation that "auto" stands for on the default backend; another one is returned as it is.
+def chosen(formulation: str, platform: str | None = None) -> str:
+  """Returns the formulation that "auto" stands for on a platform; another one is returned as it is.
 
   The choice is made where a function is traced: every formulation is correct everywhere, and fast on its own backend.
+
+  Args:
+    formulation: one of FORMULATIONS.
+    platform: "cpu", "gpu" or "tpu"; None for that of the default backend.
   """
   if formulation not in FORMULATIONS:
     raise ValueError(f"invalid formulation={formulation!r}; choose one of {', '.join(FORMULATIONS)}")
-  return FASTEST.get(jax.default_backend(), "plain") if formulation == "auto" else formulation
+  return FASTEST.get(platform or jax.default_backend(), "plain") if formulation == "auto" else formulation
 
 
 def pads(size: int, kernel: int, stride: int, dilation: int, padding: str) -> tuple[int, int]:

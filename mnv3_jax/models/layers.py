@@ -34,6 +34,8 @@ class Compute:
     bn_group: images that share batch-norm statistics in training; 0 for all images on the device, -1 for all images of all
       devices (the step must then be mapped over AXIS).
     formulation: of the convolutions, see models/convolutions.py.
+    platform: of the devices on which the network will run, where it is compiled for others than the default backend's
+      ("cpu", "gpu" or "tpu"): "auto" is the formulation for that platform. None for the default backend.
     frozen: rows whose batch norm keeps its statistics in training.
     fused: whether a converter may take h-swish for one operator; False leaves it an add, a ReLU6 and a product, for hardware
       that has integers only, and to measure the fused operator (the last column of Table 5).
@@ -47,6 +49,12 @@ class Compute:
   frozen: tuple[str, ...] = ()
   fused: bool = True
   quantize: bool = False
+  platform: str | None = None
+
+  @property
+  def convolutions(self) -> str:
+    """Formulation of the convolutions: that for the platform, where `formulation` is "auto"."""
+    return convolutions.chosen(self.formulation, self.platform)
 
   def function(self, activation: str) -> str:
     """Returns the key of FUNCTIONS that computes an activation."""
@@ -177,7 +185,7 @@ class ConvNorm(nn.Module):
     exact = self.kind == "conv"
     w = kernel(self, shape, exact).astype(x_bhwc.dtype)
     if self.kind == "pointwise":
-      x = convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation)
+      x = convolutions.pointwise(x_bhwc, w, formulation=self.compute.convolutions)
     elif self.kind == "depthwise":
       x = convolutions.depthwise(
         x_bhwc,
@@ -185,7 +193,7 @@ class ConvNorm(nn.Module):
         stride=self.stride,
         dilation=self.dilation,
         padding=self.net.padding,
-        formulation=self.compute.formulation,
+        formulation=self.compute.convolutions,
       )
     else:
       x = convolutions.convolution(x_bhwc, w, stride=self.stride, padding=self.net.stem_padding)
@@ -207,9 +215,9 @@ class Conv1x1(nn.Module):
     """Applies the layer."""
     w = kernel(self, (1, 1, x_bhwc.shape[-1], self.features)).astype(x_bhwc.dtype)
     if not self.bias:
-      return convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation)
+      return convolutions.pointwise(x_bhwc, w, formulation=self.compute.convolutions)
     b = param(self, "bias", nn.initializers.zeros, (self.features,)).astype(x_bhwc.dtype)
-    return convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation) + b
+    return convolutions.pointwise(x_bhwc, w, formulation=self.compute.convolutions) + b
 
 
 class SqueezeExciteLayer(nn.Module):

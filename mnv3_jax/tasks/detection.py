@@ -61,6 +61,7 @@ class Detection(Task):
     convention: of codes, matching, losses and scores.
     anchors: [center y, center x, height, width] as shares of the image, at the network's resolution.
     num_classes: of the network, without the background.
+    max_boxes: rows of boxes per image in a batch.
   """
 
   classes: tuple[str, ...] = ()
@@ -69,6 +70,7 @@ class Detection(Task):
     default_factory=lambda: np.zeros((0, 4), np.float32), repr=False, compare=False
   )
   num_classes: int = 0
+  max_boxes: int = 10
 
   name = "detection"
   main_metric = "ap"
@@ -91,7 +93,8 @@ class Detection(Task):
       raise UsageError(
         f"invalid config.train.label_smoothing={config.train.label_smoothing!r} for detection; expected 0: neither loss has it"
       )
-    return cls(tuple(classes), _head(architecture).rules, network_anchors(architecture), architecture.num_classes)
+    anchors, boxes = network_anchors(architecture), config.data.max_boxes
+    return cls(tuple(classes), _head(architecture).rules, anchors, architecture.num_classes, boxes)
 
   @classmethod
   def open_dataset(cls, config: ConfigDict, resolution: Size, *, host: int = 0, hosts: int = 1) -> Dataset:
@@ -117,15 +120,15 @@ class Detection(Task):
     return image_box_datasets.num_train_examples(config, dataset)
 
   def fake_batch(self, n: int, resolution: Size, num_classes: int, rng: np.random.Generator) -> Batch:
-    corners = np.sort(rng.random((n, 2, 2, 10), np.float32), 1)
+    corners = np.sort(rng.random((n, 2, 2, self.max_boxes), np.float32), 1)
     (ymin, xmin), (ymax, xmax) = np.moveaxis(corners, (1, 2), (0, 1))
     height, width = sizes.sides(resolution)
     boxes = np.stack([ymin, xmin, ymax, xmax], -1)
     return {
       "image": 2 * rng.random((n, height, width, 3), np.float32) - 1,
       "boxes": boxes,
-      "label": rng.integers(num_classes, size=(n, 10)).astype(np.int32),
-      "crowd": np.zeros((n, 10), bool),
+      "label": rng.integers(num_classes, size=(n, self.max_boxes)).astype(np.int32),
+      "crowd": np.zeros((n, self.max_boxes), bool),
       "area": (ymax - ymin) * (xmax - xmin) * np.float32(height * width),
       "size": np.tile(np.array([height, width], np.float32), (n, 1)),
       "number": np.arange(n, dtype=np.int32),

@@ -95,7 +95,8 @@ def open_dataset(config: ConfigDict, resolution: Size | None = None) -> Dataset:
   if not data.fake:
     return dataset
   num_classes = config.model.num_classes or max(len(dataset.classes), 1)
-  make_batch = functools.partial(_fake_batch, task.from_config(config, architecture, dataset.classes), num_classes)
+  of_classes = task.from_config(config, architecture.replace(num_classes=num_classes), dataset.classes)
+  make_batch = functools.partial(_fake_batch, of_classes, num_classes)
   train = train_resolution(config, resolution)
   fake = FakeDataset(dataset, task.num_train_examples(config, dataset), train, resolution, make_batch)
   # it has everything else of the data set by __getattr__

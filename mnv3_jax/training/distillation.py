@@ -80,12 +80,13 @@ class Teacher:
     )
 
 
-def load_teacher(config: ConfigDict, job: Job) -> Teacher | None:
+def load_teacher(config: ConfigDict, job: Job, platform: str | None = None) -> Teacher | None:
   """Loads the teacher of a config; None where config.distill.teacher is "".
 
   Args:
     config: complete config of the network that learns.
     job: its network, task and data set.
+    platform: for which both are compiled; None for that of the devices of this process.
 
   Raises:
     UsageError: for a task without distillation, a directory without weights, or a teacher with another task, other classes or
@@ -98,8 +99,9 @@ def load_teacher(config: ConfigDict, job: Job) -> Teacher | None:
     raise UsageError(f"invalid config.distill.teacher={source!r} for {job.task.name}, which has no distillation; expected ''")
   run = trained.load(source)
   _check(run, job, f"invalid config.distill.teacher={source!r}")
-  dtype = config.model.dtype or "float32"
-  model = network(run.architecture, dataclasses.replace(jobs.compute(run.config, run.architecture), dtype=dtype))
+  compute = jobs.compute(run.config, run.architecture)
+  compute = dataclasses.replace(compute, dtype=config.model.dtype or "float32", platform=platform)
+  model = network(run.architecture, compute)
   own, other = (preprocessing.from_config(c.data) for c in (config, run.config))
   # pixels = (x + shift) / scale
   (scale, shift), (new_scale, new_shift) = own.scale_and_shift(), other.scale_and_shift()

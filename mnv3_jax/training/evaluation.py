@@ -32,7 +32,7 @@ class Evaluator:
 
   def __init__(self, job: Job, devices: parallel.Devices, batch_size: int):
     self.job, self.devices = job, devices
-    self.batch_size = -(-batch_size // jax.device_count()) * jax.device_count()
+    self.batch_size = parallel.eval_batch_size(batch_size, jax.device_count())
     self.step = devices.compile(evaluation_step(job.model, job.task, parallel.AXIS), outputs=1, donate=False)
 
   def __call__(

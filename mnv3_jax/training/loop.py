@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
-from mnv3_jax.architectures import rows
 from mnv3_jax.data.pipelines.prefetch import prefetch
 from mnv3_jax.errors import FatalError, RetryableError, UsageError
 from mnv3_jax.models.initialize import initialize
@@ -20,18 +18,16 @@ from mnv3_jax.runs import progress
 from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.tasks.job import Job
 from mnv3_jax.tasks.sums import add_sums
-from mnv3_jax.training import hosts, messages, parallel, peers, setup, start, state as states
+from mnv3_jax.training import hosts, messages, parallel, peers, programs, setup, start, state as states
 from mnv3_jax.training.batch_statistics import check_batch_statistics
 from mnv3_jax.training.checkpoints import Checkpoints, DamagedCheckpoint
 from mnv3_jax.training.distillation import Teacher, load_teacher
 from mnv3_jax.training.evaluation import Evaluator
-from mnv3_jax.training.optimizer import optimizer, schedule
 from mnv3_jax.training.profiling import WaitClock, trace_steps
 from mnv3_jax.training.recorder import Recorder
 from mnv3_jax.training.run_schedule import RunSchedule
 from mnv3_jax.training.signals import StopSignal
 from mnv3_jax.training.state import HostState, TrainState
-from mnv3_jax.training.step import gradient_of, train_step
 from mnv3_jax.types import Batch, PathLike, Variables
 
 # seconds without a common step of all processes after which one that has received a signal ends
@@ -57,8 +53,7 @@ def train(config: ConfigDict, workdir: PathLike, job: Job, profile: bool = False
     FatalError: if the loss is not finite, or too many examples cannot be read.
     RetryableError: after SIGTERM or SIGINT to any of the processes, once everything is saved; LostPeer if one of them is gone.
   """
-  if config.optim.name == "none":
-    raise UsageError("invalid config.optim.name='none', which imported weights have; expected init=DIR to train from them")
+  programs.check_optimizer(config)
   hosts.require_equal_setup(lambda: setup.settings(config))
   run = RunDirectory(workdir)
   parallel.check_batch(config.train.batch_size, config.model.bn_group or 0, config.train.accumulate)
@@ -132,15 +127,9 @@ class _Training:
     self.teacher = teacher
     self.schedule = RunSchedule.from_config(config, job.dataset.steps_per_epoch)
     self.devices = parallel.MODES[config.train.parallel]()
-    learning_rate = schedule(
-      config.optim,
-      batch_size=config.train.batch_size,
-      steps_per_epoch=self.schedule.per_epoch,
-      total_steps=self.schedule.total,
-    )
+    learning_rate, self.optimizer = programs.optimization(config, job, self.schedule)
     # compiled as one: its operations one by one would be compiled one by one
     self.learning_rate = jax.jit(learning_rate)
-    self.optimizer = optimizer(config.optim, learning_rate, rows.factors(job.architecture, config.optim.lr_groups))
     self.evaluator = Evaluator(job, self.devices, config.evaluate.batch_size)
     self.host_state = HostState(fingerprint=job.dataset.fingerprint, teacher=teacher.checksum if teacher else None)
     self.stop_signal = StopSignal(STOP_SECONDS, self._leave if jax.process_count() > 1 else None)
@@ -208,29 +197,18 @@ class _Training:
       raise UsageError(f"the images are not those that this run began with: {before} then, {now} now")
     return step, hosts.broadcast(state)
 
-  def _compile_step(self) -> Any:
-    job, teacher = self.job, self.teacher
-    loss = teacher.loss(job.task) if teacher else job.task.loss
-    step = train_step(
-      job.inner.gradient_of(job.model, job.task) if job.inner else gradient_of(job.model, job.task, loss),
-      job.task,
-      self.optimizer,
-      ema=self.config.optim.ema,
-      seed=self.config.train.seed,
-      axis=parallel.AXIS,
-      accumulate=self.config.train.accumulate,
-      teach=teacher.outputs if teacher else None,
-    )
-    if not teacher:
-      return self.devices.compile(step, outputs=2, donate=True)
-    compiled = self.devices.compile(step, outputs=2, donate=True, constants=1)
-    variables = self.devices.replicate(teacher.variables)
+  def _update(self) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """Returns the compiled step, (state, batch) -> (state, sums), with the teacher's variables on the devices."""
+    compiled = programs.training(self.config, self.job, self.optimizer, self.devices, self.teacher)
+    if not self.teacher:
+      return compiled
+    variables = self.devices.replicate(self.teacher.variables)
     return lambda state, batch: compiled(state, batch, variables)
 
   def _train(self, step: int, state: Any) -> None:
     """Makes the steps after `step`, from a state on the devices."""
     total, traced = self.schedule.total, self.profile and hosts.is_leader()
-    update = self._compile_step()
+    update = self._update()
     with (
       open(os.devnull, "w") as silent,
       progress.Bar(total, step, stream=None if hosts.is_leader() else silent) as self.bar,
@@ -295,17 +273,9 @@ class _Training:
       raise FatalError(f"{len(known)} images cannot be read, more than config.data.broken_limit={limit}: {'; '.join(known)}")
 
   def _per_device(self, step: int) -> dict[str, Any]:
-    """Returns what each device of this process gets beside its images in the step after `step`.
-
-    "stop" where several processes train, by which they agree on the step after which they stop; "drawn" where networks inside
-    of this one are trained with it.
-    """
-    n, found = jax.local_device_count(), {}
-    if jax.process_count() > 1:
-      found["stop"] = np.full(n, bool(self.stop_signal.name), np.float32)
-    if self.job.inner:
-      found["drawn"] = np.stack([self.job.inner.draw(step)] * n)
-    return found
+    """Returns what each device of this process gets beside its images in the step after `step`."""
+    stop = bool(self.stop_signal.name) if jax.process_count() > 1 else None
+    return programs.per_device(self.job, step, jax.local_device_count(), stop)
 
   def _add_sums(self, sums: dict[str, Any], step: int) -> None:
     """Adds the metric sums of a step; raises FatalError if the loss is not finite."""

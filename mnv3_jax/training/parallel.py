@@ -1,7 +1,7 @@
 """Data parallelism: maps a per-device step over all devices of all hosts, with the semantics of jax.pmap."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -42,10 +42,14 @@ class Devices(Protocol):
 
 
 class ShardMap:
-  """jit(shard_map) on a one-axis mesh: one global array for every leaf, as jax.pmap is implemented."""
+  """jit(shard_map) on a one-axis mesh: one global array for every leaf, as jax.pmap is implemented.
 
-  def __init__(self) -> None:
-    self.mesh = Mesh(np.array(jax.devices()), (AXIS,))
+  Args:
+    devices: of the mesh; None for all devices of all hosts.
+  """
+
+  def __init__(self, devices: Sequence[Any] | None = None) -> None:
+    self.mesh = Mesh(np.array(jax.devices() if devices is None else devices), (AXIS,))
     self.whole, self.split = PartitionSpec(), PartitionSpec(AXIS)
 
   def compile(self, step: Callable[..., Any], outputs: int, donate: bool, constants: int = 0) -> Any:
@@ -64,6 +68,16 @@ class ShardMap:
 
   def shard(self, batch: Any) -> Any:
     return self._put(batch, self.split)
+
+  def describe(self, tree: Any, split: bool) -> Any:
+    """Returns the shapes of global arrays with their placement, with which a step is compiled for devices that are not there.
+
+    Args:
+      tree: arrays or shapes, of whole batches.
+      split: whether the first axis is split among the devices; otherwise every device has all of it.
+    """
+    sharding = NamedSharding(self.mesh, self.split if split else self.whole)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
   def _put(self, tree: Any, spec: PartitionSpec) -> Any:
     sharding = NamedSharding(self.mesh, spec)
@@ -103,9 +117,21 @@ def replica_checksums(tree: Any) -> list[int]:
   return [found[device] for device in sorted(found)]
 
 
-def check_batch(batch_size: int, bn_group: int = 0, accumulate: int = 1) -> None:
-  """Raises UsageError unless a training batch divides among all devices, in `accumulate` parts of whole batch-norm groups."""
-  n = jax.device_count()
+def eval_batch_size(batch_size: int, devices: int) -> int:
+  """Returns an evaluation batch size, rounded up to what divides among the devices."""
+  return -(-batch_size // devices) * devices
+
+
+def check_batch(batch_size: int, bn_group: int = 0, accumulate: int = 1, devices: int | None = None) -> None:
+  """Raises UsageError unless a training batch divides among devices, in `accumulate` parts of whole batch-norm groups.
+
+  Args:
+    batch_size: over all devices.
+    bn_group: images that share batch-norm statistics; 0 or less for no groups.
+    accumulate: number of parts.
+    devices: number of them; None for all devices of all hosts.
+  """
+  n = jax.device_count() if devices is None else devices
   parts = n * accumulate
   if batch_size % parts:
     near = max(round(batch_size / parts), 1) * parts

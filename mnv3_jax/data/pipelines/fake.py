@@ -54,6 +54,18 @@ class FakeDataset:
     share = batch_size // self.real.hosts
     yield {**self._batch(share, self.eval_resolution), "mask": np.ones(share, np.float32)}
 
+  def shapes(self, batch_size: int, training: bool) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Returns the shape and dtype of every array of a training or an evaluation batch, without making the batch.
+
+    Args:
+      batch_size: over all hosts.
+      training: whether of a training batch.
+    """
+    batch = dict(self._batch(1, self.train_resolution if training else self.eval_resolution))
+    if not training:
+      batch["mask"] = np.ones(1, np.float32)
+    return {name: ((batch_size, *x.shape[1:]), x.dtype) for name, x in batch.items()}
+
   def _batch(self, n: int, resolution: Size) -> Batch:
     return self.make_batch(n, resolution, np.random.default_rng(self.real.seed))
 

@@ -1,0 +1,46 @@
+"""The compiler for TPU: V3-Small costs what it cost before. Needs libtpu, which make engines installs."""
+
+import json
+
+import pytest
+from conftest import ROOT
+
+import mnv3_jax
+
+RECORD = ROOT / "tests" / "accelerators" / "recorded" / "small_v5e.json"
+REGENERATE = "PYTHONPATH=tests python tests/accelerators/test_tpu_compiler.py   (say in the commit why)"
+# at its own size: smaller images, whose maps stay in the memory on the chip, take the compiler as long
+SMALL = {"train.batch_size": 1024}
+KEPT = ("mcycles", "bytes")
+
+pytestmark = [pytest.mark.engines, pytest.mark.slow]
+
+
+def figures():
+  """Returns the figures of both programs that are compared."""
+  config = mnv3_jax.get_config("imagenet:mobilenetv3_small", SMALL)
+  training = mnv3_jax.compile_for(config, "v5e:2x4").to_dict()
+  programs = {"training": training, "evaluation": training["evaluation"]}
+  assert all(program["fits"] for program in programs.values())
+  return {
+    name: {**{key: program[key] for key in KEPT}, "temporaries": program["memory"]["temporaries"]}
+    for name, program in programs.items()
+  }
+
+
+def test_the_compiled_step_costs_no_more():
+  found, expected = figures(), json.loads(RECORD.read_text())
+  for name, program in expected.items():
+    assert found[name] == pytest.approx(program, rel=0.05), REGENERATE
+
+
+@pytest.mark.parametrize("recipe", ["scenes_segmentation", "scenes_detection"])
+def test_every_task_compiles_for_several_hosts(recipe):
+  fields = {"model.resolution": 64, "model.width": 0.35, "train.batch_size": 16, "model.dtype": "bfloat16"}
+  found = mnv3_jax.compile_for(mnv3_jax.get_config(recipe, fields), "v5e:2x4")
+  assert found.training.fits and found.evaluation.fits and found.processes == 2, str(found)
+  assert found.training.exchanged > 0 and set(found.training.by_row()) - {"other"}
+
+
+if __name__ == "__main__":
+  RECORD.write_text(json.dumps(figures(), indent=1) + "\n")
