@@ -31,11 +31,13 @@ def report(found: "Compilation") -> str:
     how = "compiled, it fits" if found.largest_batch.compiled else "an estimate: memory grows with the batch"
     lines += ["", f"largest training batch: {found.largest_batch.batch_size:,} ({how})"]
   if training.compiles:
+    each = training.images_per_second / found.processes
     lines += [
       f"whole training: {found.steps:,} steps in {found.hours:.1f} hours (estimated), without evaluation and waiting for data",
+      f"to keep up, each host has to read {each:,.0f} images/s (estimated)",
       *["", costliest(training)],
     ]
-  lines += ["", "Times are XLA's estimates for operations that read from memory as planned; nothing was run or measured."]
+  lines += ["", "Times are XLA's estimates; nothing was run or measured."]
   return "\n".join(lines)
 
 

@@ -65,6 +65,7 @@ def test_the_text_calls_estimates_so(recorded, tmp_path):
   text = str(found)
   assert text.startswith("mobilenetv3_small on v5e:2x4: 8 devices (TPU v5 lite), 2 hosts\n")
   assert "nothing was run or measured" in text and "437,850 steps in 0.1 hours (estimated)" in text
+  assert f"each host has to read {found.training.images_per_second / 2:,.0f} images/s (estimated)" in text
   assert all("estimate" in line for line in text.splitlines() if " ms" in line and "least" not in line and "block" not in line)
   path = found.draw(tmp_path / "charts" / "rows.png")
   with Image.open(path) as image:
