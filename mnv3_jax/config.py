@@ -98,7 +98,7 @@ def base() -> ConfigDict:
   # a trained network from whose outputs this one learns beside the labels: training/distillation.py
   config.distill = ConfigDict(
     {
-      "teacher": "",  # directory of a run or an import with the same classes; "": none
+      "teacher": "",  # a run or an import with the same classes, or the name of published weights; "": none
       "weight": 0.5,  # share of the loss; the labels have the rest
       "temperature": 2.0,  # by which the logits of both are divided
     }

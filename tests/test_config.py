@@ -21,7 +21,7 @@ from mnv3_jax.training.loop import train
 
 # what only photos in files are shown by, another schedule, and a search space: tests/data, training and search change these
 ELSEWHERE = {"data.crop", "data.interpolation", "data.broken_limit", "data.max_boxes", "optim.power"}
-ELSEWHERE |= {"supernet.space", "supernet.random"}
+ELSEWHERE |= {"supernet.space", "supernet.random", "distill.teacher", "distill.weight", "distill.temperature"}
 
 # another value for every field; "tests/architectures/test_fields.py" has those of the network itself
 OTHER = {

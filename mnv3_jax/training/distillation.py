@@ -23,6 +23,7 @@ from mnv3_jax.tasks import job as jobs
 from mnv3_jax.tasks.base import Outputs, Task
 from mnv3_jax.tasks.job import Job
 from mnv3_jax.training import trained
+from mnv3_jax.training.named_weights import directory_of
 from mnv3_jax.training.trained import TrainedRun
 from mnv3_jax.types import Batch, Images, Variables
 
@@ -97,7 +98,7 @@ def load_teacher(config: ConfigDict, job: Job, platform: str | None = None) -> T
     return None
   if not job.task.distills:
     raise UsageError(f"invalid config.distill.teacher={source!r} for {job.task.name}, which has no distillation; expected ''")
-  run = trained.load(source)
+  run = trained.load(directory_of(source))
   _check(run, job, f"invalid config.distill.teacher={source!r}")
   compute = jobs.compute(run.config, run.architecture)
   compute = dataclasses.replace(compute, dtype=config.model.dtype or "float32", platform=platform)
