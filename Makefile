@@ -76,7 +76,7 @@ test-slow: $(VENV)/tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'slow and not engines' $(PYTEST)
 
 engines: $(VENV)/engines
-	$(BIN)/python -m pytest -m engines $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m engines $(PYTEST)
 
 sources: $(VENV)/tests
 	$(BIN)/python tests/weights/sources/make.py $(SOURCES) --check

@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
 from conftest import ROOT, tiny_architecture
 
 from mnv3_jax.architectures import units
@@ -23,6 +24,7 @@ assert table.fill(units.distinct(tiny_architecture(resolution=int(sys.argv[3])))
 """
 
 
+@pytest.mark.slow
 def test_tables_of_two_networks_in_one_file(tmp_path):
   """The units of both are there, each timed three times; what one process has added is no loss of the other's."""
   file = tmp_path / "table.json"

@@ -119,6 +119,7 @@ def test_features_have_the_papers_names():
   assert maps["C1"].shape[1:3] == (160, 160) and maps["C3"].shape == (1, 40, 40, 240)
 
 
+@pytest.mark.slow
 def test_depthwise_feature_is_before_squeeze_excite(tiny):
   """Zeroing the gate kills the block's output but not its depthwise feature."""
   variables = lively(tiny)

@@ -8,11 +8,10 @@ import jax
 import numpy as np
 import optax
 import pytest
-from tiny_run import last_state, tiny_config, tiny_job
+from tiny_run import Killer, last_state, tiny_config, tiny_job
 from tiny_seed import MODEL
 
 from mnv3_jax.config import base, check
-from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.data.transforms.preprocessing import Preprocessing
 from mnv3_jax.errors import UsageError
 from mnv3_jax.models.initialize import initialize
@@ -91,66 +90,54 @@ def test_the_loss_is_the_sum_of_both(loaded):
   np.testing.assert_allclose(task.distillation(maps[0], maps[1], {"label": label}, 3.0), counted[0], rtol=1e-5)
 
 
-def updated(loaded, batch, mode="shard_map", accumulate=1, **changes):
-  """Returns parameters and sums after a step."""
+def update(loaded, mode="shard_map", accumulate=1, **changes):
+  """Returns a function batch -> (variables after a step, sums)."""
   config, job, teacher = loaded
   teacher = dataclasses.replace(teacher, **changes)
   rule, devices = optimizer(config.optim, lambda step: 0.01), parallel.MODES[mode]()
   compute = gradient_of(job.model, job.task, teacher.loss(job.task))
   step = train_step(compute, job.task, rule, ema=0.0, seed=0, axis=parallel.AXIS, accumulate=accumulate, teach=teacher.outputs)
-  state = devices.replicate(jax.device_get(states.create(initialize(job.model, 0), rule, False)))
+  first = jax.device_get(states.create(initialize(job.model, 0), rule, False))
   compiled = devices.compile(step, outputs=2, donate=True, constants=1)
-  state, sums = compiled(state, devices.shard(batch), devices.replicate(teacher.variables))
-  return jax.tree.leaves(devices.fetch(state.variables)), devices.fetch(sums)
+
+  def run(batch):
+    state, sums = compiled(devices.replicate(first), devices.shard(batch), devices.replicate(teacher.variables))
+    return jax.tree.leaves(devices.fetch(state.variables)), devices.fetch(sums)
+
+  return run
 
 
 @pytest.mark.slow
 def test_a_step_learns_from_the_outputs_of_the_teacher(loaded):
   batch = dict(next(loaded[1].dataset.train_batches(0)))
   other = {**batch, "label": (batch["label"] + 1) % 10}
-  whole, sums = updated(loaded, batch, weight=1.0)
   # labels do not matter where the teacher has all of the loss
-  assert all(np.array_equal(a, b) for a, b in zip(whole, updated(loaded, other, weight=1.0)[0], strict=True))
+  whole = update(loaded, weight=1.0)
+  found, sums = whole(batch)
+  assert all(np.array_equal(a, b) for a, b in zip(found, whole(other)[0], strict=True))
   assert sums["objective"] / sums["count"] > 4 * 0.5 and sums.keys() == {"loss", "top1", "top5", "count", "objective"}
-  half, _ = updated(loaded, batch)
-  assert any(not np.array_equal(a, b) for a, b in zip(half, updated(loaded, other)[0], strict=True))
-  pmapped, _ = updated(loaded, batch, mode="pmap")
-  for a, b in zip(half, pmapped, strict=True):
+  # batch norm sees parts of the batch, in every device mode
+  half, pmapped = update(loaded, accumulate=2), update(loaded, mode="pmap", accumulate=2)
+  found, sums = half(batch)
+  assert any(not np.array_equal(a, b) for a, b in zip(found, half(other)[0], strict=True))
+  assert np.isfinite(sums["objective"]) and sums["count"] == 16
+  for a, b in zip(found, pmapped(batch)[0], strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
-  # batch norm sees parts of the batch
-  _, parts = updated(loaded, batch, accumulate=2)
-  assert np.isfinite(parts["objective"]) and parts["count"] == 16
 
 
 class Stop(Exception):
   """Ends a training in its middle."""
 
 
-@dataclasses.dataclass
-class Stopping:
-  """Data set that ends a training at the batch of a step."""
-
-  real: Dataset
-  step: int
-
-  def __getattr__(self, name):
-    return getattr(self.real, name)
-
-  def train_batches(self, start):
-    for step, batch in enumerate(self.real.train_batches(start), start):
-      if step == self.step:
-        raise Stop
-      yield batch
-
-
-Dataset.register(Stopping)
+def stop():
+  raise Stop
 
 
 def interrupted(config, workdir, after):
   """Trains until the batch of a step."""
   job = jobs.from_config(config)
   with pytest.raises(Stop):
-    train(config, workdir, dataclasses.replace(job, dataset=Stopping(job.dataset, after)))
+    train(config, workdir, dataclasses.replace(job, dataset=Killer(job.dataset, after, stop)))
 
 
 @pytest.mark.slow

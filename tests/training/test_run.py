@@ -299,7 +299,10 @@ def test_a_run_whose_images_have_moved_knows_its_checkpoints(undisturbed, tmp_pa
   assert RunDirectory(tmp_path / "run").identity != before
 
 
-@pytest.mark.parametrize("damage", ["invalid UTF-8", "no object", "half of it", "emptied"])
+@pytest.mark.parametrize(
+  "damage",
+  ["half of it", *(pytest.param(other, marks=pytest.mark.slow) for other in ("invalid UTF-8", "no object", "emptied"))],
+)
 def test_a_damaged_log_of_metrics_is_repaired(damage, undisturbed, tmp_path):
   log = "metrics.jsonl"
   lines = (undisturbed / log).read_bytes().splitlines(keepends=True)

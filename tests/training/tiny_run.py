@@ -10,6 +10,7 @@ import os
 import pathlib
 import signal
 import sys
+from collections.abc import Callable
 
 import numpy as np
 from conftest import tiny_architecture
@@ -57,12 +58,18 @@ def last_state(workdir):
   return step, {k: np.asarray(v) for k, v in manager.manager.restore(step).state.items()}
 
 
+def kill():
+  """Kills this process."""
+  os.kill(os.getpid(), signal.SIGKILL)
+
+
 @dataclasses.dataclass
 class Killer:
-  """Data set that kills the process at a step."""
+  """Data set that kills the process, or ends the training otherwise, at a step."""
 
   real: object
   step: int
+  end: Callable[[], None] = kill
 
   def __getattr__(self, name):
     return getattr(self.real, name)
@@ -70,7 +77,7 @@ class Killer:
   def train_batches(self, start):
     for step, batch in enumerate(self.real.train_batches(start), start):
       if step == self.step:
-        os.kill(os.getpid(), signal.SIGKILL)
+        self.end()
       yield batch
 
 
