@@ -1,4 +1,4 @@
-"""What 8 bits cost on the embedded photos, after training and with quantization-aware training; and the docs' table of it.
+"""Cost of 8 bits on the embedded photos, after training and with quantization-aware training; and the docs' table of it.
 
 python experiments/quantization.py FOLDER   runs everything in FOLDER (about forty minutes on two cores; again: what is missing)
                                             and keeps the figures in experiments/results/quantization.json

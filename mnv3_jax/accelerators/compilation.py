@@ -107,7 +107,8 @@ def compile_for(
   """Compiles the training step and the evaluation of a config for a TPU slice, without a TPU; takes minutes.
 
   The programs are those of `train` on these devices: optimizer, moving average, metrics, donated state, and the sums over all
-  devices. Neither data nor weights are read. Times are the compiler's estimates, not measurements.
+  devices. Data are not read, nor weights but those of a teacher (config.distill). Times are the compiler's estimates, not
+  measurements.
 
   Args:
     config: from get_config, or the name or file of a config. It is not changed.

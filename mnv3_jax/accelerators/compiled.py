@@ -31,7 +31,7 @@ class Memory:
 
   @property
   def fits(self) -> bool:
-    """Whether it is within the limit."""
+    """True if it is within the limit."""
     return self.used <= self.limit
 
 
@@ -80,12 +80,12 @@ class Compiled:
 
   @property
   def compiles(self) -> bool:
-    """Whether the compiler accepts it."""
+    """True if the compiler accepts it."""
     return not self.reason
 
   @property
   def fits(self) -> bool:
-    """Whether it compiles, within the memory of a device."""
+    """True if it compiles, within the memory of a device."""
     return self.memory is not None and self.memory.fits
 
   @property

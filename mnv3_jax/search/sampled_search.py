@@ -1,4 +1,4 @@
-"""What searches by samples have in common: options, the latency table, the directory, the loop."""
+"""Shared parts of searches by samples: options, the latency table, the directory, the loop."""
 
 import dataclasses
 import functools

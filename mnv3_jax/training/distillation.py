@@ -98,7 +98,10 @@ def load_teacher(config: ConfigDict, job: Job, platform: str | None = None) -> T
     return None
   if not job.task.distills:
     raise UsageError(f"invalid config.distill.teacher={source!r} for {job.task.name}, which has no distillation; expected ''")
-  run = trained.load(directory_of(source))
+  try:
+    run = trained.load(directory_of(source))
+  except UsageError as error:
+    raise UsageError(f"invalid config.distill.teacher={source!r}: {error}") from None
   _check(run, job, f"invalid config.distill.teacher={source!r}")
   compute = jobs.compute(run.config, run.architecture)
   compute = dataclasses.replace(compute, dtype=config.model.dtype or "float32", platform=platform)

@@ -62,7 +62,7 @@ def train(config: ConfigDict, workdir: PathLike, job: Job, profile: bool = False
   if not begun:
     # a data set, a teacher or initial weights that do not fit are refused before anything is written
     _check(config, job)
-    teacher = load_teacher(config, job)
+    teacher = _load_teacher(config, job)
     initial = _initial_variables(config, job)
   try:
     result = hosts.on_leader(lambda: _open(run, config, job.task.main_metric))
@@ -70,7 +70,7 @@ def train(config: ConfigDict, workdir: PathLike, job: Job, profile: bool = False
       hosts.print_once(f"{workdir} is done: {messages.metrics_line(result['metrics']['test'], job.task)}")
       return result
     _check(config, job)
-    teacher = teacher or load_teacher(config, job)
+    teacher = teacher or _load_teacher(config, job)
     if hosts.is_leader():
       for warning in job.dataset.warnings(training=True):
         print(f"mnv3: {warning}", file=sys.stderr)
@@ -88,6 +88,18 @@ def _check(config: ConfigDict, job: Job) -> None:
   """Raises UsageError on every process where a job cannot be trained, or its data set is not the same on all of them."""
   check_batch_statistics(config, job)
   hosts.require_equal(lambda: [job.dataset.steps_per_epoch, job.dataset.fingerprint], "the images")
+
+
+def _load_teacher(config: ConfigDict, job: Job) -> Teacher | None:
+  """Loads the teacher; raises UsageError on every process where one cannot, or has another one."""
+  loaded: list[Teacher | None] = []
+
+  def checksum() -> int | None:
+    loaded.append(load_teacher(config, job))
+    return loaded[0].checksum if loaded[0] else None
+
+  hosts.require_equal(checksum, "the teacher's weights")
+  return loaded[0]
 
 
 def _open(run: RunDirectory, config: ConfigDict, metric: str) -> dict[str, Any] | None:

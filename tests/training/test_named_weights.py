@@ -113,7 +113,7 @@ def photo(tmp_path):
 
 
 def same_variables(run, name):
-  """Whether a run has the seeded weights of a name."""
+  """Returns True if a run has the seeded weights of a name."""
   _, expected = seeds.variables(catalogue.find(name).published)
   return all(jax.tree.leaves(jax.tree.map(np.array_equal, dict(run.variables), expected)))
 

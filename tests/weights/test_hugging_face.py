@@ -176,7 +176,7 @@ NAME = "timm/mobilenetv3_small_050.lamb_in1k"
 
 
 def fetched(name, **environment):
-  """What the program prints in a process of its own."""
+  """Returns the output of the program in a process of its own."""
   words = [sys.executable, "-W", "error", "-c", PROGRAM, name]
   done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}, timeout=300)
   assert (done.returncode, done.stderr) == (0, ""), done.stderr

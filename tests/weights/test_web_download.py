@@ -38,12 +38,12 @@ def server(monkeypatch):
 
 @pytest.fixture
 def file(tmp_path):
-  """Where the file shall be, in a directory that is not there yet."""
+  """Path of the file, in a directory that is not there yet."""
   return tmp_path / "cache" / "net-0.pth"
 
 
 def alone(file):
-  """Whether the file has its content, and nothing is left beside it."""
+  """Returns True if the file has its content, and nothing is left beside it."""
   return file.read_bytes() == CONTENT and [p.name for p in file.parent.iterdir()] == [file.name]
 
 
