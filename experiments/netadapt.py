@@ -146,7 +146,7 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
     label = f"{name}, {len(each['path']) - 1} steps in {duration(each['seconds'])}, not retrained"
     lines.append([label, f"{each['path'][-1]['ms']:.4g}", _measured(each), f"{each['test']:.4f}"])
   for name, run in found["runs"].items():
-    spread = f" +- {statistics.stdev(run['tests']):.4f} ({len(run['tests'])} seeds)" if len(run["tests"]) > 1 else ""
+    spread = f" ± {statistics.stdev(run['tests']):.4f} ({len(run['tests'])} seeds)" if len(run["tests"]) > 1 else ""
     lines.append([f"{name}, trained", f"{run['ms']:.4g}", _measured(run), f"{statistics.mean(run['tests']):.4f}{spread}"])
   return lines
 

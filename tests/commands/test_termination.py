@@ -68,7 +68,7 @@ def test_handlers_are_put_back():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("delay", [1.0, 2.5, 5.0])
+@pytest.mark.parametrize("delay", [1.0, 4.0])
 @pytest.mark.parametrize("verb", ["evaluate", "export", "benchmark", "latency_table"])
 def test_a_command_leaves_nothing_behind(verb, delay, run, tmp_path):
   file = tmp_path / "a.tflite"

@@ -80,7 +80,7 @@ def test_figures(table, tmp_path, capsys):
   assert figures["seed"]["test"] == 0.6 and search["test"] == 0.4 and figures["device"] == "a phone"
   assert (tmp_path / "out" / "path.png").stat().st_size > 1000
   shown = capsys.readouterr().out
-  assert "0.5500 +- 0.0707 (2 seeds)" in shown and "2 steps in 1 min 01 s" in shown
+  assert "0.5500 ± 0.0707 (2 seeds)" in shown and "2 steps in 1 min 01 s" in shown
   assert (tmp_path / "out" / "search" / "result.json").is_file()
   # the kept results again, without a search
   assert netadapt.main(["--out", str(tmp_path / "out")]) == 0 and capsys.readouterr().out == shown

@@ -153,8 +153,8 @@ def test_gradient_and_frozen_rows():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", zoo.MODELS)
-def test_gradient_of_every_backbone(model):
+@pytest.mark.parametrize("model", ["mobilenetv1", "mobilenetv2", "mobilenetv3_large", "mnasnet_a1"])
+def test_gradient_of_every_kind_of_backbone(model):
   convention = convention_of(model)
   a = fields.architecture(model, head="ssdlite", head_convention=convention, width=0.35, resolution=64, num_classes=3)
   check_gradient(a, Compute())
