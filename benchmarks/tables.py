@@ -8,7 +8,9 @@ import accelerators
 import calibration
 import detection_postprocess
 import files
+import host_input
 import pipeline
+import scaling
 import segmentation
 import speed
 import start
@@ -17,7 +19,7 @@ HERE = pathlib.Path(__file__).parent
 PAGES = tuple(sorted((HERE.parent / "docs").glob("*.md")))
 TABLES = {name.__name__: name.table for name in (speed, pipeline, start, files, segmentation, detection_postprocess)}
 # those that run on no machine
-COMPILED = {name.__name__: name.section for name in (accelerators, calibration)}
+COMPILED = {name.__name__: name.section for name in (accelerators, calibration, scaling, host_input)}
 
 
 def section(name: str) -> str:

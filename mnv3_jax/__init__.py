@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
   from mnv3_jax import search as search
   from mnv3_jax.accelerators.compilation import compile_for as compile_for
+  from mnv3_jax.accelerators.measured_input import measure_input as measure_input
+  from mnv3_jax.accelerators.scaling import compile_scaling as compile_scaling
   from mnv3_jax.architectures import cost as cost, edits as edits, zoo as zoo
   from mnv3_jax.architectures.spec import Architecture as Architecture
   from mnv3_jax.architectures.zoo import list_models as list_models
@@ -46,6 +48,7 @@ _PUBLIC = {
   "benchmark": "mnv3_jax.latency.benchmark:benchmark",
   "build_table": "mnv3_jax.tables.build:build_table",
   "compile_for": "mnv3_jax.accelerators.compilation:compile_for",
+  "compile_scaling": "mnv3_jax.accelerators.scaling:compile_scaling",
   "cost": "mnv3_jax.architectures.cost",
   "create_model": "mnv3_jax.training.create:create_model",
   "edits": "mnv3_jax.architectures.edits",
@@ -58,6 +61,7 @@ _PUBLIC = {
   "list_weights": "mnv3_jax.weights.hub.catalogue:list_weights",
   "load": "mnv3_jax.training.trained:load",
   "load_weights": "mnv3_jax.training.named_weights:load_weights",
+  "measure_input": "mnv3_jax.accelerators.measured_input:measure_input",
   "open_dataset": "mnv3_jax.training.run:open_dataset",
   "predict": "mnv3_jax.training.prediction:predict",
   "search": "mnv3_jax.search",
@@ -72,6 +76,7 @@ __all__ = [
   "benchmark",
   "build_table",
   "compile_for",
+  "compile_scaling",
   "cost",
   "create_model",
   "edits",
@@ -84,6 +89,7 @@ __all__ = [
   "list_weights",
   "load",
   "load_weights",
+  "measure_input",
   "open_dataset",
   "predict",
   "search",

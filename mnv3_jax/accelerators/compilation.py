@@ -7,13 +7,15 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mnv3_jax.accelerators import largest_batch as batches, text
+from mnv3_jax.accelerators import largest_batch as batches, process, text
 from mnv3_jax.accelerators.compiled import Compiled
+from mnv3_jax.accelerators.host_input import HostInput
+from mnv3_jax.accelerators.hosts import machine_of
 from mnv3_jax.accelerators.largest_batch import LargestBatch
 from mnv3_jax.accelerators.op_names import PHASES
-from mnv3_jax.accelerators.process import check_installed, compile_programs
 from mnv3_jax.accelerators.topologies import Topology, parse_topology
 from mnv3_jax.config_files import ConfigLike, as_config
+from mnv3_jax.errors import UsageError
 from mnv3_jax.training.parallel import check_batch
 from mnv3_jax.training.programs import check_optimizer
 from mnv3_jax.training.run import with_classes
@@ -37,6 +39,7 @@ class Compilation:
     training: the training step.
     evaluation: the evaluation of a batch.
     largest_batch: that fits; None where only the training step was compiled, and is refused or takes little memory.
+    images_per_core: images per second that the input pipeline prepares on one processor of a host; None if it was not measured.
   """
 
   network: str
@@ -47,11 +50,19 @@ class Compilation:
   training: Compiled
   evaluation: Compiled
   largest_batch: LargestBatch | None = None
+  images_per_core: float | None = None
 
   @property
   def hours(self) -> float:
     """Estimated hours of all training steps, without evaluations and without waiting for data."""
     return self.steps * self.training.step_ms / 3.6e6
+
+  @property
+  def input(self) -> HostInput:
+    """Images that each host has to read, and whether its processors can."""
+    machine = machine_of(self.topology, self.processes)
+    name, vcpus = (machine.name, machine.vcpus) if machine else ("", 0)
+    return HostInput(self.training.images_per_second / self.processes, name, vcpus, self.images_per_core)
 
   def __str__(self) -> str:
     """Formats it as text."""
@@ -71,6 +82,7 @@ class Compilation:
       "largest_batch": dataclasses.asdict(largest) if largest else None,
       "steps": self.steps,
       "hours": self.hours if self.training.compiles else None,
+      "input": self.input.to_dict() if self.training.compiles else None,
       "evaluation": self.evaluation.to_dict(),
     }
 
@@ -101,7 +113,9 @@ def compile_for(
   topology: str,
   *,
   slices: int = 1,
+  batch_per_device: int | None = None,
   find_largest: bool = False,
+  images_per_core: float | None = None,
   on_message: Callable[[str], None] = lambda message: None,
 ) -> Compilation:
   """Compiles the training step and the evaluation of a config for a TPU slice, without a TPU; takes minutes.
@@ -114,7 +128,10 @@ def compile_for(
     config: from get_config, or the name or file of a config. It is not changed.
     topology: chip and shape of a slice, such as "v5e:2x4", "v4:2x2x4" or "v3:4x4".
     slices: number of slices.
+    batch_per_device: training batch of each device, instead of config.train.batch_size over all devices.
     find_largest: whether the largest batch that fits is found by more compilations, three at most; otherwise it is estimated.
+    images_per_core: images per second that the input pipeline prepares on one processor of a host, from measure_input; the
+      report then tells whether the hosts keep up.
     on_message: called with a line before each compilation.
 
   Returns:
@@ -124,19 +141,14 @@ def compile_for(
     UsageError: for an unknown topology, a batch that does not divide among its devices, an invalid config, or without libtpu.
     FatalError: if the compiler ends without an answer.
   """
-  config = as_config(config)
-  # of a data set that is published, nothing has to be there
-  config.data.fake = True
-  config = with_classes(config)
-  check_optimizer(config)
-  found = parse_topology(topology, slices)
-  parts = found.devices * config.train.accumulate
-  check_batch(config.train.batch_size, config.model.bn_group or 0, config.train.accumulate, found.devices)
-  check_installed()
+  config, found = prepare(config, topology, slices=slices, batch_per_device=batch_per_device)
+  if images_per_core is not None and images_per_core <= 0:
+    raise UsageError(f"invalid images_per_core={images_per_core!r}; expected a number above 0")
+  process.check_installed()
   on_message(f"compiling for {found}: {found.devices} devices; this takes minutes ...")
-  answer = compile_programs(config.to_dict(), found, ("training", "evaluation"))
+  answer = process.compile_programs(config.to_dict(), found, ("training", "evaluation"))
   training, evaluation = (Compiled.from_answer(found, answer["programs"][name]) for name in ("training", "evaluation"))
-  largest, least = None, parts * max(config.model.bn_group or 0, 1)
+  largest, least = None, found.devices * config.train.accumulate * max(config.model.bn_group or 0, 1)
   if find_largest:
     largest = batches.search(training, lambda size: _training_at(config, found, size, on_message), least)
   elif training.memory and training.memory.temporaries > NOTICEABLE * training.memory.limit:
@@ -147,8 +159,46 @@ def compile_for(
     training=training,
     evaluation=evaluation,
     largest_batch=largest,
+    images_per_core=images_per_core,
     **{name: answer[name] for name in names},
   )
+
+
+def prepare(
+  config: ConfigLike, topology: str, *, slices: int = 1, batch_per_device: int | None = None
+) -> tuple[ConfigDict, Topology]:
+  """Validates a config for a topology before anything is compiled.
+
+  Args:
+    config, topology, slices, batch_per_device: as of compile_for.
+
+  Returns:
+    (complete config with random data and the batch over all devices, topology).
+
+  Raises:
+    UsageError: as compile_for.
+  """
+  config, found = as_config(config), parse_topology(topology, slices)
+  if batch_per_device is not None:
+    if batch_per_device < 1:
+      raise UsageError(f"invalid batch_per_device={batch_per_device!r}; expected at least 1")
+    config.train.batch_size = batch_per_device * found.devices
+  # of a data set that is published, nothing has to be there
+  config.data.fake = True
+  config = with_classes(config)
+  check_optimizer(config)
+  check_batch(config.train.batch_size, config.model.bn_group or 0, config.train.accumulate, found.devices)
+  return config, found
+
+
+def compile_training(config: ConfigDict, topology: Topology) -> Compiled:
+  """Compiles the training step of a config from `prepare`, and nothing else.
+
+  Raises:
+    UsageError, FatalError: as compile_for.
+  """
+  answer = process.compile_programs(config.to_dict(), topology, ("training",))
+  return Compiled.from_answer(topology, answer["programs"]["training"])
 
 
 def _training_at(config: ConfigDict, topology: Topology, size: int, on_message: Callable[[str], None]) -> Compiled:
@@ -156,5 +206,4 @@ def _training_at(config: ConfigDict, topology: Topology, size: int, on_message: 
   changed = config.copy_and_resolve_references()
   changed.train.batch_size = size
   on_message(f"compiling a batch of {size:,} ...")
-  answer = compile_programs(changed.to_dict(), topology, ("training",))
-  return Compiled.from_answer(topology, answer["programs"]["training"])
+  return compile_training(changed, topology)

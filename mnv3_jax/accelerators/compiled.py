@@ -49,7 +49,7 @@ class Compiled:
     memory: None where it does not compile.
     flops, bytes: operations, and bytes that go to and from memory, of each device.
     cycles: sum of the estimated cycles of all operations.
-    exchanged: bytes that leave each device.
+    exchanged: bytes that leave each device, were there endlessly many.
     costs: estimated cycles by row and phase.
   """
 
@@ -104,12 +104,24 @@ class Compiled:
 
     Collectives are within a slice, over all links of each chip; what slices exchange over the network is not in it.
     """
-    chip, chips = self.topology.chip, self.topology.chips
+    chip = self.topology.chip
     return {
       "compute": 1e3 * self.flops / chip.flops,
       "memory": 1e3 * self.bytes / chip.bandwidth,
-      "collectives": 1e3 * self.exchanged * (chips - 1) / chips / chip.interconnect,
+      "collectives": 1e3 * self.collective_bytes / chip.interconnect,
     }
+
+  @property
+  def collective_bytes(self) -> float:
+    """Bytes that leave each chip in the collectives of a run of it, within a slice."""
+    chips = self.topology.chips
+    return self.exchanged * (chips - 1) / chips
+
+  @property
+  def collective_share(self) -> float:
+    """Least share of collectives in the time of a run of it, where they do not overlap with computation."""
+    least = self.bound_ms["collectives"]
+    return least / (self.step_ms + least) if least else 0.0
 
   @property
   def bound(self) -> str:
@@ -139,6 +151,8 @@ class Compiled:
       "images_per_second_per_device": self.images_per_second / self.topology.devices,
       "bound_ms": self.bound_ms,
       "bound": self.bound,
+      "collective_bytes": self.collective_bytes,
+      "collective_share": self.collective_share,
       "rows": self.by_row(),
       "compile_seconds": self.seconds,
     }

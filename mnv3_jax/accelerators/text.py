@@ -31,10 +31,9 @@ def report(found: "Compilation") -> str:
     how = "compiled, it fits" if found.largest_batch.compiled else "an estimate: memory grows with the batch"
     lines += ["", f"largest training batch: {found.largest_batch.batch_size:,} ({how})"]
   if training.compiles:
-    each = training.images_per_second / found.processes
     lines += [
       f"whole training: {found.steps:,} steps in {found.hours:.1f} hours (estimated), without evaluation and waiting for data",
-      f"to keep up, each host has to read {each:,.0f} images/s (estimated)",
+      str(found.input),
       *["", costliest(training)],
     ]
   lines += ["", "Times are XLA's estimates; nothing was run or measured."]
@@ -54,11 +53,13 @@ def column(one: Compiled) -> dict[str, str]:
     "fits": "yes" if memory.fits else "no",
     "operations": f"{one.flops / 1e9:,.1f} GFLOP",
     "memory traffic": f"{one.bytes / 1e9:.2f} GB",
+    "collectives, bytes leaving a chip": f"{one.collective_bytes / 1e6:.2f} MB",
     "cycles, estimated": f"{one.cycles / 1e6:.2f} M",
     "time, estimated": f"{one.step_ms:.2f} ms",
     "least time for compute": f"{bounds['compute']:.2f} ms",
     "least time for memory": f"{bounds['memory']:.2f} ms",
     "least time for collectives": f"{bounds['collectives']:.2f} ms",
+    "share of collectives, at least": f"{100 * one.collective_share:.1f} %",
     "bound by": one.bound,
     "images/s, estimated": f"{one.images_per_second / one.topology.devices:,.0f}",
     "images/s, all devices": f"{one.images_per_second:,.0f}",

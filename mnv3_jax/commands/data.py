@@ -65,7 +65,12 @@ def main(arguments: list[str]) -> None:
   found = measure_throughput(dataset.train_batches(0), given.seconds)
   speed, first = found.images_per_second, found.first_batch_seconds
   if given.json:
-    pipeline = {"images_per_second": speed, "first_batch_seconds": first, "steps_per_epoch": steps}
+    pipeline = {
+      "images_per_second": speed,
+      "images_per_core": found.images_per_core,
+      "first_batch_seconds": first,
+      "steps_per_epoch": steps,
+    }
     print_json({**report.to_dict(), "contact_sheet": str(out), "pipeline": pipeline})
     return
   print(f"{config.data.dataset}: {counted(len(dataset.classes), 'class', 'classes')}, {dataset.fingerprint}")
@@ -73,4 +78,5 @@ def main(arguments: list[str]) -> None:
   print(f"{out}: training images, each in the augmentations of {EPOCHS} epochs, and test images")
   for message in dict.fromkeys([*skipped, *found.skipped]):
     print(f"skipped: {message}")
-  print(f"pipeline alone: {speed:,.0f} images/s over {progress.duration(given.seconds)}, first batch after {first:.2f} s")
+  rate = f"{speed:,.0f} images/s, {found.images_per_core:,.0f} for each second of a processor core"
+  print(f"pipeline alone: {rate}, over {progress.duration(given.seconds)}; first batch after {first:.2f} s")

@@ -11,6 +11,7 @@ from mnv3_jax.errors import UsageError
 from mnv3_jax.tables.registry import table_files
 
 EXAMPLE = """mnv3 sweep table5 --scale mini --dry_run                       (prints the trials and their expected duration)
+  mnv3 sweep table5 --dry_run --topology v5e:2x4                 (and the hours on a TPU slice, estimated without one)
   mnv3 sweep table5 --scale mini --jobs 2                        (again: only what is missing)
   mnv3 sweep table3 --config.data.dir=IMAGENET                   (any field of the config, for every run)
   mnv3 sweep --all --scale imagenet --engine slurm --sbatch="--gres=gpu:1" --config.data.dir=IMAGENET
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str]) -> int:
       detach=given.detach,
       wait_hours=given.wait_hours,
       dry_run=given.dry_run,
+      topology=given.topology,
     )
   if given.dry_run:
     print(dataclasses.replace(result, missing=options.with_flags(result.missing)).plan())
@@ -63,6 +65,11 @@ def parser() -> Options:
     "--jobs", type=positive, metavar="N", help="concurrent trials (local: one, or one per GPU; others: as many as fit)"
   )
   options.add_argument("--dry_run", action="store_true", help="print the plan and change nothing")
+  options.add_argument(
+    "--topology",
+    metavar="CHIP:SHAPE",
+    help="estimate the hours on a TPU slice, such as v5e:2x4, by compiling each network for it (minutes each, needs libtpu)",
+  )
   options.add_argument("--retries", type=int, default=3, metavar="N", help="retries of a trial that was killed (3)")
   options.add_argument(
     "--hosts", type=positive, default=1, metavar="N", help="hosts of a trial (ray, slurm): train --multihost (1)"
@@ -74,6 +81,7 @@ def parser() -> Options:
   options.add_argument("--wait_hours", type=float, default=1.0, metavar="H", help="wait for missing hosts (ray; 1)")
   options.add_argument("--config.SECTION.FIELD", metavar="VALUE", dest="unused", help="sets a field in every run")
   options.only_with("--cpus", "--engine ray|slurm")
+  options.only_with("--topology", "--dry_run")
   options.only_with("--detach", "--engine slurm")
   options.only_with("--wait_hours", "--engine ray")
   return options

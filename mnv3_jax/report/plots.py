@@ -209,6 +209,36 @@ def stacked_bars(
   save(figure, path)
 
 
+def efficiency(lines: Mapping[str, Sequence[tuple[int, float]]], path: PathLike, title: str) -> None:
+  """Plots the efficiency of trainings over the number of devices, on a logarithmic axis.
+
+  Args:
+    lines: {name: (devices, efficiency from 0 to 1 and more)}.
+    path: path of the PNG.
+    title: title of the plot.
+  """
+  figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+  axes = figure.subplots()
+  colours = (*STACK, RED, GREY)
+  for i, (name, points) in enumerate(lines.items()):
+    devices, values = zip(*sorted(points), strict=True)
+    percent = [100 * value for value in values]
+    axes.plot(devices, percent, f"-{MARKERS[i % len(MARKERS)]}", color=colours[i % len(colours)], label=name)
+    for x, y in zip(devices, percent, strict=True):
+      axes.annotate(f"{y:.0f} %", (x, y), (0, 6), textcoords="offset points", ha="center", fontsize=8, color=GREY)
+  ticks = sorted({x for points in lines.values() for x, _ in points})
+  axes.set_xscale("log", base=2)
+  axes.set_xticks(ticks, [f"{x:,}" for x in ticks])
+  axes.set_xticks([], minor=True)
+  axes.set_ylim(0, 1.15 * max([100.0, *(100 * y for points in lines.values() for _, y in points)]))
+  axes.set_xlabel("devices")
+  axes.set_ylabel("efficiency against the fewest devices, %")
+  plain(axes)
+  axes.legend(frameon=False, loc="lower left")
+  figure.suptitle(title)
+  save(figure, path)
+
+
 def predicted_against_measured(
   groups: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: PathLike, title: str, label: str, band: float = 0.1
 ) -> None:

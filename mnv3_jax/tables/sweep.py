@@ -1,11 +1,13 @@
 """Sweeps of tables: runs the trainings and exports that the rows of tables need."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mnv3_jax.accelerators.topologies import parse_topology
 from mnv3_jax.errors import UsageError
 from mnv3_jax.names import counted
 from mnv3_jax.paths import expanded
@@ -24,6 +26,9 @@ from mnv3_jax.tables.table import Table
 from mnv3_jax.tables.trials import shell_line, trials
 from mnv3_jax.types import PathLike
 
+if TYPE_CHECKING:
+  from mnv3_jax.tables.tpu_hours import SweepHours
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepResult:
@@ -36,6 +41,7 @@ class SweepResult:
     resources: resources of a trial as text.
     jobs: number of concurrent trials; None where the cluster decides.
     missing: sentence about a program that the engine needs and this machine does not have; "" for none.
+    tpu_hours: estimated hours on a TPU slice, where a `dry_run` names one.
   """
 
   trials: tuple[Trial, ...]
@@ -44,6 +50,7 @@ class SweepResult:
   resources: str
   jobs: int | None
   missing: str = ""
+  tpu_hours: "SweepHours | None" = None
 
   def _named(self, *states: TrialState) -> list[str]:
     return [trial.name for trial in self.trials if self.states[trial.name] in states]
@@ -90,10 +97,12 @@ class SweepResult:
       lines.append(
         f"estimated from runs that are done: {duration(seconds)} one after the other{concurrent}; other machines, other times"
       )
-    elif todo:
+    elif todo and not self.tpu_hours:
       lines.append("no run of this scale is done yet: nothing to estimate hours from")
     if todo:
       lines += ["", "the first:", *(f"  {shell_line(command)}" for command in todo[0].commands)]
+    if self.tpu_hours:
+      lines += ["", str(self.tpu_hours)]
     if self.missing:
       lines += ["", f"it cannot start here: {self.missing}"]
     return "\n".join(lines)
@@ -124,6 +133,7 @@ def sweep(
   detach: bool = False,
   wait_hours: float = 1.0,
   dry_run: bool = False,
+  topology: str | None = None,
   grace: float = GRACE,
   stream: Stream | None = None,
 ) -> SweepResult:
@@ -148,6 +158,8 @@ def sweep(
     detach: return after the submission (slurm).
     wait_hours: how long a trial waits for hosts that the cluster does not have (ray).
     dry_run: return the trials without running any; `SweepResult.plan()` formats them.
+    topology: TPU slice, such as "v5e:2x4", on which a `dry_run` estimates the hours of every row: the training step of each
+      network is compiled for it, without a TPU, which takes minutes for each.
     grace: seconds in which trials can save a checkpoint when the sweep is interrupted.
     stream: output of the progress display; standard output by default.
 
@@ -159,6 +171,10 @@ def sweep(
     RetryableError: if the sweep was interrupted; call it again to resume.
   """
   runs = expanded(runs)
+  if topology is not None:
+    if not dry_run:
+      raise UsageError(f"invalid topology={topology!r}; it estimates the hours of a dry_run=True")
+    parse_topology(topology)
   for name, value, minimum in (("seeds", seeds, 1), ("jobs", jobs, 1), ("hosts", hosts, 1), ("cpus", cpus, 1)):
     _check_minimum(name, value, minimum)
   for name, value in (("retries", retries), ("gpus", gpus)):
@@ -192,8 +208,21 @@ def sweep(
       grace=grace,
       stream=stream,
     )
+  tpu_hours = None
+  if topology is not None:
+    # it imports JAX
+    from mnv3_jax.tables.tpu_hours import estimate_hours
+
+    to_run = [trial for trial in planned if not trial.done]
+    tpu_hours = estimate_hours(to_run, topology, on_message=functools.partial(print, file=stream, flush=True))
   return SweepResult(
-    trials=tuple(planned), states=states, logs=logs, resources=resources, jobs=jobs_at_once, missing=missing_program(engine)
+    trials=tuple(planned),
+    states=states,
+    logs=logs,
+    resources=resources,
+    jobs=jobs_at_once,
+    missing=missing_program(engine),
+    tpu_hours=tpu_hours,
   )
 
 

@@ -77,12 +77,13 @@ def from_config(config: ConfigDict) -> Job:
   )
 
 
-def open_dataset(config: ConfigDict, resolution: Size | None = None) -> Dataset:
+def open_dataset(config: ConfigDict, resolution: Size | None = None, shard: tuple[int, int] | None = None) -> Dataset:
   """Opens the data set of a config, as this process of a training reads it.
 
   Args:
     config: a complete config.
     resolution: of the images; None for the network's own.
+    shard: index and number of the processes of a training; None for those of this one, which starts JAX.
 
   Raises:
     ArchitectureError, UsageError: naming the field that is invalid.
@@ -91,7 +92,8 @@ def open_dataset(config: ConfigDict, resolution: Size | None = None) -> Dataset:
   task, data = task_class(architecture), config.data
   resolution = resolution or architecture.resolution
   _check_dataset(data.dataset, task)
-  dataset = task.open_dataset(config, resolution, host=jax.process_index(), hosts=jax.process_count())
+  host, hosts = shard or (jax.process_index(), jax.process_count())
+  dataset = task.open_dataset(config, resolution, host=host, hosts=hosts)
   if not data.fake:
     return dataset
   num_classes = config.model.num_classes or max(len(dataset.classes), 1)

@@ -10,7 +10,7 @@ from conftest import ROOT, ended
 from PIL import Image
 
 from mnv3_jax import compile_for
-from mnv3_jax.accelerators import compilation, largest_batch, process
+from mnv3_jax.accelerators import largest_batch, process
 from mnv3_jax.accelerators.compiled import Compiled, Memory
 from mnv3_jax.accelerators.compiler import _too_large
 from mnv3_jax.accelerators.largest_batch import LargestBatch
@@ -34,8 +34,7 @@ def recorded(monkeypatch):
     return {**ANSWER, "programs": {**ANSWER["programs"]}}
 
   monkeypatch.setattr(process, "check_installed", lambda: None)
-  monkeypatch.setattr(compilation, "check_installed", lambda: None)
-  monkeypatch.setattr(compilation, "compile_programs", answer)
+  monkeypatch.setattr(process, "compile_programs", answer)
   return requests
 
 
@@ -74,7 +73,7 @@ def test_the_text_calls_estimates_so(recorded, tmp_path):
 
 def test_a_step_that_does_not_fit(recorded, monkeypatch):
   answer = {**ANSWER, "programs": {**ANSWER["programs"], "training": REFUSED}}
-  monkeypatch.setattr(compilation, "compile_programs", lambda *_: answer)
+  monkeypatch.setattr(process, "compile_programs", lambda *_: answer)
   found = compile_for(get_config("imagenet:mobilenetv3_small", SMALL), "v5e:2x4")
   values = found.to_dict()
   assert not values["compiles"] and not values["fits"] and values["hours"] is None and values["evaluation"]["fits"]
@@ -158,7 +157,21 @@ CONFIG = ("--config", "configs/imagenet.py:mobilenetv3_small")
     (("--topology", "v5e:2x4", "--config.optim.name=none"), "invalid config.optim.name='none', which imported weights have"),
     (("--topology", "v5e:2x4", "--slices", "0"), "argument --slices: '0' is not a whole number above 0"),
     (("--topology", "v5e:2x4", "--plot", "x.jpg"), "invalid --plot='x.jpg'; expected the name of a .png file"),
-    (("--topology", "v5e:2x4", "--topology", "v6e:2x4", "--plot", "x.png"), "--plot names one chart"),
+    (("--topology", "v5e:2x4", "--batch_per_device", "0"), "argument --batch_per_device: '0' is not a whole number above 0"),
+    (
+      ("--topology", "v5e:2x4", "--batch_per_device", "100"),
+      "invalid config.model.bn_group=128; expected a divisor of the 100 images",
+    ),
+    (
+      ("--topology", "v5e:2x4", "--topology", "v5e:16x16", "--config.train.batch_size=4096"),
+      "invalid config.model.bn_group=128; expected a divisor of the 16 images that a device processes at a time",
+    ),
+    (
+      ("--topology", "v5e:2x4", "--batch_per_device", "128", "--config.train.batch_size=4096"),
+      "--batch_per_device and --config.train.batch_size both set the batch; expected one of them",
+    ),
+    (("--topology", "v5e:2x4", "--images_per_core", "-1"), "argument --images_per_core: '-1' is not a number above 0"),
+    (("--topology", "v5e:2x4", "--images_per_core", "9", "--measure_input"), "--images_per_core gives what --measure_input"),
   ],
 )
 def test_wrong_use(words, sentence):

@@ -1,4 +1,7 @@
-"""The compiler for TPU: the first blocks of V3-Small cost what they cost before. Needs libtpu, which make engines installs."""
+"""The compiler for TPU: the first blocks of V3-Small cost what they cost before, on slices of several sizes and in sweeps.
+
+Needs libtpu, which make engines installs.
+"""
 
 import json
 
@@ -6,6 +9,7 @@ import pytest
 from conftest import ROOT
 
 import mnv3_jax
+from mnv3_jax.tables.table import Row, Table
 
 RECORD = ROOT / "tests" / "accelerators" / "recorded" / "small_v5e.json"
 REGENERATE = "PYTHONPATH=tests python tests/accelerators/test_tpu_compiler.py   (say in the commit why)"
@@ -40,6 +44,27 @@ def test_every_task_compiles_for_several_hosts(recipe):
   found = mnv3_jax.compile_for(mnv3_jax.get_config(recipe, fields), "v5e:2x4")
   assert found.training.fits and found.evaluation.fits and found.processes == 2, str(found)
   assert found.training.exchanged > 0 and set(found.training.by_row()) - {"other"}
+
+
+FIRST = "k3_e16_o16_s2_re_se0.25"
+
+
+def test_a_device_computes_the_same_on_a_larger_slice():
+  config = mnv3_jax.get_config("imagenet:mobilenetv3_small", {"model.blocks": FIRST, "model.bn_group": 0})
+  found = mnv3_jax.compile_scaling(config, ["v5e:2x2", "v5e:4x4"], batch_per_device=16)
+  small, large = found.compilations
+  assert (small.processes, large.processes, large.training.batch_size) == (1, 4, 256)
+  assert large.training.step_ms == pytest.approx(small.training.step_ms, rel=0.05)
+  assert large.training.collective_bytes > small.training.collective_bytes > 0
+  assert 0.8 < (found.efficiency(large) or 0) < 1.05
+
+
+def test_the_hours_of_a_sweep(tmp_path):
+  rows = [Row(name=name, model="mobilenetv3_small", fields={"blocks": FIRST}, run=name) for name in ("one", "other")]
+  table = Table(title="First block", source="our own", rows=tuple(rows))
+  found = mnv3_jax.sweep(table, scale="mini", seeds=2, runs=tmp_path, dry_run=True, topology="v5e:2x2").tpu_hours
+  assert found and found.programs == 1 and [row.runs for row in found.rows] == [2, 2]
+  assert found.hours > 0 and found.rows[0].hours == found.rows[1].hours, str(found)
 
 
 if __name__ == "__main__":
