@@ -25,6 +25,7 @@ if TYPE_CHECKING:
   from mnv3_jax.architectures.zoo import list_models as list_models
   from mnv3_jax.config_files import get_config as get_config
   from mnv3_jax.deploy.export import export as export
+  from mnv3_jax.deploy.export_weights import export_weights as export_weights
   from mnv3_jax.latency.benchmark import benchmark as benchmark
   from mnv3_jax.tables.build import build_table as build_table
   from mnv3_jax.tables.sweep import sweep as sweep
@@ -51,6 +52,7 @@ _PUBLIC = {
   "edits": "mnv3_jax.architectures.edits",
   "evaluate": "mnv3_jax.training.evaluation:evaluate",
   "export": "mnv3_jax.deploy.export:export",
+  "export_weights": "mnv3_jax.deploy.export_weights:export_weights",
   "get_config": "mnv3_jax.config_files:get_config",
   "import_weights": "mnv3_jax.training.imported:import_weights",
   "inspect_dataset": "mnv3_jax.training.inspection:inspect_dataset",
@@ -77,6 +79,7 @@ __all__ = [
   "edits",
   "evaluate",
   "export",
+  "export_weights",
   "get_config",
   "import_weights",
   "inspect_dataset",

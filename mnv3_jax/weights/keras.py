@@ -49,7 +49,8 @@ def _v1(a: Architecture) -> dict[str, LayerNames]:
 
 def _published(name: str, names: NameMap, bn_momentum: float, **fields: str) -> Published:
   model = {"name": name, "width_rule": "keras", "bn_momentum": bn_momentum, **fields}
-  return Published(model=model, preprocessing=PREPROCESSING, names=names, layout=TENSORFLOW)
+  options = ("width", "minimalistic") if names is _v3 else ("width",)
+  return Published(model=model, preprocessing=PREPROCESSING, names=names, layout=TENSORFLOW, options=options)
 
 
 MODELS = {

@@ -72,7 +72,10 @@ def depthwise_names(scope: str) -> NameMap:
 def _published(names: NameMap, name: str, gate: float = 1.0, **fields: Any) -> Published:
   # released widths below 1 keep the last layer, as the paper's rule does
   model = {"name": name, "bn_momentum": 0.997, **fields}
-  return Published(model=model, preprocessing=PREPROCESSING, names=names, layout=SLIM, background=True, gate=gate)
+  options = ("width",)
+  return Published(
+    model=model, preprocessing=PREPROCESSING, names=names, layout=SLIM, background=True, gate=gate, options=options
+  )
 
 
 _V1, _V2, _V3 = depthwise_names("MobilenetV1"), inverted_names("MobilenetV2"), inverted_names("MobilenetV3")

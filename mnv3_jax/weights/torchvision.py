@@ -105,7 +105,11 @@ def _published(
   name: str, epsilon: float, names: NameMap, preprocessing: dict[str, Any], classes: tuple[str, ...] = (), **fields: Any
 ) -> Published:
   model = {"name": name, "width_rule": "torchvision", "padding": "symmetric", "bn_epsilon": epsilon, "bn_momentum": 0.9}
-  return Published(model={**model, **fields}, preprocessing=preprocessing, names=names, layout=TORCH, classes=classes)
+  # the functions for segmenters and detectors take no width
+  options = () if fields else ("width",)
+  return Published(
+    model={**model, **fields}, preprocessing=preprocessing, names=names, layout=TORCH, classes=classes, options=options
+  )
 
 
 _MODELS: dict[str, tuple[str, float, NameMap]] = {
@@ -152,7 +156,7 @@ _HALVES: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation
 def _published_detector(**fields: Any) -> Published:
   published = _published("mobilenetv3_large", 1e-3, _ssdlite, _HALVES, coco_classes.CLASSES, **_SSDLITE, **fields)
   # momentum 0.03 as PyTorch counts
-  return dataclasses.replace(published, model={**published.model, "bn_momentum": 0.97})
+  return dataclasses.replace(published, model={**published.model, "bn_momentum": 0.97}, normalizes=True)
 
 
 MODELS["ssdlite320_mobilenet_v3_large"] = _published_detector(halved_tail="detection")

@@ -19,6 +19,12 @@ from mnv3_jax.weights.hub.named import HubFile, NamedWeights
 CONFIG, CARD = "config.json", "README.md"
 # bytes of a model card that are looked at for its license
 CARD_BYTES = 2**16
+# paddings by timm's names
+PADDINGS = {"same": "same", "": "symmetric"}
+# arguments of timm's functions that change nothing in what a trained network computes, or that stand elsewhere too
+IN_TRAINING = ("num_classes", "drop_rate", "drop_path_rate", "bn_momentum")
+# arguments that timm writes for every network, and their values for those that are known here
+USUAL = {"in_chans": 3, "global_pool": "avg"}
 ADVICE = "download its file, and name the network: import_weights(source, model, file, out)"
 
 
@@ -74,7 +80,7 @@ def described(name: str, place: HubFile, config: Mapping[str, Any], license: str
       license=license,
       dataset=None,
       num_classes=_num_classes(config, settings),
-      fields=_resolution(settings),
+      fields={**_resolution(settings), **arguments(config)},
       preprocessing=_preprocessing(settings),
       classes=_classes(config, settings),
     )
@@ -93,6 +99,23 @@ def _resolution(settings: Mapping[str, Any]) -> dict[str, int]:
   if channels != 3:
     raise ValueError(f"input_size has {channels} channels; expected 3")
   return {"resolution": int(height), **({} if height == width else {"resolution_width": int(width)})}
+
+
+def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the fields of config.model that the arguments of timm's function for the network set.
+
+  Raises:
+    ValueError: for an argument that changes what the network computes in a way that is not known here.
+  """
+  found: dict[str, Any] = {}
+  for name, value in config.get("model_args", {}).items():
+    if name == "pad_type" and value in PADDINGS:
+      found["padding"] = PADDINGS[value]
+    elif name == "bn_eps":
+      found["bn_epsilon"] = float(value)
+    elif name not in IN_TRAINING and not (name in USUAL and value == USUAL[name]):
+      raise ValueError(f"model_args has {name}={value!r}, which is not known here")
+  return found
 
 
 def _preprocessing(settings: Mapping[str, Any]) -> dict[str, Any]:
