@@ -109,6 +109,7 @@ class Published:
     gate: maximum of its squeeze-excite gate; other than 1, the projection's kernel is multiplied by it, which is exact.
     classes: names by label, where they are not ImageNet's.
     options: fields of config.model that the source's own function for this network takes as arguments.
+    widths: values of the option "width" for which that function rounds channels as config.model.width_rule does; () for all.
     normalizes: whether that function builds a network that resizes images to the published resolution and normalizes them.
   """
 
@@ -120,6 +121,7 @@ class Published:
   gate: float = 1.0
   classes: tuple[str, ...] = ()
   options: tuple[str, ...] = ()
+  widths: tuple[float, ...] = ()
   normalizes: bool = False
 
   def architecture(self, num_classes: int | None = None) -> Architecture:

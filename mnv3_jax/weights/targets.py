@@ -105,6 +105,8 @@ def _settings(published: Published, architecture: Architecture) -> Iterator[dict
   own = published.architecture()
   values = {"width": architecture.width, "padding": padding_of(architecture), "bn_epsilon": architecture.bn_epsilon}
   found = {name: value for name, value in values.items() if name in published.options and value != getattr(own, name)}
+  if published.widths and found.get("width", 1.0) not in published.widths:
+    return
   if found:
     yield found
   if "minimalistic" in published.options:

@@ -102,6 +102,12 @@ def test_networks_of_the_paper_fit(name):
     targets.find("torchvision", a)
 
 
+def test_torchvision_expands_v2_by_factors():
+  """features.2.conv.0.0.weight and classifier.1.weight of mobilenet_v2(width_mult=1.4) have 144 and 1792 channels."""
+  a = sources.published("torchvision", "mobilenet_v2", width=1.4).architecture()
+  assert a.blocks[1].expand == 144 and a.features.filters == 1792
+
+
 def test_what_timm_is_told(tmp_path):
   v2 = fields.architecture("mobilenetv2", width=0.5, num_classes=3, resolution=64)
   target = targets.find("timm", v2)
@@ -160,6 +166,9 @@ SMALL = {"num_classes": 10, "resolution": 32}
     (fields.architecture("mnasnet_a1", **SMALL), "keras", r"; expected format='timm'$"),
     (tiny_architecture(), "slim", "blocks=3 instead of"),
     (fields.architecture("mobilenetv2", num_classes=1001), "slim", "num_classes=1001, of which the first would be taken for"),
+    # V1 there has 9 channels where the stem has 8
+    (fields.architecture("mobilenetv1", width=0.3, **SMALL), "keras", "differs from MobileNet, the nearest network there"),
+    (fields.architecture("mobilenetv1", width=0.3, **SMALL), "slim", "differs from mobilenet_v1_"),
     # odd maps, where Keras's MobileNet pads otherwise
     (fields.architecture("mobilenetv1", resolution=100), "keras", "padding='same' instead of 'keras_v1'"),
     (
