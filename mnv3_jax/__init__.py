@@ -26,6 +26,7 @@ if TYPE_CHECKING:
   from mnv3_jax.config_files import get_config as get_config
   from mnv3_jax.deploy.export import export as export
   from mnv3_jax.deploy.export_weights import export_weights as export_weights
+  from mnv3_jax.deploy.push import push_to_hub as push_to_hub
   from mnv3_jax.latency.benchmark import benchmark as benchmark
   from mnv3_jax.tables.build import build_table as build_table
   from mnv3_jax.tables.sweep import sweep as sweep
@@ -62,6 +63,7 @@ _PUBLIC = {
   "load_weights": "mnv3_jax.training.named_weights:load_weights",
   "open_dataset": "mnv3_jax.training.run:open_dataset",
   "predict": "mnv3_jax.training.prediction:predict",
+  "push_to_hub": "mnv3_jax.deploy.push:push_to_hub",
   "search": "mnv3_jax.search",
   "sweep": "mnv3_jax.tables.sweep:sweep",
   "train": "mnv3_jax.training.run:train",
@@ -89,6 +91,7 @@ __all__ = [
   "load_weights",
   "open_dataset",
   "predict",
+  "push_to_hub",
   "search",
   "sweep",
   "train",

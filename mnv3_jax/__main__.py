@@ -24,6 +24,7 @@ VERBS = {
   "import": "import weights of torchvision, timm, Keras, TF-slim or TF Object Detection",
   "export": "write a .tflite file",
   "export_weights": "write weights for timm, torchvision, Keras or TF-slim",
+  "push": "upload weights and a model card to the Hugging Face Hub",
   "benchmark": "time .tflite files on this machine or a phone, by operator and block",
   "compile": "compile a training for a TPU slice without one: memory, estimated time, bounds",
   "latency_table": "time the blocks of networks, to predict the latency of others",

@@ -54,7 +54,7 @@ def import_weights(
 
   Args:
     source: name of weights that are downloaded, one of list_weights() or "hf://USER/REPOSITORY"; or with `file` one of
-      "torchvision", "timm", "keras", "slim" or "tf_object_detection".
+      "torchvision", "timm", "keras", "slim", "tf_object_detection" or "mnv3_jax", a file of push_to_hub.
     model: name of the network there, such as "mobilenetv3_large_100"; weights/sources.SOURCES lists them. None where the file
       fits one of them only, as frozen graphs of tf_object_detection do.
     file: the weights: .safetensors, .npz, .h5, .keras and .pb are read directly, files of torch.save (.pth, .pt, .bin, .ckpt,

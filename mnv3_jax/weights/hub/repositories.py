@@ -1,6 +1,6 @@
-"""Weights in repositories of the Hugging Face Hub, "hf://USER/REPOSITORY", that timm saved.
+"""Weights in repositories of the Hugging Face Hub, "hf://USER/REPOSITORY", that push_to_hub or timm saved.
 
-The repository's config.json names the network of timm, its input preprocessing and its classes; README.md the license.
+The repository's config.json names the network, its input preprocessing and its classes; README.md the license.
 """
 
 import pathlib
@@ -13,7 +13,7 @@ from mnv3_jax.errors import UsageError
 from mnv3_jax.names import printable, require_printable
 from mnv3_jax.runs.atomic import read_json
 from mnv3_jax.weights import timm
-from mnv3_jax.weights.hub import catalogue, hugging_face
+from mnv3_jax.weights.hub import catalogue, descriptions, hugging_face
 from mnv3_jax.weights.hub.named import HubFile, NamedWeights
 
 CONFIG, CARD = "config.json", "README.md"
@@ -50,7 +50,7 @@ def find(name: str) -> NamedWeights:
 
 
 def described(name: str, place: HubFile, config: Mapping[str, Any], license: str | None) -> NamedWeights:
-  """Returns the weights that a config.json of timm describes.
+  """Returns the weights that a config.json of push_to_hub or of timm describes.
 
   Args:
     name: as the user gave it.
@@ -61,6 +61,8 @@ def described(name: str, place: HubFile, config: Mapping[str, Any], license: str
   Raises:
     UsageError: if the network is not one of timm's that are known here, or a field has an invalid value.
   """
+  if isinstance(config.get(descriptions.SECTION), dict):
+    return _ours(name, place, config, license)
   model = config.get("architecture")
   if not isinstance(model, str):
     kind = config.get("model_type")
@@ -81,6 +83,27 @@ def described(name: str, place: HubFile, config: Mapping[str, Any], license: str
       dataset=None,
       num_classes=_num_classes(config, settings),
       fields={**_resolution(settings), **arguments(config)},
+      preprocessing=_preprocessing(settings),
+      classes=_classes(config, settings),
+    )
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    raise UsageError(f"{name!r} has an invalid config.json: {error}") from None
+
+
+def _ours(name: str, place: HubFile, config: Mapping[str, Any], license: str | None) -> NamedWeights:
+  """Returns the weights that a config.json of push_to_hub describes."""
+  settings = config.get("pretrained_cfg", {})
+  try:
+    source, network, model = descriptions.network_of(config[descriptions.SECTION])
+    return NamedWeights(
+      name=name,
+      source=source,
+      model=network,
+      place=place,
+      license=license,
+      dataset=None,
+      num_classes=model.get("num_classes"),
+      fields=model,
       preprocessing=_preprocessing(settings),
       classes=_classes(config, settings),
     )
