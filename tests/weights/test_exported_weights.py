@@ -26,6 +26,8 @@ QUICK = [
   ("timm", "mnasnet_small", {}),
   ("timm", "mobilenetv3_small_050", {}),
   ("torchvision", "mobilenet_v3_small", {"width": 0.5}),
+  ("torchvision", "lraspp_mobilenet_v3_large", {}),
+  ("torchvision", "ssdlite320_mobilenet_v3_large", {}),
   ("keras", "MobileNet", {"width": 0.25}),
   ("keras", "MobileNetV3Small", {"minimalistic": True}),
   ("slim", "mobilenet_v2_0.35_224", {}),
