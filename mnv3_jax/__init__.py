@@ -27,6 +27,8 @@ if TYPE_CHECKING:
   from mnv3_jax.architectures.zoo import list_models as list_models
   from mnv3_jax.config_files import get_config as get_config
   from mnv3_jax.deploy.export import export as export
+  from mnv3_jax.deploy.export_weights import export_weights as export_weights
+  from mnv3_jax.deploy.push import push_to_hub as push_to_hub
   from mnv3_jax.latency.benchmark import benchmark as benchmark
   from mnv3_jax.tables.build import build_table as build_table
   from mnv3_jax.tables.sweep import sweep as sweep
@@ -54,6 +56,7 @@ _PUBLIC = {
   "edits": "mnv3_jax.architectures.edits",
   "evaluate": "mnv3_jax.training.evaluation:evaluate",
   "export": "mnv3_jax.deploy.export:export",
+  "export_weights": "mnv3_jax.deploy.export_weights:export_weights",
   "get_config": "mnv3_jax.config_files:get_config",
   "import_weights": "mnv3_jax.training.imported:import_weights",
   "inspect_dataset": "mnv3_jax.training.inspection:inspect_dataset",
@@ -64,6 +67,7 @@ _PUBLIC = {
   "measure_input": "mnv3_jax.accelerators.measured_input:measure_input",
   "open_dataset": "mnv3_jax.training.run:open_dataset",
   "predict": "mnv3_jax.training.prediction:predict",
+  "push_to_hub": "mnv3_jax.deploy.push:push_to_hub",
   "search": "mnv3_jax.search",
   "sweep": "mnv3_jax.tables.sweep:sweep",
   "train": "mnv3_jax.training.run:train",
@@ -82,6 +86,7 @@ __all__ = [
   "edits",
   "evaluate",
   "export",
+  "export_weights",
   "get_config",
   "import_weights",
   "inspect_dataset",
@@ -92,6 +97,7 @@ __all__ = [
   "measure_input",
   "open_dataset",
   "predict",
+  "push_to_hub",
   "search",
   "sweep",
   "train",

@@ -23,6 +23,8 @@ VERBS = {
   "summary": "print a network as the paper's table, with its cost",
   "import": "import weights of torchvision, timm, Keras, TF-slim or TF Object Detection",
   "export": "write a .tflite file",
+  "export_weights": "write weights for timm, torchvision, Keras or TF-slim",
+  "push": "upload weights and a model card to the Hugging Face Hub",
   "benchmark": "time .tflite files on this machine or a phone, by operator and block",
   "compile": "compile a training for a TPU slice without one: memory, estimated time, bounds",
   "latency_table": "time the blocks of networks, to predict the latency of others",
@@ -52,7 +54,7 @@ OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Cannot allocate memory", "can't start ne
 
 def usage() -> str:
   """Returns the text of `mnv3 --help`."""
-  verbs = "\n".join(f"  {verb:<13} {summary}" for verb, summary in VERBS.items())
+  verbs = "\n".join(f"  {verb:<14} {summary}" for verb, summary in VERBS.items())
   return f"usage: mnv3 VERB [options]\n\n{verbs}\n\nmnv3 VERB --help has the options of each and an example."
 
 

@@ -35,7 +35,9 @@ def main(arguments: list[str]) -> None:
   what = "Imports weights of torchvision, timm, Keras, TF-slim or TF Object Detection: a file, or downloaded by name."
   options = Options("import", what, EXAMPLE)
   options.add_argument("file", metavar="FILE", nargs="?", help="the weights: a file, or without --from a name to download")
-  options.add_argument("--from", dest="source", metavar="SOURCE", help="torchvision, timm, keras, slim or tf_object_detection")
+  options.add_argument(
+    "--from", dest="source", metavar="SOURCE", help="torchvision, timm, keras, slim, tf_object_detection or mnv3_jax"
+  )
   options.add_argument("--model", metavar="NAME", help="the network's name there; see --list. tf_object_detection does without")
   options.add_argument("--out", metavar="DIR", help="directory to create")
   options.add_argument("--classes", metavar="FILE", help="class names, one per line, where they are not the source's own")

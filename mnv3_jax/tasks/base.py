@@ -88,6 +88,7 @@ class Task(abc.ABC):
     read_batch: evaluation images held in memory at a time.
     export_options: every combination of options that `export_outputs` takes.
     timed_options: options of `export_outputs` for the files whose latency tables show.
+    pipeline_tag: name of the task on the Hugging Face Hub; "" for none.
     distills: whether `distillation` learns from the teacher (config.distill).
     prediction_dir: directory in which the command line writes pictures of predictions; None where it writes none.
   """
@@ -97,6 +98,7 @@ class Task(abc.ABC):
   metric_label: ClassVar[str]
   datasets: ClassVar[tuple[str, ...]] = ()
   read_batch: ClassVar[int] = 200
+  pipeline_tag: ClassVar[str] = ""
   distills: ClassVar[bool] = False
   prediction_dir: ClassVar[str | None] = None
   export_options: ClassVar[tuple[dict[str, Any], ...]] = ({},)

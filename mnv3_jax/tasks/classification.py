@@ -43,6 +43,7 @@ class Classification(Task):
   label_smoothing: float = 0.0
 
   name = "classification"
+  pipeline_tag = "image-classification"
   main_metric = "top1"
   distills = True
   metric_label = "top-1"

@@ -73,6 +73,7 @@ class Detection(Task):
   max_boxes: int = 10
 
   name = "detection"
+  pipeline_tag = "object-detection"
   main_metric = "ap"
   metric_label = "AP"
   datasets = image_box_datasets.NAMES

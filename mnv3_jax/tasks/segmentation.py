@@ -59,6 +59,7 @@ class Segmentation(Task):
   scales: tuple[float, ...] = (1.0,)
 
   name = "segmentation"
+  pipeline_tag = "image-segmentation"
   main_metric = "miou"
   distills = True
   metric_label = "mIoU"

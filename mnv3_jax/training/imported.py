@@ -17,11 +17,12 @@ from mnv3_jax.errors import UsageError
 from mnv3_jax.names import counted
 from mnv3_jax.paths import expanded, read_bounded
 from mnv3_jax.runs import outputs
+from mnv3_jax.runs.atomic import read_json
 from mnv3_jax.runs.run import Run
 from mnv3_jax.tasks.job import task_class
 from mnv3_jax.training import trained
 from mnv3_jax.types import PathLike
-from mnv3_jax.weights import formats, sources
+from mnv3_jax.weights import formats, sources, timm_config
 from mnv3_jax.weights.content import Content
 from mnv3_jax.weights.hub import files, repositories
 from mnv3_jax.weights.hub.checksums import file_digest
@@ -53,12 +54,13 @@ def import_weights(
 
   Args:
     source: name of weights that are downloaded, one of list_weights() or "hf://USER/REPOSITORY"; or with `file` one of
-      "torchvision", "timm", "keras", "slim" or "tf_object_detection".
+      "torchvision", "timm", "keras", "slim", "tf_object_detection" or "mnv3_jax", a file of push_to_hub.
     model: name of the network there, such as "mobilenetv3_large_100"; weights/sources.SOURCES lists them. None where the file
       fits one of them only, as frozen graphs of tf_object_detection do.
     file: the weights: .safetensors, .npz, .h5, .keras and .pb are read directly, files of torch.save (.pth, .pt, .bin, .ckpt,
       .pth.tar) with PyTorch's safe loader, pickles never; the content decides, not the suffix. The network may stand under any
-      prefix ("module.", "model."), and averaged weights are preferred where a training checkpoint has them.
+      prefix ("module.", "model."), and averaged weights are preferred where a training checkpoint has them. Of timm's
+      model.safetensors the config.json beside it sets padding and epsilon, if it is there.
     out: directory to create.
     classes: class names, or a text file with one per line, where they are not the source's own.
     width, minimalistic, resolution, resolution_width: fields of config.model in which the file differs from what is published
@@ -76,6 +78,8 @@ def import_weights(
   """
   options = {"width": width, "minimalistic": minimalistic, "resolution": resolution, "resolution_width": resolution_width}
   given = {name: value for name, value in options.items() if value is not None}
+  if source == "timm" and file is not None:
+    given = {**_beside(pathlib.Path(expanded(file))), **given}
   if out is None:
     raise UsageError("out=None; expected a directory to create")
   out = expanded(out)
@@ -94,6 +98,17 @@ def import_weights(
   content = formats.read(expanded(file))
   model = sources.model_of(source, content, expanded(file), **given) if model is None else model
   return _write(out, _Origin(source, model, given, pathlib.Path(expanded(file))), content, names)
+
+
+def _beside(file: pathlib.Path) -> dict[str, Any]:
+  """Returns the fields of config.model that a config.json of timm sets beside the weights that it describes."""
+  config = file.with_name(timm_config.CONFIG)
+  if file.name != timm_config.WEIGHTS or not config.is_file():
+    return {}
+  try:
+    return repositories.arguments(read_json(config))
+  except (AttributeError, TypeError, ValueError) as error:
+    raise UsageError(f"invalid file={str(file)!r}; {str(config)!r}: {error}") from None
 
 
 def import_named(

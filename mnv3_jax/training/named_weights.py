@@ -30,7 +30,7 @@ def load_weights(name: str, *, progress: bool = True) -> TrainedRun:
   Args:
     name: one of list_weights(), such as "timm/mobilenetv3_large_100.ra_in1k",
       "torchvision/MobileNet_V3_Large_Weights.IMAGENET1K_V2" or "keras/MobileNetV3Large"; or "hf://USER/REPOSITORY", with
-      @REVISION if not the newest, for a network that timm saved on the Hugging Face Hub.
+      @REVISION if not the newest, for a network that push_to_hub or timm saved on the Hugging Face Hub.
     progress: show a bar on a terminal; elsewhere long downloads print a line every ten seconds.
 
   Returns:

@@ -49,7 +49,10 @@ def _v1(a: Architecture) -> dict[str, LayerNames]:
 
 def _published(name: str, names: NameMap, bn_momentum: float, **fields: str) -> Published:
   model = {"name": name, "width_rule": "keras", "bn_momentum": bn_momentum, **fields}
-  return Published(model=model, preprocessing=PREPROCESSING, names=names, layout=TENSORFLOW)
+  options = ("width", "minimalistic") if names is _v3 else ("width",)
+  # V1 cuts channels off instead of rounding them to multiples of 8
+  widths = (0.25, 0.5, 0.75, 1.0) if names is _v1 else ()
+  return Published(model=model, preprocessing=PREPROCESSING, names=names, layout=TENSORFLOW, options=options, widths=widths)
 
 
 MODELS = {

@@ -108,6 +108,9 @@ class Published:
     background: whether the first of its 1001 classes is a background class, which is dropped, as ports of these weights do.
     gate: maximum of its squeeze-excite gate; other than 1, the projection's kernel is multiplied by it, which is exact.
     classes: names by label, where they are not ImageNet's.
+    options: fields of config.model that the source's own function for this network takes as arguments.
+    widths: values of the option "width" for which that function rounds channels as config.model.width_rule does; () for all.
+    normalizes: whether that function builds a network that resizes images to the published resolution and normalizes them.
   """
 
   model: dict[str, Any]
@@ -117,6 +120,9 @@ class Published:
   background: bool = False
   gate: float = 1.0
   classes: tuple[str, ...] = ()
+  options: tuple[str, ...] = ()
+  widths: tuple[float, ...] = ()
+  normalizes: bool = False
 
   def architecture(self, num_classes: int | None = None) -> Architecture:
     """Builds the Architecture, with other classes than published where `num_classes` is given."""

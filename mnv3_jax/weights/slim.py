@@ -72,7 +72,11 @@ def depthwise_names(scope: str) -> NameMap:
 def _published(names: NameMap, name: str, gate: float = 1.0, **fields: Any) -> Published:
   # released widths below 1 keep the last layer, as the paper's rule does
   model = {"name": name, "bn_momentum": 0.997, **fields}
-  return Published(model=model, preprocessing=PREPROCESSING, names=names, layout=SLIM, background=True, gate=gate)
+  # V1 cuts channels off instead of rounding them to multiples of 8; its released widths are networks of their own here
+  options = () if names is _V1 else ("width",)
+  return Published(
+    model=model, preprocessing=PREPROCESSING, names=names, layout=SLIM, background=True, gate=gate, options=options
+  )
 
 
 _V1, _V2, _V3 = depthwise_names("MobilenetV1"), inverted_names("MobilenetV2"), inverted_names("MobilenetV3")

@@ -6,7 +6,7 @@ from typing import Any
 
 from mnv3_jax.architectures.spec import Architecture, nearest
 from mnv3_jax.errors import UsageError
-from mnv3_jax.weights import keras, mapping, slim, tf_object_detection, timm, torchvision
+from mnv3_jax.weights import keras, mapping, own, slim, tf_object_detection, timm, torchvision
 from mnv3_jax.weights.content import Content, KerasLayers, Tensors
 from mnv3_jax.weights.mapping import Published
 from mnv3_jax.weights.prefixes import without_prefix
@@ -18,6 +18,7 @@ SOURCES: dict[str, dict[str, Published]] = {
   "keras": keras.MODELS,
   "slim": slim.MODELS,
   "tf_object_detection": tf_object_detection.MODELS,
+  own.SOURCE: own.MODELS,
 }
 
 # sources whose networks all have other tensors, so that a file tells which it is

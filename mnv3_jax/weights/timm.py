@@ -43,7 +43,8 @@ def _names(stages: tuple[int, ...]) -> NameMap:
 def _published(stages: tuple[int, ...], preprocessing: dict[str, Any], name: str, **fields: Any) -> Published:
   # timm's default is no dropout
   model = {"name": name, "width_rule": "timm", "padding": "symmetric", "bn_epsilon": 1e-5, "bn_momentum": 0.9, **fields}
-  return Published(model=model, preprocessing=preprocessing, names=_names(stages), layout=TORCH)
+  options = ("padding", "bn_epsilon")
+  return Published(model=model, preprocessing=preprocessing, names=_names(stages), layout=TORCH, options=options)
 
 
 def _tf(stages: tuple[int, ...], name: str, **fields: Any) -> Published:

@@ -19,6 +19,8 @@ from mnv3_jax.weights.mapping import TORCH, LayerNames, NameMap, Published
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "interpolation": "bilinear"}
 # crop over resized side: the first weights were evaluated at 224 of 256, the second at 224 of 232
 V1, V2 = {**IMAGENET, "crop": 224 / 256}, {**IMAGENET, "crop": 224 / 232}
+# V2 expands by factors of the scaled channels, as the paper's code does; V3's expansions are scaled themselves
+_FACTORS = {"mobilenetv2": "paper"}
 
 
 def _v3_rows(a: Architecture, root: str) -> dict[str, LayerNames]:
@@ -104,8 +106,13 @@ def _v2(a: Architecture) -> dict[str, LayerNames]:
 def _published(
   name: str, epsilon: float, names: NameMap, preprocessing: dict[str, Any], classes: tuple[str, ...] = (), **fields: Any
 ) -> Published:
-  model = {"name": name, "width_rule": "torchvision", "padding": "symmetric", "bn_epsilon": epsilon, "bn_momentum": 0.9}
-  return Published(model={**model, **fields}, preprocessing=preprocessing, names=names, layout=TORCH, classes=classes)
+  rule = _FACTORS.get(name, "torchvision")
+  model = {"name": name, "width_rule": rule, "padding": "symmetric", "bn_epsilon": epsilon, "bn_momentum": 0.9}
+  # the functions for segmenters and detectors take no width
+  options = () if fields else ("width",)
+  return Published(
+    model={**model, **fields}, preprocessing=preprocessing, names=names, layout=TORCH, classes=classes, options=options
+  )
 
 
 _MODELS: dict[str, tuple[str, float, NameMap]] = {
@@ -152,7 +159,7 @@ _HALVES: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation
 def _published_detector(**fields: Any) -> Published:
   published = _published("mobilenetv3_large", 1e-3, _ssdlite, _HALVES, coco_classes.CLASSES, **_SSDLITE, **fields)
   # momentum 0.03 as PyTorch counts
-  return dataclasses.replace(published, model={**published.model, "bn_momentum": 0.97})
+  return dataclasses.replace(published, model={**published.model, "bn_momentum": 0.97}, normalizes=True)
 
 
 MODELS["ssdlite320_mobilenet_v3_large"] = _published_detector(halved_tail="detection")

@@ -71,9 +71,14 @@ def variables(published):
   Returns:
     (Architecture, {"params", "batch_stats"} of float32 arrays).
   """
+  a = published.architecture(1001 if published.background else None)
+  return a, variables_of(a)
+
+
+def variables_of(a):
+  """The same of any Architecture."""
   import jax
 
-  a = published.architecture(1001 if published.background else None)
   gain = 1.5 if len(a.blocks) > 13 else 2.0
 
   def leaf(path, shape):
@@ -89,7 +94,7 @@ def variables(published):
       x = rng.normal(0, 0.2, shape.shape)
     return x.astype(np.float32)
 
-  return a, jax.tree_util.tree_map_with_path(leaf, shapes(network(a)))
+  return jax.tree_util.tree_map_with_path(leaf, shapes(network(a)))
 
 
 def tensors(published):

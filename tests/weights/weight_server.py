@@ -49,6 +49,10 @@ class Server:
     cdn: whether large files of the hub are redirected to another path, as the real one does.
   """
 
+  def handler(self):
+    """The class that answers requests."""
+    return type("Handler", (Handler,), {"server_": self})
+
   def __init__(self):
     self.files: dict[str, bytes] = {}
     self.faults: list[Fault] = []
@@ -56,7 +60,7 @@ class Server:
     self.gated: set[str] = set()
     self.cdn = False
     self.lock = threading.Lock()
-    self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"server_": self}))
+    self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self.handler())
     self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
 
   def __enter__(self):
@@ -83,7 +87,7 @@ class Server:
     return [headers.get("range") for method, _, headers in self.requests if method == "GET"]
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class Handler(http.server.BaseHTTPRequestHandler):
   protocol_version = "HTTP/1.1"
   server_: Server
 

@@ -120,7 +120,7 @@ def _checked(path: pathlib.Path) -> pathlib.Path:
   return path
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
   """Yields an exception and those that it followed."""
   while error is not None:
     yield error
@@ -131,7 +131,7 @@ def _usage_error(place: HubFile, error: Exception) -> UsageError | FatalError:
   """Returns the sentence about an error of huggingface_hub."""
   from huggingface_hub import constants, errors  # pyright: ignore[reportMissingImports]  (optional)
 
-  chain = list(_causes(error))
+  chain = list(causes(error))
   full = [e for e in chain if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT)]
   if full or NO_SPACE in str(error):
     return FatalError(f"the disk is full: the weights of {place.repository!r} are not written to {constants.HF_HUB_CACHE!r}")
@@ -153,10 +153,10 @@ def _usage_error(place: HubFile, error: Exception) -> UsageError | FatalError:
   for kind, sentence in sentences:
     if any(isinstance(e, kind) for e in chain):
       return UsageError(f"{place.repository!r} {sentence()}")
-  return UsageError(f"{place.repository!r} cannot be downloaded from {constants.ENDPOINT}: {_reason(chain)}")
+  return UsageError(f"{place.repository!r} cannot be downloaded from {constants.ENDPOINT}: {reason(chain)}")
 
 
-def _reason(chain: Sequence[BaseException]) -> str:
+def reason(chain: Sequence[BaseException]) -> str:
   """Returns why a download failed, by an exception and those that it followed."""
   statuses = [e.response.status_code for e in chain if getattr(e, "response", None) is not None]  # pyright: ignore
   if 401 in statuses:

@@ -1,6 +1,6 @@
-"""Weights in repositories of the Hugging Face Hub, "hf://USER/REPOSITORY", that timm saved.
+"""Weights in repositories of the Hugging Face Hub, "hf://USER/REPOSITORY", that push_to_hub or timm saved.
 
-The repository's config.json names the network of timm, its input preprocessing and its classes; README.md the license.
+The repository's config.json names the network, its input preprocessing and its classes; README.md the license.
 """
 
 import pathlib
@@ -13,12 +13,18 @@ from mnv3_jax.errors import UsageError
 from mnv3_jax.names import printable, require_printable
 from mnv3_jax.runs.atomic import read_json
 from mnv3_jax.weights import timm
-from mnv3_jax.weights.hub import catalogue, hugging_face
+from mnv3_jax.weights.hub import catalogue, descriptions, hugging_face
 from mnv3_jax.weights.hub.named import HubFile, NamedWeights
 
 CONFIG, CARD = "config.json", "README.md"
 # bytes of a model card that are looked at for its license
 CARD_BYTES = 2**16
+# paddings by timm's names
+PADDINGS = {"same": "same", "": "symmetric"}
+# arguments of timm's functions that change nothing in what a trained network computes, or that stand elsewhere too
+IN_TRAINING = ("num_classes", "drop_rate", "drop_path_rate", "bn_momentum")
+# arguments that timm writes for every network, and their values for those that are known here
+USUAL = {"in_chans": 3, "global_pool": "avg"}
 ADVICE = "download its file, and name the network: import_weights(source, model, file, out)"
 
 
@@ -44,7 +50,7 @@ def find(name: str) -> NamedWeights:
 
 
 def described(name: str, place: HubFile, config: Mapping[str, Any], license: str | None) -> NamedWeights:
-  """Returns the weights that a config.json of timm describes.
+  """Returns the weights that a config.json of push_to_hub or of timm describes.
 
   Args:
     name: as the user gave it.
@@ -55,6 +61,8 @@ def described(name: str, place: HubFile, config: Mapping[str, Any], license: str
   Raises:
     UsageError: if the network is not one of timm's that are known here, or a field has an invalid value.
   """
+  if isinstance(config.get(descriptions.SECTION), dict):
+    return _ours(name, place, config, license)
   model = config.get("architecture")
   if not isinstance(model, str):
     kind = config.get("model_type")
@@ -74,7 +82,28 @@ def described(name: str, place: HubFile, config: Mapping[str, Any], license: str
       license=license,
       dataset=None,
       num_classes=_num_classes(config, settings),
-      fields=_resolution(settings),
+      fields={**_resolution(settings), **arguments(config)},
+      preprocessing=_preprocessing(settings),
+      classes=_classes(config, settings),
+    )
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    raise UsageError(f"{name!r} has an invalid config.json: {error}") from None
+
+
+def _ours(name: str, place: HubFile, config: Mapping[str, Any], license: str | None) -> NamedWeights:
+  """Returns the weights that a config.json of push_to_hub describes."""
+  settings = config.get("pretrained_cfg", {})
+  try:
+    source, network, model = descriptions.network_of(config[descriptions.SECTION])
+    return NamedWeights(
+      name=name,
+      source=source,
+      model=network,
+      place=place,
+      license=license,
+      dataset=None,
+      num_classes=model.get("num_classes"),
+      fields=model,
       preprocessing=_preprocessing(settings),
       classes=_classes(config, settings),
     )
@@ -93,6 +122,23 @@ def _resolution(settings: Mapping[str, Any]) -> dict[str, int]:
   if channels != 3:
     raise ValueError(f"input_size has {channels} channels; expected 3")
   return {"resolution": int(height), **({} if height == width else {"resolution_width": int(width)})}
+
+
+def arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the fields of config.model that the arguments of timm's function for the network set.
+
+  Raises:
+    ValueError: for an argument that changes what the network computes in a way that is not known here.
+  """
+  found: dict[str, Any] = {}
+  for name, value in config.get("model_args", {}).items():
+    if name == "pad_type" and value in PADDINGS:
+      found["padding"] = PADDINGS[value]
+    elif name == "bn_eps":
+      found["bn_epsilon"] = float(value)
+    elif name not in IN_TRAINING and not (name in USUAL and value == USUAL[name]):
+      raise ValueError(f"model_args has {name}={value!r}, which is not known here")
+  return found
 
 
 def _preprocessing(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ does not import this project:
   run_slim.py    the authors' own code     requirements_slim.txt (TensorFlow 2.15: Python 3.11 at most)
   run_views.py   torchvision's transforms  requirements.txt
 
-Then files_torch.py and files_keras.py write weights in every form that PyTorch and Keras have, and this project reads them.
+Then files_torch.py and files_keras.py write weights in every form that PyTorch and Keras have, and this project reads them; and
+run_exported.py loads the files of export_weights in torchvision, timm and Keras by the lines that it gives for them.
 """
 
 import argparse
@@ -27,6 +28,7 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent.parent)]
+import exported  # noqa: E402
 import seeds  # noqa: E402
 
 from mnv3_jax.architectures import cost  # noqa: E402
@@ -114,8 +116,12 @@ def main():
     files = [cases / f"{seeds.case_name(*case)}.npz" for case in seeds.CASES if case[0] in names]
     python, path = environment(folder, HERE / "requirements.txt"), {"PYTHONPATH": str(HERE.parent.parent.parent)}
     subprocess.run([python, HERE / script, *files], check=True, env={**os.environ, **path})
+  exports = exported.write_all(folder / "exported", cases)
+  for formats in (("timm", "torchvision"), ("keras",)):
+    directories = [directory for format in formats for directory in exports[format]]
+    subprocess.run([environment(folder, HERE / "requirements.txt"), HERE / "run_exported.py", *directories], check=True)
   print(
-    f"{len(seeds.CASES) - len(seeds.SEGMENTERS) + 1} networks of {len(sources.SOURCES)} sources"
+    f"{len(seeds.CASES) - len(seeds.SEGMENTERS) + 1} networks of {len({case[0] for case in seeds.CASES})} sources"
     + (f", largest difference {worst:.1e}" if given.check else "")
   )
 

@@ -5,14 +5,10 @@ import sys
 
 import numpy as np
 import torch
+from torch_outputs import outputs_of  # before torchvision
 
-# the operators that torchvision's own build would register; its networks do without them, its import does not
-library = torch.library.Library("torchvision", "DEF")
-library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-import timm  # noqa: E402
-import torchvision  # noqa: E402
+import timm  # isort: skip
+import torchvision  # isort: skip
 
 
 def build(case):
@@ -55,18 +51,6 @@ def build_detector(name, case):
   assert np.allclose([model.transform.image_mean, model.transform.image_std], [case["mean"], case["std"]])
   assert tuple(model.transform.fixed_size) == (int(case["resolution"]),) * 2
   return model
-
-
-def outputs_of(model, images):
-  """What the model computes of images (b, h, w, 3), in our axes."""
-  x = torch.from_numpy(images).permute(0, 3, 1, 2)
-  if hasattr(model, "anchor_generator"):
-    # codes and logits, before anything is made of them
-    found = model.head(list(model.backbone(x).values()))
-    return torch.cat([found["bbox_regression"], found["cls_logits"]], -1).numpy()
-  found = model(x)
-  # of a segmenter a dict of maps
-  return found.numpy() if isinstance(found, torch.Tensor) else found["out"].permute(0, 2, 3, 1).numpy()
 
 
 for path in map(pathlib.Path, sys.argv[1:]):
