@@ -215,16 +215,26 @@ def test_two_processes_of_the_real_command_on_photos_in_files(tmp_path):
       log.close()
     return started
 
-  assert ended(command(tmp_path / "whole"), 300) == [0, 0], said(tmp_path / "whole", 0) + said(tmp_path / "whole", 1)
+  def finished(workdir):
+    # where the compilations of both end 30 s apart, on a busy machine, Gloo gives up, and the same command goes on
+    for _ in range(4):
+      statuses = ended(command(workdir), 300)
+      if statuses != [42, 42]:
+        break
+    return statuses
+
+  assert finished(tmp_path / "whole") == [0, 0], said(tmp_path / "whole", 0) + said(tmp_path / "whole", 1)
   first = command(tmp_path / "run")
   deadline = time.monotonic() + 200
   while not any(p.name.isdigit() for p in (tmp_path / "run" / "checkpoints").glob("*")):
     assert time.monotonic() < deadline, said(tmp_path / "run", 0)
     time.sleep(0.01)
+    if all(process.poll() == 42 for process in first):
+      first = command(tmp_path / "run")
   first[1].kill()
   assert ended(first) == [42, -signal.SIGKILL]
   assert "is gone; the same command" in said(tmp_path / "run", 0)
-  assert ended(command(tmp_path / "run"), 300) == [0, 0], said(tmp_path / "run", 0)
+  assert finished(tmp_path / "run") == [0, 0], said(tmp_path / "run", 0)
   assert "resuming after step" in said(tmp_path / "run", 0)
   (step, one), (_, other) = last_state(tmp_path / "whole"), last_state(tmp_path / "run")
   assert step == 36 and [k for k in one if one[k].tobytes() != other[k].tobytes()] == []
