@@ -76,8 +76,10 @@ def test_when_one_is_killed_the_other_stops_and_both_go_on_later(lost, undisturb
   statuses = ended(start(workdir, kill=lost), timeout=90)
   assert statuses[lost] == -signal.SIGKILL and statuses[1 - lost] == 42
   assert "another process of this training is gone; the same command on every host" in said(workdir, 1 - lost)
+  # that of step 6 may still have been on its way to the disk
+  saved = any(p.name.isdigit() for p in (workdir / "checkpoints").iterdir())
   assert ended(start(workdir)) == [0, 0]
-  assert "resuming after step" in said(workdir, 0)
+  assert ("resuming after step" in said(workdir, 0)) == saved
   (step, found), (last, expected) = last_state(workdir), undisturbed
   assert step == last and found.keys() == expected.keys()
   assert [k for k in expected if found[k].tobytes() != expected[k].tobytes()] == []
