@@ -323,13 +323,13 @@ def work():
     seeded = loop.initialize
     loop.initialize = lambda model, seed: seeded(model, seed + 1)
   if jax.process_index() == 1 and what == "hangs":
-    advance, steps = loop._Training._with_stop, []
-    def hanging(self, batch):
+    advance, steps = loop._Training._per_device, []
+    def hanging(self, step):
       steps.append(1)
       if len(steps) == 8:
         time.sleep(60)
-      return advance(self, batch)
-    loop._Training._with_stop = hanging
+      return advance(self, step)
+    loop._Training._per_device = hanging
   config = tiny_run.tiny_config()
   loop.train(config, workdir, tiny_run.tiny_job(config))
 
