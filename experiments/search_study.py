@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import section
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import kendalltau
 
@@ -185,6 +186,11 @@ def kept(part: str) -> Any:
   return json.loads((RESULTS / f"{part}.json").read_text())
 
 
+def is_kept(part: str) -> bool:
+  """Tells whether the figures of a part are kept."""
+  return (RESULTS / f"{part}.json").is_file()
+
+
 def target_of(table: list[dict[str, Any]]) -> float:
   """Returns the target of all searches: the median latency, in milliseconds."""
   return statistics.median(row["latency_ms"] for row in table)
@@ -198,7 +204,8 @@ def tau(a: list[float], b: list[float]) -> float:
 def table() -> str:
   """Formats the kept figures as Markdown."""
   networks = kept("networks")
-  return "\n".join([*_sampler_lines(networks), "", *_reward_lines(networks), "", *_judge_lines(networks), ""])
+  lines = [*_sampler_lines(networks), "", *_reward_lines(networks), ""]
+  return "\n".join([*lines, *_judge_lines(networks), ""] if is_kept("supernet") else lines)
 
 
 def _sampler_lines(networks: list[dict[str, Any]]) -> list[str]:
@@ -209,8 +216,7 @@ def _sampler_lines(networks: list[dict[str, Any]]) -> list[str]:
   minutes = statistics.mean(n["seconds"] for n in networks) / 2 / 60
   rows = [
     f"**Samplers**, replayed on the {len(networks)} networks with {len(SEEDS)} seeds: the best reward so far. The best of all "
-    f"is {max(rewards):.4f}, the median {statistics.median(rewards):.4f}. For the supernet, the reward that the network "
-    "judges best earns when it is trained by itself.",
+    f"is {max(rewards):.4f}, the median {statistics.median(rewards):.4f}.",
     "",
     "| search | 10 samples | 30 samples | 60 samples | rank of its best, median | minutes, two cores |",
     "|---|---|---|---|---|---|",
@@ -222,11 +228,12 @@ def _sampler_lines(networks: list[dict[str, Any]]) -> list[str]:
       cells.append(f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}")
     ranks = [_rank(best[-1], rewards) for best in runs]
     rows.append(f"| {sampler} | {' | '.join(cells)} | {statistics.median(ranks):g} | {SAMPLES * minutes:.0f} |")
-  shared = kept("supernet")
-  judged = [reward(top1, n["latency_ms"]) for top1, n in zip(shared["top1"], networks, strict=True)]
-  found = rewards[int(np.argmax(judged))]
-  took = (shared["training_seconds"] + shared["top1_seconds"]) / 60
-  rows.append(f"| supernet, all {len(networks)} | | | {found:.4f} | {_rank(found, rewards)} | {took:.0f} |")
+  if is_kept("supernet"):
+    shared = kept("supernet")
+    judged = [reward(top1, n["latency_ms"]) for top1, n in zip(shared["top1"], networks, strict=True)]
+    found = rewards[int(np.argmax(judged))]
+    took = (shared["training_seconds"] + shared["top1_seconds"]) / 60
+    rows.append(f"| supernet, all {len(networks)} | | | {found:.4f} | {_rank(found, rewards)} | {took:.0f} |")
   return rows
 
 
@@ -252,59 +259,64 @@ def _reward_lines(networks: list[dict[str, Any]]) -> list[str]:
 
 
 def _judge_lines(networks: list[dict[str, Any]]) -> list[str]:
-  weights, longer = kept("supernet"), kept("longer")
-  proxies = [n["top1"] for n in networks]
-  indices = [int(i) for i in longer]
-  means = [statistics.mean(v) for v in longer.values()]
-  seeds = [[v[s] for v in longer.values()] for s in range(len(LONG_SEEDS))]
-  between = [tau(a, b) for a, b in itertools.combinations(seeds, 2)]
+  weights = kept("supernet")
+  short, name = [n["top1"] for n in networks], f"tau with {SHORT:g} epochs alone, all {len(networks)}"
   judges = {
-    f"short training ({SHORT:g} epochs)": proxies,
     "supernet": weights["top1"],
     "supernet, statistics of the largest network": weights["top1_without_statistics"],
     "parameters": [n["params"] for n in networks],
     "multiply-adds": [n["madds"] for n in networks],
   }
-  rows = [
-    f"**Judges**: Kendall's tau of each with {NETWORKS} networks trained for {LONG:g} epochs (mean of {len(LONG_SEEDS)} seeds; "
-    f"two seeds agree with {statistics.mean(between):.2f}), and with the short trainings of all {len(networks)}.",
+  columns = {name: {judge: tau(values, short) for judge, values in judges.items()}}
+  said = f"**Judges**: Kendall's tau of each with trainings of the networks alone, for {SHORT:g} epochs"
+  if is_kept("longer"):
+    longer = kept("longer")
+    means = [statistics.mean(tests) for tests in longer.values()]
+    by_seed = [[tests[seed] for tests in longer.values()] for seed in range(len(LONG_SEEDS))]
+    judges = {f"{SHORT:g} epochs alone": short, **judges}
+    columns[f"tau with {LONG:g} epochs alone, {len(longer)} of them"] = {
+      judge: tau([values[int(i)] for i in longer], means) for judge, values in judges.items()
+    }
+    agree = statistics.mean(tau(a, b) for a, b in itertools.combinations(by_seed, 2))
+    said += f" and for {LONG:g} (mean of {len(LONG_SEEDS)} seeds; two seeds agree with {agree:.2f})"
+  rows = [f"{said}.", "", f"| judge | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
+  for judge in judges:
+    cells = [f"{column[judge]:.2f}" if judge in column else "" for column in columns.values()]
+    rows.append(f"| {judge} | {' | '.join(cells)} |")
+  minutes, training = sum(n["seconds"] for n in networks) / 2 / 60, weights["training_seconds"] / 60
+  return [
+    *rows,
     "",
-    "| judge | tau with the long trainings | tau with the short ones |",
-    "|---|---|---|",
+    f"Trained alone, two at a time, the {len(networks)} networks took {minutes:.0f} minutes; the supernet {training:.0f}.",
   ]
-  for name, values in judges.items():
-    other = "" if values is proxies else f"{tau(values, proxies):.2f}"
-    rows.append(f"| {name} | {tau([values[i] for i in indices], means):.2f} | {other} |")
-  minutes = sum(n["seconds"] for n in networks) / 60
-  rows += [
-    "",
-    f"The supernet took {weights['training_seconds'] / 60:.0f} minutes, the {len(networks)} short trainings {minutes:.0f}.",
-  ]
-  return rows
 
 
 def draw(file: pathlib.Path) -> None:
-  """Draws the replayed searches, and both judges against the long trainings."""
-  figure = Figure(figsize=(9, 3.8), layout="constrained")
-  best, judged = figure.subplots(1, 2)
+  """Draws the replayed searches, and top-1 alone over top-1 in the supernet."""
+  panels = 2 if is_kept("supernet") else 1
+  figure = Figure(figsize=(4.8 * panels, 3.8), layout="constrained")
+  best, *others = figure.subplots(1, panels, squeeze=False)[0]
   for (sampler, runs), colour in zip(kept("replayed").items(), (GREY, BLUE, ORANGE), strict=True):
     rewards, samples = np.array(runs), range(1, SAMPLES + 1)
     best.plot(samples, rewards.mean(0), color=colour, label=sampler)
     best.fill_between(samples, rewards.min(0), rewards.max(0), color=colour, alpha=0.15, linewidth=0)
   best.set(xlabel="samples", ylabel="best reward so far", title=f"Samplers: mean and range of {len(SEEDS)} seeds")
   best.legend(frameon=False, loc="lower right")
-  longer = {int(i): 100 * statistics.mean(values) for i, values in kept("longer").items()}
-  judges = {
-    f"{SHORT:g} epochs alone": [n["top1"] for n in kept("networks")],
-    "weights of the supernet": kept("supernet")["top1"],
-  }
-  for (name, values), colour, marker in zip(judges.items(), (BLUE, ORANGE), "os", strict=True):
-    judged.plot([100 * values[i] for i in longer], list(longer.values()), marker, color=colour, markersize=5, label=name)
-  judged.set(xlabel="top-1 by which a network is judged, %", ylabel=f"top-1 after {LONG:g} epochs, %", title="Judges")
-  judged.legend(frameon=False)
-  for axes in (best, judged):
-    plain(axes)
+  plain(best)
+  for judged in others:
+    _draw_supernet(judged)
   save(figure, file)
+
+
+def _draw_supernet(judged: Axes) -> None:
+  weights = kept("supernet")
+  names = {"top1_without_statistics": "statistics of the largest network", "top1": "statistics of each network"}
+  for (name, label), colour in zip(names.items(), (GREY, BLUE), strict=True):
+    alone = [100 * n["top1"] for n in kept("networks")]
+    judged.plot([100 * top1 for top1 in weights[name]], alone, "o", color=colour, markersize=3, label=label)
+  judged.set(xlabel="top-1 in the supernet, %", ylabel=f"top-1 after {SHORT:g} epochs alone, %", title="Supernet")
+  judged.legend(frameon=False)
+  plain(judged)
 
 
 def rendered(text: str) -> str:

@@ -32,6 +32,7 @@ import fine_tuning
 import mini
 import netadapt
 import quantization
+import search_study
 import tables
 
 README = (ROOT / "README.md").read_text()
@@ -50,6 +51,8 @@ def run(words, folder, **environment):
   path = os.pathsep.join([str(folder / ".venv" / "bin"), os.environ["PATH"]])
   environment = {**os.environ, "PATH": path, **environment}
   environment.pop("PYTHONPATH", None)
+  # of the tests: these trainings are long
+  environment.pop("XLA_FLAGS", None)
   done = subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment, timeout=1500)
   assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
   return done.stdout
@@ -233,7 +236,7 @@ def test_the_pip_lines_name_extras_that_jax_has():
 
 @pytest.mark.parametrize(
   "program",
-  [demo, detection_fine_tuning, fine_tuning, mini, netadapt, quantization, tables],
+  [demo, detection_fine_tuning, fine_tuning, mini, netadapt, quantization, search_study, tables],
   ids=lambda program: program.__name__,
 )
 def test_tables_are_those_of_kept_results(program):
@@ -250,6 +253,16 @@ def test_the_metric_of_scenes_is_that_of_the_kept_report():
   assert report["miou"]["ema"] >= 0.6 and report["tflite"]["miou"] == pytest.approx(report["miou"]["ema"], abs=1e-4)
   assert f"{report['tflite']['miou']:.4f} mIoU" in page and f"{report['miou']['ema']:.2f} mIoU" in expected
   assert report["seconds"] < 600 and (ROOT / "experiments" / "results" / "scenes" / "predictions.png").is_file()
+
+
+def test_the_claims_about_samplers_and_rewards_hold():
+  networks, runs = search_study.kept("networks"), search_study.kept("replayed")
+  assert len(networks) == search_study.SPACE.size and all(len(each) == 8 for each in runs.values())
+  ends = [[best[-1] for best in each] for each in runs.values()]
+  means = [statistics.mean(end) for end in ends]
+  assert max(means) - min(means) < max(statistics.stdev(end) for end in ends)
+  assert len({line.split("|")[2] for line in search_study.table().splitlines() if line.startswith(("| soft", "| hard"))}) == 1
+  assert round(search_study.tau([n["top1"] for n in networks], [n["latency_ms"] for n in networks]), 2) == 0.11
 
 
 def test_the_claims_about_netadapt_hold():
