@@ -11,8 +11,6 @@ CACHE = ROOT / ".pytest_cache" / "compiled"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 os.environ["JAX_PLATFORMS"] = "cpu"
-# most tests compile for longer than they compute: this halves the former, and makes steps of a training 1.6 times as long
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402

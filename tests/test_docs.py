@@ -51,8 +51,6 @@ def run(words, folder, **environment):
   path = os.pathsep.join([str(folder / ".venv" / "bin"), os.environ["PATH"]])
   environment = {**os.environ, "PATH": path, **environment}
   environment.pop("PYTHONPATH", None)
-  # of the tests: these trainings are long
-  environment.pop("XLA_FLAGS", None)
   done = subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment, timeout=1500)
   assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
   return done.stdout

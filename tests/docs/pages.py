@@ -108,8 +108,6 @@ class Session:
     self.folder = folder
     path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
     self.environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
-    # of the tests: these trainings are long
-    self.environment.pop("XLA_FLAGS", None)
 
   def __enter__(self) -> "Session":
     theirs, asked = os.pipe()

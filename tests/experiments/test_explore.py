@@ -159,12 +159,6 @@ def test_its_settings_are_fields_of_the_config():
   assert config.train.epochs == names["EPOCHS"] and config.optim.ema == 0.98
 
 
-@pytest.fixture(autouse=True)
-def flags(monkeypatch):
-  """Notebooks train for minutes: not with the flags by which tests compile soon."""
-  monkeypatch.delenv("XLA_FLAGS", raising=False)
-
-
 @pytest.mark.engines
 def test_the_notebook_on_detection_runs_from_top_to_bottom(tmp_path):
   notebook = explore.source(explore.NOTEBOOKS["detect"])
