@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from mnv3_jax.architectures import fields
 from mnv3_jax.architectures.spec import ArchitectureError, nearest
+from mnv3_jax.commands.termination import deferred
 from mnv3_jax.errors import UsageError
 from mnv3_jax.paths import cache_directory, expanded
 
@@ -248,8 +249,9 @@ def start_jax() -> None:
 
   JAX_COMPILATION_CACHE_DIR sets another directory; empty, none. The library itself configures nothing.
   """
-  import absl.logging
-  import jax
+  with deferred():
+    import absl.logging
+    import jax
 
   # Orbax logs errors that it also raises
   absl.logging.set_verbosity(absl.logging.FATAL)

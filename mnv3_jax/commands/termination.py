@@ -1,9 +1,11 @@
 """End of a command by SIGINT, SIGTERM and SIGHUP: in order, so that drafts are removed and child processes are ended."""
 
+import contextlib
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -11,6 +13,7 @@ from mnv3_jax.errors import FatalError, RetryableError, UsageError
 
 # seconds after which a signal is sent again whose exception was lost
 AGAIN = 0.02
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Terminated(BaseException):
@@ -23,6 +26,19 @@ class Terminated(BaseException):
   def __init__(self, number: int):
     super().__init__(f"ended by {signal.Signals(number).name}")
     self.status = 128 + number
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+  """Context manager in which signals wait: jaxlib crashes where its import ends by an exception of a signal's handler."""
+  if not hasattr(signal, "pthread_sigmask"):
+    yield
+    return
+  before = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+  try:
+    yield
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Terminating:
@@ -40,7 +56,7 @@ class Terminating:
   def __enter__(self) -> "Terminating":
     # Python delivers signals to the main thread only
     if threading.current_thread() is threading.main_thread():
-      for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+      for number in NUMBERS:
         before = signal.getsignal(number)
         if before in (signal.SIG_DFL, signal.default_int_handler):
           self._handlers[number] = before

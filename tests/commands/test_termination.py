@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 from mnv3_jax.__main__ import end
+from mnv3_jax.commands.termination import deferred
 
 # the signal comes while the garbage collector runs a callback, as JAX has one: Python drops its exception there
 IN_A_CALLBACK = """
@@ -35,6 +36,21 @@ end(work)
 def test_a_signal_is_not_lost_in_a_callback(name, status, said):
   done = subprocess.run([sys.executable, "-c", IN_A_CALLBACK, name], capture_output=True, text=True, cwd=ROOT, timeout=50)
   assert (done.returncode, done.stdout, done.stderr) == (status, "in order\n", f"mnv3: {said}\n")
+
+
+def test_a_signal_waits_for_the_import_of_jax():
+  reached = []
+
+  def work():
+    with deferred():
+      os.kill(os.getpid(), signal.SIGTERM)
+      reached.append("import")
+    reached.append("more")
+    return 0
+
+  with pytest.raises(SystemExit) as left:
+    end(work)
+  assert left.value.code == 143 and reached == ["import"]
 
 
 # Python raises RuntimeError from the exception of a __set_name__
