@@ -33,7 +33,7 @@ def in_a_process(*words, script="tiny_run.py"):
   """Runs a script beside this file in a process of its own, with warnings as errors."""
   path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
   command = [sys.executable, "-W", "error", str(ROOT / "tests" / "training" / script), *map(str, words)]
-  return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120)
+  return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=400)
 
 
 def without_times(workdir):
