@@ -32,7 +32,7 @@ class HostInput:
 
   @property
   def keeps_up(self) -> bool | None:
-    """Whether the host has that many processors; None where one of both is not known."""
+    """True if the host has that many processors; None where one of both is not known."""
     return self.cores <= self.vcpus if self.cores is not None and self.vcpus else None
 
   @property
