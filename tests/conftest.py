@@ -1,4 +1,4 @@
-"""What all tests share: one compilation cache for the session, and a network small enough to compile in a moment."""
+"""What all tests share: caches of what is compiled, for all processes of a session, and the command line."""
 
 import os
 import pathlib
@@ -7,6 +7,11 @@ import sys
 
 ROOT = pathlib.Path(__file__).parent.parent
 CACHE = ROOT / ".pytest_cache" / "compiled"
+# Modules too: below an import hook, Python finds no bytecode of installed packages, and takes 7 s to compile them.
+BYTECODE = ROOT / ".pytest_cache" / "bytecode"
+sys.dont_write_bytecode, sys.pycache_prefix = False, str(BYTECODE)
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = str(BYTECODE)
 # before jax is imported, and for the processes that tests start
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
@@ -27,25 +32,7 @@ CHECKED = (
 )
 install_import_hook(CHECKED, "beartype.beartype")
 
-from mnv3_jax.architectures.heads import ClassifierHead  # noqa: E402
-from mnv3_jax.architectures.spec import Architecture, Block, Features, SqueezeExcite, Stem  # noqa: E402
-
-
-def tiny_architecture(**changes):
-  """Three blocks that have everything: expansion and none, squeeze-excite, both strides, residual, both kernels."""
-  return Architecture(
-    name="tiny",
-    stem=Stem(filters=8, activation="hard_swish"),
-    blocks=(
-      Block(kernel=3, expand=8, out=8, activation="relu", stride=1),
-      Block(kernel=5, expand=24, out=16, se=SqueezeExcite(), activation="hard_swish", stride=2),
-      Block(kernel=3, expand=32, out=16, activation="hard_swish", stride=1),
-    ),
-    features=Features(filters=32, activation="hard_swish"),
-    head=ClassifierHead(hidden=16, activation="hard_swish"),
-    resolution=16,
-    num_classes=10,
-  ).replace(**changes)
+from tiny_network import tiny_architecture  # noqa: E402
 
 
 @pytest.fixture
@@ -122,3 +109,9 @@ def run(tmp_path_factory):
   assert done.stderr == ""
   assert "1,528,106 parameters" in done.stdout and "done in" in done.stdout
   return workdir
+
+
+def pytest_runtest_logreport(report):
+  """Prints a failure when it happens: the summary of a session that is stopped says nothing."""
+  if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+    print(f"\n{report.nodeid} failed in its {report.when}\n{report.longreprtext}", file=sys.__stdout__, flush=True)

@@ -3,8 +3,8 @@
 import dataclasses
 
 import numpy as np
-from conftest import tiny_architecture
 from hypothesis import strategies as st
+from tiny_network import tiny_architecture
 
 from mnv3_jax.architectures import channels, edits
 from mnv3_jax.architectures.spec import Block, SqueezeExcite

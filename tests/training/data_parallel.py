@@ -16,7 +16,7 @@ if len(sys.argv) > 4:
 import dataclasses
 
 import numpy as np
-from conftest import tiny_architecture
+from tiny_network import tiny_architecture
 
 from mnv3_jax.architectures import edits, fields
 from mnv3_jax.config import base

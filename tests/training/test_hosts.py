@@ -20,7 +20,7 @@ from mnv3_jax.training import hosts, peers
 ENVIRONMENT = {
   **os.environ,
   "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
-  "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+  "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2",
 }
 
 
@@ -197,11 +197,11 @@ def test_two_processes_of_the_real_command_on_photos_in_files(tmp_path):
     "data.augment": "inception",
     "model.width": 0.35,
     "train.batch_size": 8,
-    "train.epochs": 12.0,
+    "train.epochs": 6.0,
     "train.log_every": 1,
     "checkpoint.every": 2.0,
     "evaluate.batch_size": 8,
-    "evaluate.every": 6.0,
+    "evaluate.every": 3.0,
   }
   words = ["--config", "configs/fashion_mnist.py", *(f"--config.{name}={value}" for name, value in fields.items())]
 

@@ -119,7 +119,7 @@ def test_killed_at_random_moments(tmp_path):
   assert in_a_process(tmp_path / "whole", *words).returncode == 0
   path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
   chance, kills = random.Random(0), 0
-  while kills < 20:
+  while kills < 8:
     command = [sys.executable, str(ROOT / "tests" / "training" / "tiny_run.py"), str(tmp_path / "run"), *words]
     with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True) as process:
       # the moment counts from the first line that it prints, when imports are done

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 
 import numpy as np
-from conftest import tiny_architecture
+from tiny_network import tiny_architecture
 
 from mnv3_jax.__main__ import end
 from mnv3_jax.config import base
