@@ -239,7 +239,7 @@ def test_two_processes_of_the_real_command_on_photos_in_files(tmp_path):
   assert finished(tmp_path / "run") == [0, 0], said(tmp_path / "run", 0)
   assert "resuming after step" in said(tmp_path / "run", 0)
   (step, one), (_, other) = last_state(tmp_path / "whole"), last_state(tmp_path / "run")
-  assert step == 36 and [k for k in one if one[k].tobytes() != other[k].tobytes()] == []
+  assert step == 18 and [k for k in one if one[k].tobytes() != other[k].tobytes()] == []
 
 
 @pytest.mark.slow
