@@ -1,7 +1,10 @@
-"""A network small enough to compile in a moment."""
+"""Networks small enough to compile in a moment."""
 
 from mnv3_jax.architectures.heads import ClassifierHead
 from mnv3_jax.architectures.spec import Architecture, Block, Features, SqueezeExcite, Stem
+
+# a value of config.model.blocks, for commands: maps of every stride that heads take
+FEW_BLOCKS = "k3_x1_o16_s2_re_se0.25,k3_x3_o24_s2_re,k5_x3_o32_s2_hs_se0.25,k5_x3_o48_s2_hs"
 
 
 def tiny_architecture(**changes):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import mnv3
 from PIL import Image
+from tiny_network import FEW_BLOCKS
 
 import mnv3_jax
 from mnv3_jax.data.sources.scenes import CLASSES, Scenes
@@ -17,6 +18,7 @@ from mnv3_jax.runs.directory import RunDirectory
 pytestmark = pytest.mark.slow
 
 TINY = [
+  f"--config.model.blocks={FEW_BLOCKS}",
   *("--config.model.width=0.35", "--config.model.resolution=32", "--config.model.resolution_width=48"),
   *("--config.data.eval_split=test[:24]", "--config.train.batch_size=8", "--config.train.steps=6"),
   *("--config.train.log_every=3", "--config.evaluate.batch_size=10", "--config.optim.ema=0.5"),
@@ -160,7 +162,12 @@ def test_what_cannot_be_is_said_in_one_sentence(run, photos, words, sentence, ca
 
 
 def test_a_segmenter_starts_from_a_classifiers_backbone(tmp_path, capsys):
-  classifier = ["--config.model.width=0.35", "--config.model.resolution=32", "--config.train.steps=2"]
+  classifier = [
+    f"--config.model.blocks={FEW_BLOCKS}",
+    "--config.model.width=0.35",
+    "--config.model.resolution=32",
+    "--config.train.steps=2",
+  ]
   small = ["--config.data.train_split=train[:64]", "--config.data.eval_split=test[:20]", "--config.train.batch_size=8"]
   source, out = str(tmp_path / "classifier"), str(tmp_path / "segmenter")
   raw = "--config.optim.ema=0.0"
@@ -171,6 +178,7 @@ def test_a_segmenter_starts_from_a_classifiers_backbone(tmp_path, capsys):
   capsys.readouterr()
   begin = ["--config.train.steps=1", "--config.optim.lr=1e-12", "--config.optim.ema=0.0", "--config.train.batch_size=4"]
   config = ["--config", "configs/scenes_segmentation.py", "--config.model.width=0.35", "--config.model.halved_tail=None"]
+  config.append(f"--config.model.blocks={FEW_BLOCKS}")
   few = ["--config.data.eval_split=test[:4]", "--config.evaluate.batch_size=4", "--config.model.resolution=32"]
   assert main(["train", *config, "--init", source, "--workdir", out, *begin, *few]) == 0
   assert "backbone only, with a new head: lr_aspp of 128 filters" in capsys.readouterr().out

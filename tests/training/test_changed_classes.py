@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
+from tiny_network import FEW_BLOCKS
 
 import mnv3_jax
 from mnv3_jax.errors import UsageError
@@ -37,7 +38,7 @@ def begin(task, folder):
   }[task]
   write(data)
   config = mnv3_jax.get_config(name)
-  config.model.update({"width": 0.35, "resolution": 32, "num_classes": None})
+  config.model.update({"blocks": FEW_BLOCKS, "resolution": 32, "num_classes": None})
   if task != "classification":
     config.model.resolution_width = 32
   config.data.update({"dataset": dataset, "dir": str(data), "classes": (), "augment": "none", "train_split": "train"})

@@ -12,6 +12,7 @@ import time
 import photographs
 import pytest
 from conftest import ROOT
+from tiny_network import FEW_BLOCKS
 from tiny_run import last_state
 
 from mnv3_jax.errors import UsageError
@@ -195,7 +196,7 @@ def test_two_processes_of_the_real_command_on_photos_in_files(tmp_path):
     "data.dataset": "folder",
     "data.dir": tmp_path / "photos",
     "data.augment": "inception",
-    "model.width": 0.35,
+    "model.blocks": FEW_BLOCKS,
     "train.batch_size": 8,
     "train.epochs": 6.0,
     "train.log_every": 1,

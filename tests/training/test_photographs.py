@@ -13,6 +13,7 @@ import photographs
 import pytest
 from conftest import ROOT, mnv3
 from test_run import assert_equal_runs, in_a_process
+from tiny_network import FEW_BLOCKS
 from tiny_run import tiny_config, tiny_job
 
 from mnv3_jax.errors import FatalError, UsageError
@@ -128,7 +129,7 @@ def test_a_done_run_needs_no_photos(photos, tmp_path):
     "--config.train.batch_size=8",
     "--config.train.steps=1",
   ]
-  words += ["--config.model.width=0.35", "--config.model.resolution=16"]
+  words += [f"--config.model.blocks={FEW_BLOCKS}", "--config.model.resolution=16"]
   assert mnv3("train", *words, "--config.data.eval_split=tset").returncode == 2 and not (tmp_path / "run").exists()
   assert mnv3("train", *words).returncode == 0
   photos.rename(photos.with_name("elsewhere"))

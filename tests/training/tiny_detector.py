@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import sys
 
+from tiny_network import FEW_BLOCKS
 from tiny_run import Killer
 
 from mnv3_jax.config import base
@@ -15,6 +16,7 @@ def detector_config(**changes):
   """Returns a config of twelve steps, evaluated and saved on the way."""
   config = base()
   config.model.update({"name": "mobilenetv3_small", "head": "ssdlite", "width": 0.25, "resolution": 64, "num_classes": 10})
+  config.model.blocks = FEW_BLOCKS
   config.data.update({"dataset": "scenes", "augment": "none", "train_split": "train[:32]", "eval_split": "test[:20]"})
   config.optim.update({"lr": 1e-3, "batch_reference": 0, "epsilon": 1e-6, "warmup": 0.5, "ema": 0.9})
   config.train.update({"batch_size": 8, "epochs": 3.0, "log_every": 4})
