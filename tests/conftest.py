@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -63,9 +64,13 @@ def tiny():
   return tiny_architecture()
 
 
+# what commands say every ten seconds, on a slow machine
+PROGRESS = re.compile(r"^\d+ of \d+ [a-zA-Z]+\n", re.M)
+
+
 def mnv3(*words, env=None, timeout=300):
-  """Runs the command line in a process of its own, warnings being errors."""
-  return subprocess.run(
+  """Runs the command line in a process of its own, warnings being errors; its standard error is without progress."""
+  done = subprocess.run(
     [sys.executable, "-W", "error", "-m", "mnv3_jax", *map(str, words)],
     capture_output=True,
     text=True,
@@ -73,6 +78,8 @@ def mnv3(*words, env=None, timeout=300):
     timeout=timeout,
     env={**os.environ, **(env or {})},
   )
+  done.stderr = PROGRESS.sub("", done.stderr)
+  return done
 
 
 def ok(*words):
@@ -93,7 +100,7 @@ def ended(*words):
   with contextlib.chdir(ROOT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
     with pytest.raises(SystemExit) as left:
       end(lambda: run([str(word) for word in words]))
-  return left.value.code, out.getvalue(), err.getvalue()
+  return left.value.code, out.getvalue(), PROGRESS.sub("", err.getvalue())
 
 
 SMALL = ("--config", "configs/fashion_mnist.py", "--config.data.train_split=train[:640]", "--config.data.eval_split=test[:200]")
