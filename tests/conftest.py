@@ -64,12 +64,13 @@ def tiny():
   return tiny_architecture()
 
 
-# what commands say every ten seconds, on a slow machine
+# what commands say on a slow machine every ten seconds, and on a busy one of a file's latency
 PROGRESS = re.compile(r"^\d+ of \d+ [a-zA-Z]+\n", re.M)
+SLOWER = re.compile(r"^mnv3: .* is slower than the float file here .*\n", re.M)
 
 
 def mnv3(*words, env=None, timeout=300):
-  """Runs the command line in a process of its own, warnings being errors; its standard error is without progress."""
+  """Runs the command line in a process of its own, warnings being errors; its standard error is without PROGRESS."""
   done = subprocess.run(
     [sys.executable, "-W", "error", "-m", "mnv3_jax", *map(str, words)],
     capture_output=True,
@@ -85,7 +86,7 @@ def mnv3(*words, env=None, timeout=300):
 def ok(*words):
   """Standard output of a command that ends well and says nothing on standard error."""
   done = mnv3(*words)
-  assert (done.returncode, done.stderr) == (0, ""), done.stderr
+  assert (done.returncode, SLOWER.sub("", done.stderr)) == (0, ""), done.stderr
   return done.stdout
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pairs
 import pytest
 import seeds
-from conftest import ROOT, ended, mnv3
+from conftest import ROOT, ended, mnv3, ok
 from matplotlib import cbook
 from PIL import Image
 from safetensors.numpy import save_file
@@ -20,13 +20,6 @@ from mnv3_jax.weights import formats, sources
 SOURCE, MODEL = "timm", "mobilenetv3_small_050"
 SMALL = ("--from", SOURCE, "--model", MODEL)
 LRASPP = ("--from", "torchvision", "--model", "lraspp_mobilenet_v3_large")
-
-
-def ok(*words):
-  """Standard output of a command that ends well and says nothing on standard error."""
-  done = mnv3(*words)
-  assert (done.returncode, done.stderr) == (0, ""), done.stderr
-  return done.stdout
 
 
 def refused(*words, status=2):
