@@ -315,7 +315,9 @@ def _draw_supernet(judged: Axes) -> None:
     alone = [100 * n["top1"] for n in kept("networks")]
     judged.plot([100 * top1 for top1 in weights[name]], alone, "o", color=colour, markersize=3, label=label)
   judged.set(xlabel="top-1 in the supernet, %", ylabel=f"top-1 after {SHORT:g} epochs alone, %", title="Supernet")
-  judged.legend(frameon=False)
+  # room for the legend below the points
+  judged.margins(y=0.25)
+  judged.legend(frameon=False, loc="lower center")
   plain(judged)
 
 

@@ -265,6 +265,16 @@ def test_the_claims_about_samplers_and_rewards_hold():
   assert round(search_study.tau([n["top1"] for n in networks], [n["latency_ms"] for n in networks]), 2) == 0.11
 
 
+def test_the_claims_about_a_supernet_hold():
+  networks, weights = search_study.kept("networks"), search_study.kept("supernet")
+  short, each = [n["top1"] for n in networks], weights["top1"]
+  assert (min(short), max(short)) == (0.765, 0.834) and (min(each), max(each)) == (0.88, 0.9)
+  assert round(search_study.tau(each, short), 2) == 0.11
+  largest = weights["top1_without_statistics"]
+  assert (min(largest), round(max(largest), 2)) == (0.1, 0.9)
+  assert "| 153 |" in next(line for line in search_study.table().splitlines() if line.startswith("| supernet, all"))
+
+
 def test_the_claims_about_netadapt_hold():
   """The end is at the target by measurement; retrained, the network is that of the same latency within the seeds' spread."""
   found = json.loads((netadapt.KEPT / netadapt.FIGURES).read_text())
