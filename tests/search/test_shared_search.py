@@ -145,7 +145,12 @@ def test_real_processes_one_of_which_is_killed(parts, tmp_path):
 def test_the_command_with_two_processes(tmp_path):
   run, table, result = check_search_of_two(tmp_path, "local")
   alone = mnv3(*search_words(run, table, tmp_path / "alone"), "--json")
-  assert alone.returncode == 0 and choices(json.loads(alone.stdout)) == choices(result), alone.stderr
+  assert alone.returncode == 0, alone.stderr
+  one, two = choices(json.loads(alone.stdout)), choices(result)
+  # a program that another process compiled may round the last bit otherwise
+  ours, theirs = one.pop("test"), two.pop("test")
+  assert one == two and ours.keys() == theirs.keys()
+  assert all(ours[network] == pytest.approx(theirs[network], rel=1e-5) for network in ours)
   refused = ended(*search_words(run, table, tmp_path / "timed"), "--measure")
   assert refused[0] == 2 and refused[2].startswith(
     f"mnv3: invalid --measure with --table={str(table)!r}, which is of device 'a"
