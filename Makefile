@@ -13,11 +13,11 @@ QUICK ?= --xla_backend_optimization_level=0
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow engines sources docs lint clean help
+.PHONY: demo test test-slow test-nightly engines sources docs lint clean help
 
 help:
 	@echo "make demo   train, export, time and look at MobileNetV3-Small on the embedded images, into $(OUT)/"
-	@echo "make test   the tests that take minutes; make test-slow: the long ones"
+	@echo "make test   the tests that take minutes; make test-slow: the long ones; make test-nightly: the longest"
 	@echo "make engines   the tests of Ray, SLURM, the notebook, the compiler for TPU and the site in a browser; as root on Debian it installs what they need"
 	@echo "make sources   torchvision, timm, Keras and TF-slim on our weights, and their files read here (installs 2 GB, Python 3.11)"
 	@echo "make docs   the documentation site, into $(SITE)/"
@@ -75,7 +75,10 @@ test: $(VENV)/tests
 	@echo "left out: the long tests (make test-slow), and those of Ray, SLURM, a browser, the notebook and the compiler for TPU (make engines)"
 
 test-slow: $(VENV)/tests
-	XLA_FLAGS="$(QUICK) $$XLA_FLAGS" $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'slow and not engines' $(PYTEST)
+	XLA_FLAGS="$(QUICK) $$XLA_FLAGS" $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'slow and not engines and not nightly' $(PYTEST)
+
+test-nightly: $(VENV)/tests
+	XLA_FLAGS="$(QUICK) $$XLA_FLAGS" $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m nightly $(PYTEST)
 
 engines: $(VENV)/engines
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m engines $(PYTEST)

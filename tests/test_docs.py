@@ -106,8 +106,14 @@ def test_every_block_of_the_readme(demonstrated):
   assert len(outputs) >= 5 and (clone / "first.tflite").is_file()
 
 
+# pages whose blocks train for minutes
+TRAINING = ("detection.md", "fine-tuning.md")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", RUN, ids=pages.name)
+@pytest.mark.parametrize(
+  "page", [pytest.param(p, marks=pytest.mark.nightly) if p.name in TRAINING else p for p in RUN], ids=pages.name
+)
 def test_every_block_of_a_page(page, checkout):
   """In their order: Python blocks share their variables, shell blocks the folder."""
   with pages.Session(checkout) as session:

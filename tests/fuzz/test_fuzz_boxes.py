@@ -9,6 +9,7 @@ TARGET = pathlib.Path(__file__).with_name("fuzz_boxes.py")
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_only_usage_errors():
   out = run_target(TARGET)
   assert out.count("'good'") == 3 and out.count("'usage error'") == 3, out

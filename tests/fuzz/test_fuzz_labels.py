@@ -10,6 +10,7 @@ TARGET = pathlib.Path(__file__).with_name("fuzz_labels.py")
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("seed", [0, 1])
 def test_only_usage_errors(seed):
   done = subprocess.run([sys.executable, str(TARGET), str(seed), "20"], capture_output=True, text=True, timeout=240)

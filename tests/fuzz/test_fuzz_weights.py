@@ -7,6 +7,7 @@ from fuzzing import run_target
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("form", ["safetensors", "npz", "h5", "keras", "pth", "pb"])
 def test_weight_files(form):
   if form == "pth":

@@ -113,13 +113,14 @@ def test_killed_runs_end_as_if_nothing_had_happened(undisturbed, tmp_path, steps
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_killed_at_random_moments(tmp_path):
   """SIGKILL from outside at any time: while compiling, saving, evaluating."""
   words = ("--config.train.epochs=40.0",)
   assert in_a_process(tmp_path / "whole", *words).returncode == 0
   path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
   chance, kills = random.Random(0), 0
-  while kills < 8:
+  while kills < 20:
     command = [sys.executable, str(ROOT / "tests" / "training" / "tiny_run.py"), str(tmp_path / "run"), *words]
     with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True) as process:
       # the moment counts from the first line that it prints, when imports are done
@@ -227,7 +228,7 @@ def test_a_process_killed_before_its_config_was_there_blocks_nothing(tmp_path):
   assert from_dict(directory.config(), "config.json").to_dict() == tiny_config().to_dict()
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [30, pytest.param(500, marks=[pytest.mark.slow, pytest.mark.nightly])])
 def test_every_file_of_a_checkpoint_is_guarded(count, undisturbed, tmp_path):
   seed = random.SystemRandom().randrange(2**32)
   done = in_a_process(undisturbed / "checkpoints" / "18", tmp_path, count, seed, script="damage.py")
