@@ -118,6 +118,7 @@ def test_it_is_not_trained_or_reported_as_it_is(imported, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_fine_tuning_beats_scratch(tmp_path):
   """A network that has learnt five classes learns the five others sooner than a new one, with the same steps."""
   short = ("--config", "configs/fashion_mnist.py", "--config.evaluate.every=9", "--config.checkpoint.every=9")
