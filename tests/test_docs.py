@@ -277,7 +277,7 @@ def test_the_claims_about_a_supernet_hold():
   assert (min(short), max(short)) == (0.765, 0.834) and (min(each), max(each)) == (0.88, 0.9)
   assert round(search_study.tau(each, short), 2) == 0.11
   largest = weights["top1_without_statistics"]
-  assert (min(largest), round(max(largest), 2)) == (0.1, 0.9)
+  assert (min(largest), round(max(largest), 2)) == (0.1, 0.9) and round(search_study.tau(largest, short), 2) == 0.27
   assert "| 153 |" in next(line for line in search_study.table().splitlines() if line.startswith("| supernet, all"))
 
 
