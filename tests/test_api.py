@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import ROOT
+from tiny_network import FEW_BLOCKS
 from tiny_run import tiny_config, tiny_job
 
 import mnv3_jax
@@ -201,7 +202,7 @@ def test_open_dataset():
 
 
 SHORT = {"train.batch_size": 16, "train.epochs": 1.0, "data.train_split": "train[:64]", "data.eval_split": "test[:20]"}
-NETWORK = {"model.width": 0.05, "model.width_rule": "slim"}
+NETWORK = {"model.blocks": FEW_BLOCKS}
 
 
 @pytest.mark.slow
@@ -219,7 +220,7 @@ def test_train_returns_a_run_and_resumes(tmp_path):
   described = f"Run({str(tmp_path / 'run')!r}, mobilenetv3_small, 4 steps, test top1=0."
   assert "done in" in out and out.splitlines()[-1].startswith(described)
   run = mnv3_jax.train(mnv3_jax.get_config("fashion_mnist", SHORT | NETWORK), tmp_path / "run")
-  assert run.result["steps"] == 4 and run.config.model.width == 0.05 and run.metrics[-1]["split"] == "test"
+  assert run.result["steps"] == 4 and run.config.model.blocks == FEW_BLOCKS and run.metrics[-1]["split"] == "test"
 
 
 def test_runs_describe_themselves(tmp_path):

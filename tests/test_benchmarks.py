@@ -14,6 +14,7 @@ def run(*words):
   return done.stdout
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_speed_beside_stock_flax(tmp_path):
   out = tmp_path / "speed.json"

@@ -115,6 +115,7 @@ def usual(tmp_path_factory):
     return outcome(tmp_path_factory.mktemp("usual"), patch, {})
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("field", sorted(OTHER))
 def test_every_field_changes_the_run(field, usual, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import ended, mnv3, ok
 from PIL import Image
+from tiny_network import FEW_BLOCKS
 from untrained import untrained
 
 import mnv3_jax
@@ -22,6 +23,7 @@ from mnv3_jax.export.runtime import TFLiteModel
 from mnv3_jax.runs.directory import RunDirectory
 
 TINY = (
+  f"--config.model.blocks={FEW_BLOCKS}",
   *("--config.model.width=0.25", "--config.model.resolution=64", "--config.model.resolution_width=64"),
   *("--config.data.eval_split=test[:24]", "--config.train.batch_size=8", "--config.train.steps=300"),
   *("--config.train.log_every=100", "--config.evaluate.batch_size=10", "--config.optim.ema=0.5"),

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from conftest import ROOT, mnv3
+from tiny_network import FEW_BLOCKS
 from untrained import untrained
 
 import mnv3_jax
@@ -20,6 +21,7 @@ FAKE = (
   "--config.train.steps=1",
   "--config.train.batch_size=8",
   "--config.data.eval_split=test[:50]",
+  f"--config.model.blocks={FEW_BLOCKS}",
 )
 
 

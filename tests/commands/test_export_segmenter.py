@@ -11,6 +11,7 @@ import pytest
 from conftest import ended, mnv3, ok
 from PIL import Image
 from test_commands import timed
+from tiny_network import FEW_BLOCKS
 
 from mnv3_jax.architectures import fields, zoo
 from mnv3_jax.data.sources import scenes
@@ -69,7 +70,7 @@ def test_the_figure_is_the_tasks_own():
 def segmented(tmp_path_factory):
   """A short run on wide scenes."""
   workdir = tmp_path_factory.mktemp("segmented") / "run"
-  words = ("resolution=48", "resolution_width=80", "head_filters=32")
+  words = (f"blocks={FEW_BLOCKS}", "resolution=48", "resolution_width=80", "head_filters=32")
   done = mnv3(
     "train",
     "--config",

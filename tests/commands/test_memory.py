@@ -84,6 +84,7 @@ def test_a_training_without_memory_has_no_traceback(tmp_path):
     assert done.returncode != 1 or any(words in done.stderr for words in said), done.stderr
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_evaluations_in_one_process_leave_nothing_behind(tmp_path):
   """Neither objects, threads nor files.

@@ -105,6 +105,7 @@ TABLE = Table(title="Wide images", source="a test", columns=("params", "madds", 
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_sweep_and_table(tmp_path):
   table, runs = tmp_path / "wide.py", tmp_path / "runs"

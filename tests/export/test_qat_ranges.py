@@ -40,7 +40,7 @@ EDITS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("edit", [pytest.param(edit, id=name) for name, edit in EDITS.items()])
-@pytest.mark.parametrize("kind", ["int8", "int8_integer"])
+@pytest.mark.parametrize("kind", ["int8", pytest.param("int8_integer", marks=pytest.mark.nightly)])
 def test_the_file_rounds_as_training_did(edit, kind, tmp_path, monkeypatch):
   a = edit(tiny_architecture())
   variables, images = trained(a)

@@ -360,6 +360,7 @@ def test_a_latency_table_of_the_space(tmp_path):
   assert status == 2 and err.startswith("mnv3: invalid --space='mnas'; expected mnasnet, or a file")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_real_trainings_that_are_killed(table, space_file, tmp_path):
   """A killed search has the choices and the metrics of one that was not."""

@@ -260,6 +260,7 @@ def test_the_command_line(trained, table, tmp_path):
   assert status == 2 and err.startswith("mnv3: invalid ops=")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_killed_training_goes_on(tmp_path):
   """The same weights as without the kill; and eight devices draw the same networks as one."""

@@ -294,6 +294,7 @@ def test_what_cannot_be_is_said_before_anything_begins(tmp_path):
   assert not begun(one) and not (tmp_path / "logs").exists()
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_real_runs_survive_a_killed_sweep(tmp_path):
   """mnv3 train, killed with its sweep in the middle, goes on from its checkpoint when the sweep is started again."""

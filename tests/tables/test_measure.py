@@ -97,6 +97,7 @@ def test_a_table_is_measured_on_a_phone(tmp_path, monkeypatch):
   assert [one["kind"] for one in kept(runs)["latencies"]] == ["android", "host"]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_segmenter_is_measured(tmp_path):
   fields = {"head": "lr_aspp", "output_stride": 16, "resolution": 64, "resolution_width": 128, "num_classes": 19}

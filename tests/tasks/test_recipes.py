@@ -47,7 +47,7 @@ def labels(net, size, *n):
   ("recipe", "stride"),
   [
     *(mark(recipe, None) for recipe in RECIPES),
-    *(pytest.param(r, 32, marks=pytest.mark.slow) for r in RECIPES if dense(r)),
+    *(pytest.param(r, 32, marks=[pytest.mark.slow, pytest.mark.nightly]) for r in RECIPES if dense(r)),
   ],
 )
 def test_a_step_has_gradients_and_an_evaluation_logits(recipe, stride):

@@ -6,6 +6,7 @@ import pytest
 import toy_task
 from conftest import ROOT
 from PIL import Image
+from tiny_network import FEW_BLOCKS
 
 import mnv3_jax as mnv3
 from mnv3_jax.config import base
@@ -17,7 +18,8 @@ from mnv3_jax.export import runtime
 def test_it_trains_evaluates_predicts_and_exports(monkeypatch, tmp_path):
   toy_task.register(monkeypatch)
   config = base()
-  config.model.update({"name": "mobilenetv3_small", "head": "position", "width": 0.25, "resolution": 48, "bn_momentum": 0.9})
+  config.model.update({"name": "mobilenetv3_small", "blocks": FEW_BLOCKS, "head": "position", "resolution": 48})
+  config.model.bn_momentum = 0.9
   config.data.update({"dataset": "positions", "train_split": "train[:64]", "eval_split": "test[:20]", "augment": "none"})
   config.optim.update({"lr": 2e-3, "batch_reference": 0, "epsilon": 1e-6, "schedule": "cosine", "ema": 0.9})
   config.train.update({"batch_size": 32, "epochs": 2.0, "log_every": 2})

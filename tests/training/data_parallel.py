@@ -16,7 +16,7 @@ if len(sys.argv) > 4:
 import dataclasses
 
 import numpy as np
-from tiny_network import tiny_architecture
+from tiny_network import FEW_BLOCKS, tiny_architecture
 
 from mnv3_jax.architectures import edits, fields
 from mnv3_jax.config import base
@@ -50,6 +50,7 @@ def main(out, mode, group):
   if head == "detector":
     # of the config, which says how images are resized
     config.model.update({"name": "mobilenetv3_small", "width": 0.25, "resolution": 64, "num_classes": 10, "head": "ssdlite"})
+    config.model.blocks = FEW_BLOCKS
     a = fields.architecture(**config.model)
     config.optim.lr = 0.001
   elif head:

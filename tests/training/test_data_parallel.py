@@ -90,7 +90,7 @@ def test_a_segmenter_counts_the_same_pixels_anywhere(tmp_path):
   assert_close(two, eight, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["shard_map", "pmap"])
+@pytest.mark.parametrize("mode", ["shard_map", pytest.param("pmap", marks=pytest.mark.nightly)])
 def test_a_detector_is_the_same_anywhere(tmp_path, mode):
   """Parameters, and average precision over all test scenes: one device with groups, eight devices, two processes of four."""
   free = socket.socket()

@@ -72,7 +72,7 @@ def test_other_ways_to_train(tmp_path, changes):
 
 
 @pytest.mark.parametrize("steps", [600, pytest.param(2000, marks=pytest.mark.nightly)])
-@pytest.mark.parametrize("convention", ["tensorflow", "torchvision"])
+@pytest.mark.parametrize("convention", ["tensorflow", pytest.param("torchvision", marks=pytest.mark.nightly)])
 def test_many_steps_stay_finite(tmp_path, convention, steps):
   """JAX detectors elsewhere have given NaN within 150 to 460 jitted steps."""
   fields = {

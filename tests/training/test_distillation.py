@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from tiny_network import FEW_BLOCKS
 from tiny_run import Killer, last_state, tiny_config, tiny_job
 from tiny_seed import MODEL
 
@@ -32,8 +33,8 @@ def student_config(teacher, **changes):
   return tiny_config(
     **{
       "model.name": "mobilenetv3_small",
-      "model.width": 0.25,
-      "model.resolution": 32,
+      "model.blocks": FEW_BLOCKS,
+      "model.resolution": 16,
       "distill.teacher": str(teacher),
       **changes,
     }

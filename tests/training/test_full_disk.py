@@ -69,6 +69,7 @@ def test_a_saved_model_on_a_full_disk_leaves_nothing(run, tmp_path):
     assert left == []
 
 
+@pytest.mark.nightly
 def test_a_trace_on_a_full_disk_is_named_and_nothing_is_left_of_it(tmp_path):
   command = [sys.executable, "-m", "mnv3_jax", "train", "--config", "configs/fashion_mnist.py", "--profile"]
   fields = {"model.width": 0.35, "data.fake": True, "train.steps": 24, "train.batch_size": 16}

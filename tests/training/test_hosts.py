@@ -71,7 +71,7 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("lost", [0, pytest.param(1, marks=pytest.mark.nightly)])
 def test_when_one_is_killed_the_other_stops_and_both_go_on_later(lost, undisturbed, tmp_path):
   workdir = tmp_path / "run"
   statuses = ended(start(workdir, kill=lost), timeout=90)

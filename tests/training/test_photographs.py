@@ -137,6 +137,7 @@ def test_a_done_run_needs_no_photos(photos, tmp_path):
   assert again.returncode == 0 and "is done" in again.stdout, again.stderr
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_killed_in_the_middle_of_saving(tmp_path):
   """SIGKILL from outside as soon as the directory has an incomplete checkpoint, five times."""

@@ -249,6 +249,7 @@ def _resumed(undisturbed, workdir, change):
   return done.stdout
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_checkpoint_under_the_name_of_another_is_noticed(undisturbed, tmp_path):
   def swap(checkpoints):
@@ -302,7 +303,12 @@ def test_a_run_whose_images_have_moved_knows_its_checkpoints(undisturbed, tmp_pa
 
 @pytest.mark.parametrize(
   "damage",
-  ["half of it", *(pytest.param(other, marks=pytest.mark.slow) for other in ("invalid UTF-8", "no object", "emptied"))],
+  [
+    "half of it",
+    *(
+      pytest.param(other, marks=[pytest.mark.slow, pytest.mark.nightly]) for other in ("invalid UTF-8", "no object", "emptied")
+    ),
+  ],
 )
 def test_a_damaged_log_of_metrics_is_repaired(damage, undisturbed, tmp_path):
   log = "metrics.jsonl"
