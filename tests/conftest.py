@@ -35,6 +35,9 @@ install_import_hook(CHECKED, "beartype.beartype")
 
 from tiny_network import FEW_BLOCKS, tiny_architecture  # noqa: E402
 
+# marks of a parameter that .ci/run has no time for
+NIGHTLY = (pytest.mark.slow, pytest.mark.nightly)
+
 
 @pytest.fixture
 def neighbour():

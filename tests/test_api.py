@@ -223,6 +223,7 @@ def test_train_returns_a_run_and_resumes(tmp_path):
   assert run.result["steps"] == 4 and run.config.model.blocks == FEW_BLOCKS and run.metrics[-1]["split"] == "test"
 
 
+@pytest.mark.slow
 def test_runs_describe_themselves(tmp_path):
   assert repr(Run(tmp_path / "none")) == f"Run({str(tmp_path / 'none')!r}, not started)"
   config = tiny_config(**{"train.epochs": 1.0})

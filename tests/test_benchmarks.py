@@ -26,12 +26,14 @@ def test_speed_beside_stock_flax(tmp_path):
   assert [r["case"]["kind"] for r in json.loads(out.read_text())["results"]] == ["inference", "train"]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_pipeline_beside_tf_data():
   said = run("benchmarks/pipeline.py", "--cores", "1", "--augment", "crop_flip", "--rounds", "1", "--batch", "8")
   assert "| crop_flip | 1 | ours |" in said and "| crop_flip | 1 | tf.data |" in said
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_convolutions_by_formulation(tmp_path):
   run("benchmarks/convolutions.py", "--resolution", "32", "--batch", "2", "--rounds", "1", "--out", str(tmp_path / "table.md"))
@@ -45,6 +47,7 @@ def test_the_operator_of_detectors_by_profile():
   assert "| tensorflow | 2034 | evaluate | 1e-08 |" in said and "| torchvision | 3234 | none |  |" in said
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_segmenters_beside_tensorflow(tmp_path):
   out = tmp_path / "segmentation.json"

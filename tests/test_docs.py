@@ -118,7 +118,9 @@ def test_every_block_of_the_readme(demonstrated):
 
 
 # pages whose blocks train for minutes
-TRAINING = ("detection.md", "export.md", "fine-tuning.md", "getting-started.md", "segmentation.md")
+TRAINING = tuple(
+  f"{name}.md" for name in ("detection", "export", "fine-tuning", "getting-started", "segmentation", "sweeps", "training")
+)
 
 
 @pytest.mark.slow

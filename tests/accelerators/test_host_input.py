@@ -73,6 +73,7 @@ def test_the_pipeline_of_a_config_is_timed():
   assert str(found).endswith(" of config.data.dataset='fashion_mnist'")
 
 
+@pytest.mark.slow
 def test_without_imagenet_random_files_are_read():
   config = mnv3_jax.get_config("imagenet:mobilenetv3_small")
   found = mnv3_jax.measure_input(config, seconds=0.1)

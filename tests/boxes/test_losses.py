@@ -61,6 +61,7 @@ def test_tensorflow():
     np.testing.assert_allclose([total.classes[i], total.boxes[i], total.positives[i]], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("seed", range(2))
 def test_bitwise_equal_under_permutation_and_padding(convention, seed):
@@ -98,6 +99,7 @@ def test_bitwise_equal_under_permutation(convention, seed, n):
   assert np.isfinite(found)
 
 
+@pytest.mark.slow
 @BOTH
 def test_normalizer_of_parts(convention):
   """Gradients of 8 + 8 images with the normalizer of all 16 add up to those of 16."""
@@ -121,6 +123,7 @@ def test_normalizer_of_parts(convention):
   assert loss(*halves[1], a, convention) > 4 * found[1][0]
 
 
+@pytest.mark.slow
 @BOTH
 def test_images_without_boxes(convention):
   truth, a = cases.targets(0, (0, 0), 4), FEW[convention.name]
@@ -147,6 +150,7 @@ def test_boxes_without_area_teach_nothing(convention):
   jax.tree.map(np.testing.assert_array_equal, gradient(outputs, truth, a, convention), expected)
 
 
+@pytest.mark.slow
 def test_fewer_negatives_than_three_per_positive():
   logits = jnp.asarray(np.random.default_rng(0).normal(size=(1, 8, 3)), jnp.float32)
   slot = np.array([[1, 2, 1, 0, 1, 2, 0, 1]], np.int32)

@@ -112,6 +112,7 @@ def test_boxes_are_clipped_and_those_outside_dropped(fast):
   assert found.boxes.min() >= 0 and found.boxes.max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("convention", "number"), [(TENSORFLOW, 1), (TORCHVISION, 2)], ids=["tensorflow", "torchvision"])
 def test_clipped_before_or_after_the_suppression(convention, number):
   # two boxes that overlap by 0.74 beyond the left edge, and by 0.45 within the image

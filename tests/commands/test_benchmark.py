@@ -45,6 +45,7 @@ def test_several_files(files):
   assert second["of_medians"] == pytest.approx(found[1]["median_ms"] / found[0]["median_ms"])
 
 
+@pytest.mark.slow
 def test_the_table(files):
   big, little = files
   text = timed("benchmark", big, little, "--runs", 20, "--compare")
@@ -58,6 +59,7 @@ def test_the_table(files):
   assert "times as long" not in timed("benchmark", big, little, "--runs", 2)
 
 
+@pytest.mark.slow
 def test_a_noisy_machine_is_called_one(files, neighbour):
   done = mnv3("benchmark", files[0], "--runs", 1000, "--json")
   assert done.returncode == 0 and json.loads(done.stdout)["runs"] == 1000
@@ -77,6 +79,7 @@ def test_a_spread_is_called_noise():
   assert results(quiet, none, preempted=0.2).noise == "other processes had the processor for 20% of the time"
 
 
+@pytest.mark.slow
 def test_the_library_function(files, tmp_path):
   copies = [tmp_path / file.name for file in files]
   for file, copy in zip(files, copies, strict=True):
@@ -114,6 +117,7 @@ def test_errors_of_the_library_name_python_arguments(arguments, sentence, files)
   assert sentence in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_profile_and_its_chart(files, tmp_path):
   text = timed("benchmark", files[0], "--runs", 20, "--profile", "--out", tmp_path / "new" / "chart.png")
   operators, blocks = re.findall(r"\n((?:operator|block) .*?)\n(?=\n)", text, re.S)
@@ -140,6 +144,7 @@ def test_a_profile_and_its_chart(files, tmp_path):
   assert [p.name for p in (tmp_path / "new").iterdir()] == ["chart.png"]
 
 
+@pytest.mark.slow
 def test_profiles_of_several_files_as_json(files, tmp_path):
   copies = [tmp_path / file.name for file in files]
   for file, copy in zip(files, copies, strict=True):
@@ -153,6 +158,7 @@ def test_profiles_of_several_files_as_json(files, tmp_path):
     assert {kind: of["operators"] for kind, of in profile["by_kind"].items()} == one["ops"]
 
 
+@pytest.mark.slow
 def test_on_a_device(files, tmp_path):
   adb, tool = Adb(tmp_path / "bin"), program(tmp_path / "benchmark_model")
   device = ("--benchmark_model", tool, "--runs", 50)
@@ -175,6 +181,7 @@ def test_on_a_device(files, tmp_path):
   assert "partitions" not in text
 
 
+@pytest.mark.slow
 def test_a_device_whose_tool_prints_no_median(files, tmp_path):
   adb, tool = Adb(tmp_path / "bin", benchmark="tflite_benchmark_model.txt"), program(tmp_path / "benchmark_model")
   words = ("--adb", "--benchmark_model", tool)

@@ -72,6 +72,7 @@ def test_export_benchmark_and_report(run, tmp_path):
   assert "learning_curve.png" in text and "predictions.png" in text and "| parameters | 653,994 |" in text
 
 
+@pytest.mark.slow
 def test_export_of_a_model_with_fields(tmp_path):
   said = ok("export", "--model", "mobilenetv3_small", "--width=0.35", "--resolution=64", "--out", tmp_path / "m.tflite")
   assert "41 CONV_2D" in said and (tmp_path / "m.tflite").exists()

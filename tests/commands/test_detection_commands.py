@@ -7,7 +7,7 @@ import boxed
 import jax
 import numpy as np
 import pytest
-from conftest import ended, mnv3, ok
+from conftest import NIGHTLY, ended, mnv3, ok
 from PIL import Image
 from tiny_network import FEW_BLOCKS
 from untrained import untrained
@@ -146,7 +146,7 @@ def test_train_evaluate_predict_and_data(run, photos, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("postprocess", ["device", "evaluate", "none"])
+@pytest.mark.parametrize("postprocess", ["device", *(pytest.param(other, marks=NIGHTLY) for other in ("evaluate", "none"))])
 def test_every_file_of_a_run(run, tmp_path, postprocess):
   for quantization in QUANTIZATIONS:
     file = tmp_path / f"{quantization}.tflite"

@@ -32,6 +32,7 @@ def home(monkeypatch, tmp_path):
   return tmp_path / "home"
 
 
+@pytest.mark.slow
 def test_a_tilde_is_the_home_directory(home, monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
   assert expanded("~/x") == str(home / "x") and expanded("x~/~") == "x~/~" and expanded(pathlib.Path("~")) == str(home)
@@ -71,6 +72,7 @@ def test_an_ascii_terminal(tmp_path):
   assert done.returncode == 0 and done.stdout.isascii() and "224" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_directory_that_checkpoints_cannot_be_in(tmp_path):
   done = mnv3("train", "--config", "fashion_mnist", "--workdir", tmp_path / os.fsdecode(b"caf\xe9"))
   assert done.returncode == 2 and "expected a name in UTF-8" in done.stderr and not os.listdir(tmp_path)

@@ -220,6 +220,7 @@ def person():
     return Image.open(file).convert("RGB")
 
 
+@pytest.mark.slow
 def test_a_segmenter_is_a_directory_too(segmenter):
   result = json.loads((segmenter / "result.json").read_text())
   assert result["params"] == 3_221_538 and result["imported"]["model"] == "lraspp_mobilenet_v3_large"
@@ -265,6 +266,7 @@ def test_a_segmenter_paints_photos_and_is_evaluated_on_masks(lraspp, tmp_path):
   assert figures["count"] == 3 and figures["pixel_accuracy"] > 0.99
 
 
+@pytest.mark.slow
 def test_a_segmenters_classes_have_names(lraspp, tmp_path):
   tensors = formats.read(lraspp)
   seven = {name: t[:7] if "_classifier." in name else t for name, t in tensors.items()}

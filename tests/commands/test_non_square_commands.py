@@ -48,6 +48,7 @@ def ok(*words):
   return done.stdout
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_data(photos, tmp_path):
   out = tmp_path / "data.png"
@@ -75,6 +76,7 @@ def test_evaluate_predict_export_benchmark_and_report(run, photos, tmp_path):
   assert (tmp_path / "report" / "report.md").is_file()
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_latency_table_and_prediction(tmp_path):
   file = tmp_path / "latencies.json"
@@ -84,6 +86,7 @@ def test_latency_table_and_prediction(tmp_path):
   assert predict_latency(network, LatencyTable.read(file)) > 0
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_import(tmp_path):
   """Photos that are predicted at 96x160 as timm does at the square of its default crop."""

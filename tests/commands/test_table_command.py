@@ -148,6 +148,7 @@ def test_everything_of_a_scale_has_the_tables_that_have_it(tmp_path):
   assert (status, err) == (0, "") and "lr_aspp" not in imagenet and "mobilenetv3_large/seed_0" in imagenet
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_sweep_of_a_table_of_ones_own(tmp_path):
   """Trained, exported in 8 bits, rendered; again: nothing to do; a row was taken away: that alone."""

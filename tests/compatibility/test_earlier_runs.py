@@ -125,6 +125,7 @@ def assert_same_metrics(found, wanted):
     assert found[name] == pytest.approx(value, abs=tolerance), name
 
 
+@pytest.mark.slow
 def test_a_finished_run_loads_evaluates_and_exports(unpack, expected, tmp_path, capsys):
   workdir = unpack("run")
   run = mnv3_jax.load(workdir)

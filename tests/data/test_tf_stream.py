@@ -306,6 +306,7 @@ def test_imagenet_as_tfds_has_it(tmp_path):
   assert sorted(next(opened(tmp_path, **{"data.dataset": "imagenet"}).train_batches(0))["label"].tolist())[-1] <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [10_000, 50_000])
 def test_epochs_and_seeds_have_nothing_to_do_with_each_other(n):
   tf = tf_stream.tensorflow()

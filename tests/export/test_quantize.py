@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from conftest import tiny_architecture
+from conftest import NIGHTLY, tiny_architecture
 
 from mnv3_jax.architectures import edits, zoo
 from mnv3_jax.errors import FatalError, UsageError
@@ -85,6 +85,7 @@ def test_ranges_are_the_least_and_largest_of_all_images():
   np.testing.assert_allclose(scale * 255, np.max(maps) - np.min(maps), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "edit",
   [
@@ -133,6 +134,7 @@ def test_pixels_and_int8(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["float16", "int8"])
 def test_a_file_that_departs_is_not_written_and_the_row_named(kind, tmp_path, monkeypatch):
   a = tiny_architecture()
@@ -168,14 +170,10 @@ def test_signal_over_noise():
   assert np.isnan(agreement.snr(x, x * np.nan))
 
 
-# of every kind of block
-SOON = ("mobilenetv1", "mobilenetv3_large")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
   "model",
-  [name if name in SOON else pytest.param(name, marks=pytest.mark.nightly) for name in sorted(zoo.MODELS)],
+  ["mobilenetv3_large", *(pytest.param(name, marks=NIGHTLY) for name in sorted(zoo.MODELS) if name != "mobilenetv3_large")],
 )
 def test_the_whole_family(model, tmp_path):
   a = zoo.MODELS[model]().replace(resolution=96)

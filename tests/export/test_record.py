@@ -29,6 +29,7 @@ def test_what_is_no_record_is_left_alone(text, tmp_path):
     record.read(tmp_path / "m.tflite")
 
 
+@pytest.mark.slow
 def test_benchmark_keeps_what_it_measured(tmp_path):
   a = tiny_architecture()
   variables, images = random_weights(a)

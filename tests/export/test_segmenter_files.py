@@ -209,6 +209,7 @@ def test_every_kind(wide, kind, argmax, tmp_path):
   assert least < exported.agreement.top1_agreement < 1
 
 
+@pytest.mark.slow
 def test_int8_bears_channels_of_the_stem_that_are_larger_than_others():
   a = little(size=(64, 96))
   variables, images = random_weights(a, num_images=4)

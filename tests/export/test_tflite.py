@@ -55,6 +55,7 @@ def tiny_export(tmp_path_factory):
   return a, variables, images, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "edit",
   [

@@ -103,6 +103,7 @@ def values_of(variables, row):
   return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "edit",
   [
@@ -153,6 +154,7 @@ def test_copies_go_through_enough(monkeypatch):
   assert unit_files.copies(units.units(zoo.mobilenetv3_large())[-1]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", sorted(zoo.MODELS))
 def test_weights_and_maps_are_those_of_the_modules(model):
   for unit in units.distinct(zoo.MODELS[model]()):

@@ -54,6 +54,7 @@ def test_an_open_batch_is_one():
   assert model.input_shapes == ((1, 16, 16, 3),) and graph.operators(model.content)
 
 
+@pytest.mark.slow
 def test_every_file_that_runs_is_timed_beside_those_that_do_not(tmp_path):
   (tmp_path / "cut.tflite").write_bytes(content("loop")[:1000])
   bad = [FIELD / "dynamic.tflite", tmp_path / "cut.tflite", FIELD / "huge.tflite"]
@@ -68,6 +69,7 @@ def test_every_file_that_runs_is_timed_beside_those_that_do_not(tmp_path):
   assert (status, out, len(err.splitlines())) == (2, "", 3)
 
 
+@pytest.mark.slow
 def test_control_flow_takes_no_longer_than_the_whole():
   found = profiler.profile(content("loop"), runs=4)
   (operator,) = found.operators
@@ -80,6 +82,7 @@ def test_a_profile_of_indices():
     profiler.profile(content("no_input"), runs=1)
 
 
+@pytest.mark.slow
 def test_a_file_that_never_ends():
   found = probe({"endless": content("infinite"), "other": content("batch")}, timeout=6.0)
   assert found == {"endless": "endless cannot be run: it does not finish an invocation within 6 s"}

@@ -98,6 +98,7 @@ def test_what_is_no_operator_counts_to_the_next_block(monkeypatch):
   assert next(iter(found.by_type().items())) == ("CONV_2D", (2, 2.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_profile_of_the_real_network(exported, threads):
   progress = []

@@ -51,6 +51,7 @@ def test_its_statistics_are_those_of_the_group():
   np.testing.assert_allclose(var[:, 0, 0, 0], x.var((1, 2, 3)), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_under_vmap():
   x, scale, bias, g = inputs((3, 2, 4, 4, 5))
 
@@ -63,6 +64,7 @@ def test_under_vmap():
   )
 
 
+@pytest.mark.slow
 def test_bfloat16_is_computed_in_float32():
   x, scale, bias, g = inputs((4, 3, 5, 6))
   low = jnp.asarray(x, jnp.bfloat16)

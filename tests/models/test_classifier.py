@@ -74,6 +74,7 @@ def lively(architecture):
   return {**variables, **changed}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["same", "symmetric"])
 def test_fast_and_plain_formulations_agree(padding):
   a = tiny_architecture(padding=padding)
@@ -93,6 +94,7 @@ def test_the_same_weights_take_any_resolution(tiny):
   assert run(tiny.replace(resolution=23), variables=initialize(Classifier(tiny), 0)).shape == (4, 10)
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32(tiny):
   variables = lively(tiny)
   model = Classifier(tiny, Compute(dtype="bfloat16"))
@@ -134,6 +136,7 @@ def test_depthwise_feature_is_before_squeeze_excite(tiny):
   assert np.abs(maps["block_02/depthwise"]).max() > 0.1
 
 
+@pytest.mark.slow
 def test_dropout_is_before_the_logits(tiny):
   """With everything else fixed, what dropout zeroes is exactly scaled by 1 / (1 - rate)."""
   variables = lively(tiny)

@@ -47,12 +47,14 @@ def test_depthwise_is_the_grouped_convolution(kernel, stride, dilation, padding)
     assert_as_plain((2, height, width, 3), kernel, stride, dilation, padding)
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(strategies.tuples(*[strategies.integers(1, n) for n in (3, 11, 11, 4)]), strategies.sampled_from(CASES))
 def test_depthwise_of_any_size(shape, case):
   assert_as_plain(shape, *case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [1, 2])
 def test_depthwise_under_vmap(stride):
   rng = np.random.default_rng(0)

@@ -69,6 +69,7 @@ def test_maps_are_those_of_int8(low, high):
   assert fake_quantization.activations(jnp.zeros(()), low, high) == 0
 
 
+@pytest.mark.slow
 def test_gradients_go_straight_through_but_not_from_beyond():
   x = jnp.array([-9.0, -2.9, 0.0, 0.001, 4.9, 5.1])
   g = jax.grad(lambda x: (fake_quantization.activations(x, -3.0, 5.0) * jnp.arange(1, 7)).sum())(x)
@@ -184,6 +185,7 @@ def test_off_changes_nothing_and_on_only_adds_ranges():
     np.testing.assert_array_equal(rounded[name], leaf)
 
 
+@pytest.mark.slow
 def test_ranges_do_no_harm_where_nothing_is_rounded(network):
   model, variables, x = network
   plain = Classifier(model.net, PLAIN)
@@ -211,6 +213,7 @@ def test_what_is_computed_of_an_image_does_not_depend_on_others(network):
   np.testing.assert_allclose(*found, atol=0.01 * float(own["high"] - own["low"]) / 255)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("formulation", ["plain", "shifted"])
 def test_every_formulation_is_rounded_alike(network, formulation):
   model, variables, x = network

@@ -40,6 +40,7 @@ def lively(variables, seed=1):
   return jax.tree_util.tree_map_with_path(leaf, variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("name", ["mobilenetv3_large", "mobilenetv3_small", "mobilenetv2"])
 def test_the_modules_have_the_parameters_that_are_counted(name, head):
@@ -53,6 +54,7 @@ def test_the_modules_have_the_parameters_that_are_counted(name, head):
   assert found == {layer.name: layer.params for layer in cost.layers(a)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS[:2])
 @pytest.mark.parametrize("size", [(64, 96), (65, 41)])
 def test_every_pixel_gets_its_logits_at_any_size(head, size):
@@ -173,6 +175,7 @@ def test_the_pool_is_exact_and_has_a_gradient_where_it_is_no_whole_map(dtype):
   assert found.dtype == jnp.float32 and np.asarray(gradient, np.float64).sum() == pytest.approx(8, rel=0.01)
 
 
+@pytest.mark.slow
 def test_bfloat16_gives_float32_logits():
   model, variables = mnv3_jax.create_model("mobilenetv3_small", **SMALL, head="lr_aspp", dtype="bfloat16")
   x = images(1, 64, 64, 3)

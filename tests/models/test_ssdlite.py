@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import NIGHTLY
 
 from mnv3_jax.architectures import conventions, cost, edits, fields, rows, sizes, zoo
 from mnv3_jax.architectures.heads import ClassifierHead
@@ -148,18 +149,22 @@ def check_gradient(a, compute):
     assert is_same == (rows.row_of([key.key for key in name]) in compute.frozen), name
 
 
+@pytest.mark.slow
 def test_gradient_and_frozen_rows():
   check_gradient(small_detector("torchvision"), dataclasses.replace(PLAIN, frozen=("stem", "extra_1", "classes_2")))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["mobilenetv1", "mobilenetv2", "mobilenetv3_large", "mnasnet_a1"])
+@pytest.mark.parametrize(
+  "model", ["mobilenetv3_large", *(pytest.param(name, marks=NIGHTLY) for name in ("mobilenetv1", "mobilenetv2", "mnasnet_a1"))]
+)
 def test_gradient_of_every_kind_of_backbone(model):
   convention = convention_of(model)
   a = fields.architecture(model, head="ssdlite", head_convention=convention, width=0.35, resolution=64, num_classes=3)
   check_gradient(a, Compute())
 
 
+@pytest.mark.slow
 def test_bfloat16_gives_float32_that_are_near():
   a = small_detector()
   exact, half = network(a, PLAIN), network(a, dataclasses.replace(PLAIN, dtype="bfloat16"))
@@ -196,6 +201,7 @@ def test_one_value_per_channel_is_refused_in_training():
     jax.eval_shape(lambda v, x: module.apply(v, x, train=True, mutable=["batch_stats"]), shapes(module), images(a, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("convention", "truncated"), [("tensorflow", True), ("torchvision", False)])
 def test_first_values(convention, truncated):
   a = fields.architecture("mobilenetv3_small", head="ssdlite", head_convention=convention, num_classes=20, head_class_bias=-4.6)

@@ -17,6 +17,7 @@ for i in range(200):
 """
 
 
+@pytest.mark.slow
 def test_writers_do_not_meet(tmp_path):
   """Two processes write the same file: none fails, every reader sees a whole file, and no draft is left."""
   path = tmp_path / "a.json"

@@ -125,6 +125,7 @@ def test_huge_files_are_not_read(words, sentence, tmp_path):
   assert status == 2 and sentence in err and err.count("\n") == 1, err
 
 
+@pytest.mark.slow
 def test_only_a_replacement_makes_a_record_outdated(tmp_path, monkeypatch):
   """On a full disk, both the old .tflite file and its record stay."""
   from mnv3_jax.export import record, tflite

@@ -105,6 +105,7 @@ def test_the_config_of_the_result_builds_its_network(parts, tmp_path):
   assert fields.architecture("mobilenetv3_small", channels=fields.channels_text(net), resolution=16) == net
 
 
+@pytest.mark.slow
 def test_where_nothing_is_left_to_cut(parts, tmp_path):
   seed, dataset, settings = parts
   low = dataclasses.replace(settings, target_ms=0.5 * milliseconds(seed.architecture), steps=1)

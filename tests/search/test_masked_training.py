@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from conftest import tiny_architecture
+from conftest import NIGHTLY, tiny_architecture
 from random_subnetworks import random_subnetwork
 from tiny_run import tiny_config
 
@@ -39,7 +39,8 @@ def subnetworks(n):
   return [random_subnetwork(SEED, a, blocks, np.random.default_rng(i)) for i, a in enumerate(found)]
 
 
-@pytest.mark.parametrize("rule", ["rmsprop", "sgd", "adamw"])
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["rmsprop", *(pytest.param(rule, marks=NIGHTLY) for rule in ("sgd", "adamw"))])
 def test_training_with_masks_is_training_the_small_network(rule):
   decay = {"weight_decay": 0.1} if rule == "adamw" else {}
   settings = {"name": rule, "epsilon": 0.1, **decay}
@@ -56,6 +57,7 @@ def test_training_with_masks_is_training_the_small_network(rule):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5), expected, truncated(tuned, subnetwork))
 
 
+@pytest.mark.slow
 def test_proposals_compile_nothing():
   """One program for training and one for evaluation, whatever the masks; and the same numbers again."""
   one, variables = training(), initialize(network(SEED), 0)
@@ -75,6 +77,7 @@ def test_proposals_compile_nothing():
   assert len(set(found)) == 4
 
 
+@pytest.mark.slow
 def test_what_cannot_be_trained_is_refused():
   with pytest.raises(UsageError, match=r"the run is an import.*mnv3 train --init DIR"):
     training(name="none")

@@ -218,6 +218,7 @@ class SizeDevice:
     return {name: LatencyStats(median_ms=ms, p25_ms=ms, p75_ms=ms, runs=runs, threads=1) for name, ms in times.items()}
 
 
+@pytest.mark.slow
 def test_units_are_timed_as_samples_need_them(tmp_path, monkeypatch):
   Trainings(monkeypatch)
   monkeypatch.setattr(unit_files, "MAX_COPIES", 2)
@@ -334,6 +335,7 @@ def test_a_training_in_this_process(table, tmp_path, monkeypatch):
   assert trained.result["metrics"]["test"]["ema"]["top1"] == sample["top1"] and trained.result["params"] == sample["params"]
 
 
+@pytest.mark.slow
 def test_a_latency_table_of_the_space(tmp_path):
   """What the sentence about a table without the space's units says to run."""
   narrow = SearchSpace(stages=(Stage(filters=(8,), layers=(1, 2), ops=("depthwise",), skips=("none",), se_ratios=(0.0,)),))

@@ -72,6 +72,7 @@ def timed(parts, path, drifts, every, lines=None):
   return search(parts, path, lines, latency, retiming=ScriptedRetiming(seed.architecture, Clock(drifts), every))
 
 
+@pytest.mark.slow
 def test_what_is_timed_corrects_what_is_predicted(parts, tmp_path):
   """Networks take 0.4 % longer than predicted; the search ends within 1 % of the target as timed."""
   seed, _, settings = parts
@@ -108,6 +109,7 @@ def test_when_networks_are_timed(parts, tmp_path, every, expected):
   )
 
 
+@pytest.mark.slow
 def test_an_end_above_the_target_goes_on(parts, tmp_path):
   """At the predicted end the network takes 1.5 % longer than the target: more steps follow."""
   _, _, settings = parts
@@ -118,12 +120,14 @@ def test_an_end_above_the_target_goes_on(parts, tmp_path):
   assert result["measured"]["ratio"] * result["seed_ms"] <= 1.01 * settings.target_ms
 
 
+@pytest.mark.slow
 def test_a_network_that_was_timed_close_to_the_target_is_not_cut_far_below_it(parts, tmp_path):
   """Step 2 ends 0.1 % above the target as timed, and the next cut would end 20 % below it."""
   result = timed(parts, tmp_path, [1.004] * 20, 1).run()
   assert 1 < result["measured"]["ratio"] * result["seed_ms"] / parts[2].target_ms <= 1.01
 
 
+@pytest.mark.slow
 def test_an_end_that_cannot_be_reached(parts, tmp_path, monkeypatch):
   """Nothing is left to cut once the prediction is at the target: the search ends, and says so."""
   lines = []

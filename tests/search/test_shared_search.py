@@ -70,6 +70,7 @@ def counting(one, evaluated, fails_at=None, error=Killed):
   return one
 
 
+@pytest.mark.slow
 def test_two_make_the_choices_of_one(parts, whole, tmp_path):
   lines, evaluated, seen = [], [], []
   searches = [counting(search(parts, tmp_path, lines, on_progress=seen.append), evaluated) for _ in range(2)]
@@ -84,6 +85,7 @@ def test_two_make_the_choices_of_one(parts, whole, tmp_path):
   assert str(last).startswith(f"step {len(steps)} from ") and "proposals" in str(last)
 
 
+@pytest.mark.slow
 def test_another_takes_over_what_a_killed_one_has_claimed(parts, whole, tmp_path):
   evaluated = []
   killed, other = (counting(search(parts, tmp_path), evaluated, fails_at) for fails_at in (3, None))
@@ -98,6 +100,7 @@ def test_all_fail_where_one_fails(parts, tmp_path):
   assert not (tmp_path / "steps" / "001" / "step.json").exists()
 
 
+@pytest.mark.slow
 def test_a_slow_process_goes_on_where_the_others_are(parts, whole, tmp_path):
   """Others have made several steps, and deleted variables, since it has read the state."""
   slow, fast, evaluated = search(parts, tmp_path), search(parts, tmp_path), []
@@ -119,6 +122,7 @@ def test_variables_that_are_deleted_meanwhile(parts, whole):
     read_state(one.directory, one.seed, one.latency)
 
 
+@pytest.mark.slow
 def test_the_plot_is_there_after_every_step(parts, tmp_path):
   one = search(parts, tmp_path)
   one._advance(read_state(one.directory, one.seed, one.latency))
@@ -141,6 +145,7 @@ def test_real_processes_one_of_which_is_killed(parts, tmp_path):
   assert found["one"] == found["two"] == found["killed"]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_command_with_two_processes(tmp_path):
   run, table, result = check_search_of_two(tmp_path, "local")
@@ -161,6 +166,7 @@ def test_the_command_with_two_processes(tmp_path):
   assert again.returncode == 0 and "is done: " in again.stdout and "worker" not in again.stdout, again.stdout
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_processes_that_time_networks(tmp_path):
   """Of two processes one times, with the options of this one's device."""

@@ -221,6 +221,7 @@ def test_a_network_with_shared_weights_is_the_truncated_one(trained):
     assert found["top1"] == pytest.approx(expected["top1"], abs=0.026)
 
 
+@pytest.mark.slow
 def test_a_search_in_a_supernet(trained, table, tmp_path):
   lines = []
   options = {"table": table, "target_ms": 25.2, "sampler": "random", "batches": 1, "held_out": 20, "on_message": lines.append}

@@ -6,6 +6,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from conftest import NIGHTLY
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 from random_subnetworks import cuts, random_subnetwork, random_variables, seed_network
 
@@ -80,7 +81,8 @@ def check_equal(seed, subnetwork):
   assert_close(expected, truncated(found, subnetwork), 1e-6)
 
 
-@pytest.mark.parametrize("head", ["classifier", *(pytest.param(head, marks=pytest.mark.slow) for head in HEADS[1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["classifier", *(pytest.param(head, marks=NIGHTLY) for head in HEADS[1:])])
 def test_a_masked_network_is_the_truncated_one(head):
   # segmentation heads scale maps by whole factors
   seed = seed_network(head, resolution=(32, 64) if "aspp" in head else (33, 48))
@@ -96,7 +98,7 @@ def test_a_masked_network_is_the_truncated_one(head):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("padding", ["symmetric", "keras_v1"])
+@pytest.mark.parametrize("padding", ["symmetric", pytest.param("keras_v1", marks=NIGHTLY)])
 def test_smaller_kernels_under_other_paddings(padding):
   seed = seed_network(padding=padding, resolution=(36, 66))
   blocks = tuple(dataclasses.replace(b, kernel=3) for b in seed.blocks)

@@ -13,6 +13,7 @@ from mnv3_jax.subnetworks.codes import Codes
 from mnv3_jax.subnetworks.subnetwork import Subnetwork, masked, masks, outside
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("head", "padding"), [("classifier", "same"), ("classifier", "symmetric"), ("lr_aspp", "same")])
 def test_weights_of_a_code_are_those_of_the_masks(head, padding):
   seed = seed_network(head, padding, (32, 64) if head == "lr_aspp" else (33, 48))
@@ -32,6 +33,7 @@ def test_weights_of_a_code_are_those_of_the_masks(head, padding):
   check()
 
 
+@pytest.mark.slow
 def test_the_whole_network_has_all_its_weights():
   seed = seed_network()
   params = random_variables(initialize(network(seed), 0), 1)["params"]

@@ -45,6 +45,7 @@ def test_what_is_not_done_is_run_and_what_is_done_is_not(tmp_path):
   assert [len(begun(t)) for t in trials] == [1, 1, 1] and "3 of 3 trials done (3 were before)" in shown
 
 
+@pytest.mark.slow
 def test_a_killed_trial_is_started_again(tmp_path):
   killed = trial(tmp_path, "killed", "if begun < 3: os.kill(os.getpid(), signal.SIGKILL)")
   asks = trial(tmp_path, "asks", "if begun < 2: sys.exit(42)")
@@ -53,6 +54,7 @@ def test_a_killed_trial_is_started_again(tmp_path):
   assert "killed: retry: killed by SIGKILL" in shown and "3 attempts failed" in shown
 
 
+@pytest.mark.slow
 def test_retries_end_and_the_last_line_is_shown(tmp_path):
   always = trial(tmp_path, "always", "print('no luck', file=sys.stderr, flush=True); os.kill(os.getpid(), signal.SIGSEGV)")
   outcomes, shown = run([always], tmp_path / "logs", retries=2)
@@ -60,6 +62,7 @@ def test_retries_end_and_the_last_line_is_shown(tmp_path):
   assert "given up after 3 attempts: killed by SIGSEGV; its last line: no luck" in shown
 
 
+@pytest.mark.slow
 def test_a_status_that_says_so_is_not_tried_again(tmp_path):
   sentences = {1: "the loss is not finite at step 7", 2: "no config 'x.py'; the nearest is y.py", 3: ""}
   trials = [
@@ -101,6 +104,7 @@ def test_commands_go_one_after_the_other_and_go_on_where_one_failed(tmp_path):
 GRANDCHILD = "child = subprocess.Popen(['sleep', '900']); (here / 'child').write_text(str(child.pid)); "
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, *slow(signal.SIGTERM, signal.SIGINT)])
 def test_a_killed_sweep_leaves_nothing_behind_and_goes_on(number, tmp_path):
   marks = tmp_path / "go"
@@ -154,6 +158,7 @@ def test_a_trial_is_two_processes_deep(tmp_path):
   assert str(TrialFiles(tmp_path / "logs", one.name).lock_file) in [file.path for file in guard.open_files()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", ["worker", *slow("worker's group", "guard and worker", "command", "command's group")])
 def test_a_killed_process_of_a_trial_leaves_nothing_behind_and_the_trial_is_done(killed, tmp_path):
   process, one, tree, pids = running(tmp_path)
@@ -175,6 +180,7 @@ def test_a_killed_process_of_a_trial_leaves_nothing_behind_and_the_trial_is_done
   assert not any(map(alive, [worker.pid, guard.pid, *pids])), out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", ["sweep and worker", *slow("sweep's group and worker's group")])
 def test_a_trial_whose_sweep_and_worker_are_killed_ends_with_all_its_processes(killed, tmp_path):
   process, one, tree, pids = running(tmp_path)
@@ -201,6 +207,7 @@ def test_a_record_of_the_first_edition_is_read(tmp_path):
   assert json.loads(files.record_file.read_text()) == old
 
 
+@pytest.mark.slow
 def test_a_trial_that_does_not_stop_is_ended(tmp_path):
   stubborn = trial(tmp_path, "stubborn", "signal.signal(signal.SIGTERM, signal.SIG_IGN); (here / 'deaf').touch(); " + SLEEPS)
   process = sweep("local", [stubborn], tmp_path / "logs", grace=0.5)
@@ -209,6 +216,7 @@ def test_a_trial_that_does_not_stop_is_ended(tmp_path):
   assert ended(process)[0] == 42 and not alive(begun(stubborn)[0])
 
 
+@pytest.mark.slow
 def test_a_trial_has_time_to_save(tmp_path):
   saves = (
     "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), (here / 'saved').touch(), os._exit(42)))\n(here / 'up').touch()\n"
@@ -235,6 +243,7 @@ def test_two_sweeps_at_once_run_each_trial_once(tmp_path):
   assert all("4 of 4 trials done" in out for _, out, _ in said)
 
 
+@pytest.mark.slow
 def test_a_trial_that_another_sweep_gave_up_is_taken_over(tmp_path):
   marks = tmp_path / "go"
   one = trial(tmp_path, "one", f"while not os.path.exists({str(marks)!r}): time.sleep(0.05)")
@@ -250,6 +259,7 @@ def test_a_trial_that_another_sweep_gave_up_is_taken_over(tmp_path):
   assert status == 0 and "1 of 1 trials done" in out
 
 
+@pytest.mark.slow
 def test_each_job_has_cores_of_its_own(tmp_path):
   # where processes cannot be held on cores (macOS), each says that it has none
   code = "cores = getattr(os, 'sched_getaffinity', lambda _: ())(0)\n"
@@ -324,10 +334,12 @@ def test_modules_of_the_current_directory_are_not_run(tmp_path):
   assert status == 0 and "1 of 1 trials done" in out, out + err
 
 
+@pytest.mark.slow
 def test_a_disk_that_fails(tmp_path):
   failing_disk("local", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
   """By an hour, back and forth, at every reading: durations and the waits for locked trials are monotonic."""
   real, readings = time.time, itertools.count()

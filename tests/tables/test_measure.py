@@ -63,6 +63,7 @@ def kept(runs, half=False):
   return json.loads((runs / "latency" / "thin" / f"none{'_half' if half else ''}.tflite.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_table_is_measured_at_full_and_at_half_size_once(tmp_path):
   table, runs = own(tmp_path, resolution=64), tmp_path / "runs"
   out, err = timed(table, runs)
@@ -82,6 +83,7 @@ def test_a_detector_is_timed_without_the_suppression_of_boxes(tmp_path):
   assert not any("TFLite" in name for name in kept(runs)["ops"])
 
 
+@pytest.mark.slow
 def test_a_table_is_measured_on_a_phone(tmp_path, monkeypatch):
   """By a stand-in adb; what this machine has measured stays beside it."""
   adb, tool = Adb(tmp_path / "adb"), program(tmp_path / "benchmark_model")

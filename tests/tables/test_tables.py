@@ -218,6 +218,7 @@ def test_squeeze_excite_changes_parameters_or_the_gate():
   assert gates == {"sigmoid"} and sizes[7] == sizes[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", scales.SCALES, ids=lambda scale: scale.folder)
 def test_commands_are_of_the_rows_network(scale, tmp_path):
   """Read as train reads it, each command's config has the network of its row, for every row of every table of the scale."""
@@ -360,6 +361,7 @@ def test_fields_that_tables_vary():
 SIZES = {"resolution_width", "num_classes"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", sorted(VARIED - SIZES))
 def test_a_field_that_a_table_varies_changes_the_network_that_is_trained(field, tmp_path):
   """Config to Flax module: the shapes of parameters, or else what is computed with them."""

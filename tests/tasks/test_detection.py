@@ -95,6 +95,7 @@ def on_devices(task, codes, logits, batch, accumulate):
 CASES = [("tensorflow", 2, 1), ("tensorflow", 8, 1), ("tensorflow", 2, 2), ("torchvision", 8, 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("convention", "devices", "accumulate"), CASES)
 def test_the_normalizer_is_that_of_the_whole_batch(convention, devices, accumulate):
   """1 device of 16 images is 2 of 8, 8 of 2, and any accumulation: the loss, and the gradient of every output."""
@@ -114,6 +115,7 @@ def test_the_normalizer_is_that_of_the_whole_batch(convention, devices, accumula
   assert abs(np.mean(own) / loss - 1) > 1e-3
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=12)
 @given(seed=st.integers(0, 10**6), convention=st.sampled_from(CONVENTIONS))
 def test_order_and_padding_of_boxes_change_no_bit(seed, convention):
@@ -130,6 +132,7 @@ def test_order_and_padding_of_boxes_change_no_bit(seed, convention):
   assert losses[0].tobytes() == losses[1].tobytes() == losses[2].tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_images_without_boxes_are_finite_and_teach(convention):
   """The focal loss of the background has a gradient; hard negatives are three per positive, which is none."""
@@ -224,6 +227,7 @@ def test_detections_equal_to_the_truth_are_right():
   assert accumulator.result()["ap"] < 0.2
 
 
+@pytest.mark.slow
 def test_codes_of_the_truth_are_detected():
   """Through matching, codes and post-processing: outputs made of the targets give the boxes that anchors have matched."""
   task, rng = task_of("tensorflow"), np.random.default_rng(5)
@@ -244,6 +248,7 @@ def test_no_test_image_with_a_box():
     evaluated(task, outputs_of(rng, task, n=2), batch)
 
 
+@pytest.mark.slow
 def test_a_fake_batch_is_a_batch():
   task, rng = task_of("tensorflow"), np.random.default_rng(7)
   batch = task.fake_batch(4, (64, 48), 3, rng)

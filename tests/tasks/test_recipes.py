@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from conftest import ROOT
+from conftest import NIGHTLY, ROOT
 
 from mnv3_jax.architectures import fields, sizes
 from mnv3_jax.config_overrides import read_config
@@ -43,11 +43,12 @@ def labels(net, size, *n):
   return {"label": jax.ShapeDtypeStruct((*n, *(sizes.sides(size) if net.head.task == "segmentation" else ())), jnp.int32)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("recipe", "stride"),
   [
     *(mark(recipe, None) for recipe in RECIPES),
-    *(pytest.param(r, 32, marks=[pytest.mark.slow, pytest.mark.nightly]) for r in RECIPES if dense(r)),
+    *(pytest.param(r, 32, marks=NIGHTLY) for r in RECIPES if dense(r)),
   ],
 )
 def test_a_step_has_gradients_and_an_evaluation_logits(recipe, stride):

@@ -24,6 +24,7 @@ def logits_of(rng, n=3, size=(6, 5)):
   return rng.normal(size=(n, *size, 4)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_mean_over_pixels_that_count():
   rng = np.random.default_rng(0)
   batch, logits = batch_of(rng), logits_of(rng)

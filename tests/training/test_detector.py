@@ -6,6 +6,7 @@ import signal
 import jax
 import numpy as np
 import pytest
+from conftest import NIGHTLY
 from test_run import assert_equal_runs, in_a_process
 from tiny_detector import detector_config
 from tiny_run import last_state
@@ -64,7 +65,13 @@ def test_evaluation_leaves_the_statistics_alone(undisturbed):
     assert one.tobytes() == other.tobytes()
 
 
-@pytest.mark.parametrize("changes", [{"model.dtype": "bfloat16"}, {"train.accumulate": 2}, {"train.parallel": "pmap"}])
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"train.accumulate": 2},
+    *(pytest.param(c, marks=NIGHTLY) for c in ({"model.dtype": "bfloat16"}, {"train.parallel": "pmap"})),
+  ],
+)
 def test_other_ways_to_train(tmp_path, changes):
   result = run(tmp_path / "run", **{"train.steps": 4, **changes})
   assert result["steps"] == 4 and math.isfinite(result["metrics"]["test"]["ema"]["loss"])

@@ -66,6 +66,7 @@ def loaded(teacher):
   return config, job, load_teacher(config, job)
 
 
+@pytest.mark.slow
 def test_the_teacher_sees_images_as_it_was_trained(loaded):
   _, _, teacher = loaded
   pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
@@ -166,6 +167,7 @@ def test_a_run_goes_on_with_its_teacher_alone(teacher, tmp_path, capsys):
   assert train(config, tmp_path / "whole", jobs.from_config(config))["steps"] == 12
 
 
+@pytest.mark.slow
 def test_a_finished_run_from_before_there_were_teachers_is_done(tmp_path):
   config = tiny_config(**{"train.epochs": 2.0})
   train(config, tmp_path / "run", tiny_job(config))

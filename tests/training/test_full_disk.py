@@ -59,6 +59,7 @@ def test_an_export_onto_a_full_disk_names_the_file(run, tmp_path):
     assert left == []
 
 
+@pytest.mark.nightly
 def test_a_saved_model_on_a_full_disk_leaves_nothing(run, tmp_path):
   command = (sys.executable, "-m", "mnv3_jax", "export", "--workdir", run, "--format", "saved_model")
   # neither its first file fits, nor all of them
@@ -83,6 +84,7 @@ def test_a_trace_on_a_full_disk_is_named_and_nothing_is_left_of_it(tmp_path):
     assert "./run/config.json" in left and not [name for name in left if name.startswith("./run/profile/plugins/profile/")]
 
 
+@pytest.mark.nightly
 def test_a_latency_table_on_a_full_disk_keeps_what_it_has(tmp_path):
   command = (sys.executable, "-m", "mnv3_jax", "latency_table", "mobilenetv3_small", "--resolution", "32", "--grid", "0")
   file = tmp_path / "disk" / "table.json"

@@ -38,6 +38,7 @@ def compiled():
   jax.monitoring.unregister_event_duration_listener(listener)
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_once_every_kind_of_step_was_made(compiled, tmp_path):
   """Trains on 100 images and evaluates on 50, in batches of 16: the last batches are not whole."""
   reached = {}
@@ -83,6 +84,7 @@ def products(net):
   return sum(blocks) + (net.features is not None) + (net.head.hidden is not None) + 1
 
 
+@pytest.mark.slow
 def test_the_step_has_the_operations_of_the_network_and_no_more():
   step, net = lowered()
   text = step.as_text()

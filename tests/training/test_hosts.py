@@ -168,6 +168,7 @@ peers.leave(1, "a reason")
 """
 
 
+@pytest.mark.slow
 def test_a_library_that_aborts_leaves_time_to_say_why():
   ends = [subprocess.run([sys.executable, "-c", ABORTED, word], env=ENVIRONMENT, capture_output=True) for word in ("slow", "")]
   assert [end.returncode for end in ends] == [1, -signal.SIGABRT]
@@ -187,6 +188,7 @@ def test_alone_nothing_is_asked_of_others():
     raise UsageError("no")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_two_processes_of_the_real_command_on_photos_in_files(tmp_path):
   """mnv3 train --multihost on class folders; killed from outside and started again, it equals an uninterrupted run."""
@@ -297,6 +299,7 @@ hosts.join(sys.argv[1])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("i", "missing"), [(0, "the other 2 of 3 processes"), (1, "process 0 of 3 at localhost:")])
 def test_a_process_does_not_wait_for_ever_for_the_others(i, missing):
   with socket.socket() as free:

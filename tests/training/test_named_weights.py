@@ -165,6 +165,7 @@ def test_predictions_by_name(server, photo):
   assert [c["index"] for c in found["top"]] == [c["index"] for c in predicted.to_dict()["top"]]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_one_line_in_a_fresh_process(server, photo, tmp_path):
   caches = {"HF_HOME": str(tmp_path / "hf"), "XDG_CACHE_HOME": str(tmp_path / "xdg"), "HF_ENDPOINT": server.url}
@@ -194,6 +195,7 @@ def test_weights_of_keras(server, environment):
   assert len(server.gets("mobilenet_2_5_128_tf.h5")) == 1
 
 
+@pytest.mark.slow
 def test_weights_of_torchvision(server, environment, contents, monkeypatch):
   weights = catalogue.find(TORCHVISION)
   with pytest.raises(UsageError, match=r"IMAGENET1K_V1' can be read by PyTorch only.*pip install torch, or choose"):

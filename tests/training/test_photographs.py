@@ -65,6 +65,7 @@ def test_a_broken_photo_is_left_out_named_and_counted(photos, tmp_path, capsys):
   assert result["metrics"]["test"]["raw"]["count"] == 11
 
 
+@pytest.mark.slow
 def test_too_many_broken_photos_stop_the_run_with_the_list(photos, tmp_path):
   for i in (0, 3, 6):
     (photos / "train" / "cat" / f"{i:03}.jpg").write_text("no photo")
@@ -112,6 +113,7 @@ def test_what_a_run_shows_of_itself(photos, tmp_path, capsys):
   assert "rmsprop, learning rate 0.01" in out and "folder: 40 photos" in out
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_short_run_is_traced_too(tmp_path, capsys):
   config = tiny_config(**{"train.steps": 3})

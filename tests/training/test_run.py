@@ -11,7 +11,7 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import NIGHTLY, ROOT
 from damage import flip_a_bit
 from tiny_run import last_state, tiny_config, tiny_job
 
@@ -192,6 +192,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_run_goes_on_from_the_one_befo
   assert (tmp_path / "run" / "damaged" / "18").is_dir()
 
 
+@pytest.mark.slow
 def test_without_a_good_checkpoint_nothing_is_moved_or_forgotten(undisturbed, tmp_path):
   shutil.copytree(undisturbed, tmp_path / "run")
   (tmp_path / "run" / "result.json").unlink()
@@ -228,7 +229,8 @@ def test_a_process_killed_before_its_config_was_there_blocks_nothing(tmp_path):
   assert from_dict(directory.config(), "config.json").to_dict() == tiny_config().to_dict()
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(500, marks=[pytest.mark.slow, pytest.mark.nightly])])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [30, pytest.param(500, marks=NIGHTLY)])
 def test_every_file_of_a_checkpoint_is_guarded(count, undisturbed, tmp_path):
   seed = random.SystemRandom().randrange(2**32)
   done = in_a_process(undisturbed / "checkpoints" / "18", tmp_path, count, seed, script="damage.py")
@@ -301,13 +303,12 @@ def test_a_run_whose_images_have_moved_knows_its_checkpoints(undisturbed, tmp_pa
   assert RunDirectory(tmp_path / "run").identity != before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "damage",
   [
     "half of it",
-    *(
-      pytest.param(other, marks=[pytest.mark.slow, pytest.mark.nightly]) for other in ("invalid UTF-8", "no object", "emptied")
-    ),
+    *(pytest.param(other, marks=NIGHTLY) for other in ("invalid UTF-8", "no object", "emptied")),
   ],
 )
 def test_a_damaged_log_of_metrics_is_repaired(damage, undisturbed, tmp_path):

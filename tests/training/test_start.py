@@ -65,6 +65,7 @@ def test_a_new_head_on_the_same_network(source, tmp_path):
   assert said == [f"initialized from {out} (raw weights of step 0), with a new head of 2 classes"]
 
 
+@pytest.mark.slow
 def test_the_head_goes_along_with_its_classes_only(source, tmp_path):
   out, old = source
   _, same, said = begun(config_of(), out, tmp_path / "run")
@@ -180,6 +181,7 @@ def moved(before, after, *path):
   return max(float(np.abs(a - b).max()) for a, b in leaves)
 
 
+@pytest.mark.slow
 def test_frozen_rows_keep_parameters_and_statistics():
   before, after = after_steps("stem=0,block_02=0")
   for row in ("stem", "block_02"):
@@ -189,12 +191,14 @@ def test_frozen_rows_keep_parameters_and_statistics():
   assert moved(before, after, "params", "logits") > 0
 
 
+@pytest.mark.slow
 def test_a_factor_scales_the_first_step():
   whole, tenth = (after_steps(text, n=1) for text in ("", "hidden=0.1"))
   assert moved(*tenth, "params", "hidden") == pytest.approx(0.1 * moved(*whole, "params", "hidden"), rel=1e-3)
   assert moved(*tenth, "params", "logits") == pytest.approx(moved(*whole, "params", "logits"), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("convention", ["tensorflow", "torchvision"])
 def test_a_detector_for_other_classes_keeps_all_but_its_logits(convention, monkeypatch):
   def net(**changes):

@@ -69,6 +69,7 @@ def test_the_golden_step():
     assert value == pytest.approx(float(expected[name]), rel=2e-4, abs=1e-6), f"{name} changed; if that is meant: {REGENERATE}"
 
 
+@pytest.mark.slow
 def test_the_average_is_tensorflows():
   found, _ = steps(4, ema=0.3)
   average = found[0].variables
@@ -79,17 +80,20 @@ def test_the_average_is_tensorflows():
   assert not steps(1, ema=0.0)[0][-1].ema
 
 
+@pytest.mark.slow
 def test_it_learns_one_batch():
   _, sums = steps(40)
   assert sums[-1]["objective"] < 0.7 * sums[0]["objective"]
   assert sums[-1]["count"] == 8 and sums[-1]["loss"] < sums[-1]["objective"]
 
 
+@pytest.mark.slow
 def test_dropout_is_a_function_of_the_seed():
   one, same, other = (steps(2, dropout_seed=s)[1][-1]["objective"] for s in (0, 0, 1))
   assert one == same != other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [2, 4])
 def test_accumulated_gradients_are_those_of_the_whole_batch(group):
   """Four parts of two images equal a step of eight images with batch-norm groups of two; two parts, groups of four."""

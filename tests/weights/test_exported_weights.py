@@ -150,6 +150,7 @@ def test_a_description_with_unknown_arguments_is_refused():
 SMALL = {"num_classes": 10, "resolution": 32}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("architecture", "format", "words"),
   [

@@ -183,6 +183,7 @@ def fetched(name, **environment):
   return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_the_environment_decides(hub, tmp_path):
   hub.add_repository(NAME, model_safetensors=CONTENT)
   where = {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.url}
@@ -194,6 +195,7 @@ def test_the_environment_decides(hub, tmp_path):
   assert fetched(NAME, **moved).startswith(str(tmp_path / "other"))
 
 
+@pytest.mark.slow
 def test_processes_download_the_same_file(hub, tmp_path):
   hub.add_repository(NAME, model_safetensors=CONTENT)
   environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.url}

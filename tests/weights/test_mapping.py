@@ -36,6 +36,7 @@ def test_every_network_has_a_place_for_every_layer(source, model):
   assert set(published.preprocessing) == {"mean", "std", "crop", "interpolation"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "case",
   [
@@ -151,6 +152,7 @@ def test_a_legacy_keras_file_is_read_by_its_order():
       sources.variables("keras", "MobileNetV3Small", KerasLayers(layers, ordered), "old.h5")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("source", "model"),
   [

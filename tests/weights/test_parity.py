@@ -124,6 +124,7 @@ DETECTOR_MISTAKES = {
 }
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", DETECTOR_MISTAKES)
 def test_a_mistake_in_a_detector_is_seen_in_its_outputs(mistake, detector):
@@ -175,6 +176,7 @@ def difference(wide, architecture):
   return np.abs(found - expected).max() / np.abs(expected).max()
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_in_a_segmenter_is_seen_in_its_logits(mistake, wide):

@@ -66,6 +66,7 @@ IMPORTED = {
 CLASSES = ("ant", "bee", "cat")
 
 
+@pytest.mark.slow
 def test_a_network_of_timm(hub, tmp_path):
   published = sources.published("timm", "mobilenetv3_small_050").model
   variables = saved(
@@ -97,6 +98,7 @@ def test_a_network_of_timm(hub, tmp_path):
 ABLATION = {"name": "mobilenetv3_small", "width": 0.35, "h_swish_from": 16, "resolution": 32, "dropout": 0.1}
 
 
+@pytest.mark.slow
 def test_a_network_that_no_library_has(hub, tmp_path):
   metrics = {"test": {"ema": {"loss": 0.5, "top1": 0.9, "count": 10}}}
   result = {"metrics": metrics, "steps": 7, "epochs": 1.5, "seed": 3, "versions": {"mnv3_jax": "0.1.0"}}

@@ -45,6 +45,7 @@ def test_names_of_the_real_graph():
   assert cost.params(sources.published(SOURCE, "ssdlite_mobilenet_v2", num_classes=1).architecture()) == 3_045_126
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("model", "names"),
   [
