@@ -186,11 +186,6 @@ def kept(part: str) -> Any:
   return json.loads((RESULTS / f"{part}.json").read_text())
 
 
-def is_kept(part: str) -> bool:
-  """Tells whether the figures of a part are kept."""
-  return (RESULTS / f"{part}.json").is_file()
-
-
 def target_of(table: list[dict[str, Any]]) -> float:
   """Returns the target of all searches: the median latency, in milliseconds."""
   return statistics.median(row["latency_ms"] for row in table)
@@ -204,8 +199,7 @@ def tau(a: list[float], b: list[float]) -> float:
 def table() -> str:
   """Formats the kept figures as Markdown."""
   networks = kept("networks")
-  lines = [*_sampler_lines(networks), "", *_reward_lines(networks), ""]
-  return "\n".join([*lines, *_judge_lines(networks), ""] if is_kept("supernet") else lines)
+  return "\n".join([*_sampler_lines(networks), "", *_reward_lines(networks), "", *_judge_lines(networks), ""])
 
 
 def _sampler_lines(networks: list[dict[str, Any]]) -> list[str]:
@@ -228,13 +222,11 @@ def _sampler_lines(networks: list[dict[str, Any]]) -> list[str]:
       cells.append(f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}")
     ranks = [_rank(best[-1], rewards) for best in runs]
     rows.append(f"| {sampler} | {' | '.join(cells)} | {statistics.median(ranks):g} | {SAMPLES * minutes:.0f} |")
-  if is_kept("supernet"):
-    shared = kept("supernet")
-    judged = [reward(top1, n["latency_ms"]) for top1, n in zip(shared["top1"], networks, strict=True)]
-    found = rewards[int(np.argmax(judged))]
-    took = (shared["training_seconds"] + shared["top1_seconds"]) / 60
-    rows.append(f"| supernet, all {len(networks)} | | | {found:.4f} | {_rank(found, rewards)} | {took:.0f} |")
-  return rows
+  weights = kept("supernet")
+  judged = [reward(top1, n["latency_ms"]) for top1, n in zip(weights["top1"], networks, strict=True)]
+  found = rewards[int(np.argmax(judged))]
+  took = (weights["training_seconds"] + weights["top1_seconds"]) / 60
+  return [*rows, f"| supernet, all {len(networks)} | | | {found:.4f} | {_rank(found, rewards)} | {took:.0f} |"]
 
 
 def _rank(reward: float, rewards: list[float]) -> int:
@@ -259,30 +251,28 @@ def _reward_lines(networks: list[dict[str, Any]]) -> list[str]:
 
 
 def _judge_lines(networks: list[dict[str, Any]]) -> list[str]:
-  weights = kept("supernet")
-  short, name = [n["top1"] for n in networks], f"tau with {SHORT:g} epochs alone, all {len(networks)}"
+  weights, longer = kept("supernet"), kept("longer")
+  short = [n["top1"] for n in networks]
   judges = {
+    f"{SHORT:g} epochs alone": short,
     "supernet": weights["top1"],
     "supernet, statistics of the largest network": weights["top1_without_statistics"],
     "parameters": [n["params"] for n in networks],
     "multiply-adds": [n["madds"] for n in networks],
   }
-  columns = {name: {judge: tau(values, short) for judge, values in judges.items()}}
-  said = f"**Judges**: Kendall's tau of each with trainings of the networks alone, for {SHORT:g} epochs"
-  if is_kept("longer"):
-    longer = kept("longer")
-    means = [statistics.mean(tests) for tests in longer.values()]
-    by_seed = [[tests[seed] for tests in longer.values()] for seed in range(len(LONG_SEEDS))]
-    judges = {f"{SHORT:g} epochs alone": short, **judges}
-    columns[f"tau with {LONG:g} epochs alone, {len(longer)} of them"] = {
-      judge: tau([values[int(i)] for i in longer], means) for judge, values in judges.items()
-    }
-    agree = statistics.mean(tau(a, b) for a, b in itertools.combinations(by_seed, 2))
-    said += f" and for {LONG:g} (mean of {len(LONG_SEEDS)} seeds; two seeds agree with {agree:.2f})"
-  rows = [f"{said}.", "", f"| judge | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
-  for judge in judges:
-    cells = [f"{column[judge]:.2f}" if judge in column else "" for column in columns.values()]
-    rows.append(f"| {judge} | {' | '.join(cells)} |")
+  means = [statistics.mean(tests) for tests in longer.values()]
+  by_seed = [[tests[seed] for tests in longer.values()] for seed in range(len(LONG_SEEDS))]
+  agree = statistics.mean(tau(a, b) for a, b in itertools.combinations(by_seed, 2))
+  rows = [
+    f"**Judges**: Kendall's tau of each with trainings of the networks alone, for {SHORT:g} epochs and for {LONG:g} (mean of "
+    f"{len(LONG_SEEDS)} seeds; two seeds agree with {agree:.2f}).",
+    "",
+    f"| judge | tau with {SHORT:g} epochs, all {len(networks)} | tau with {LONG:g} epochs, {len(longer)} of them |",
+    "|---|---|---|",
+  ]
+  for judge, values in judges.items():
+    of_all = "" if values is short else f"{tau(values, short):.2f}"
+    rows.append(f"| {judge} | {of_all} | {tau([values[int(i)] for i in longer], means):.2f} |")
   minutes, training = sum(n["seconds"] for n in networks) / 2 / 60, weights["training_seconds"] / 60
   return [
     *rows,
@@ -293,9 +283,8 @@ def _judge_lines(networks: list[dict[str, Any]]) -> list[str]:
 
 def draw(file: pathlib.Path) -> None:
   """Draws the replayed searches, and top-1 alone over top-1 in the supernet."""
-  panels = 2 if is_kept("supernet") else 1
-  figure = Figure(figsize=(4.8 * panels, 3.8), layout="constrained")
-  best, *others = figure.subplots(1, panels, squeeze=False)[0]
+  figure = Figure(figsize=(9.6, 3.8), layout="constrained")
+  best, judged = figure.subplots(1, 2)
   for (sampler, runs), colour in zip(kept("replayed").items(), (GREY, BLUE, ORANGE), strict=True):
     rewards, samples = np.array(runs), range(1, SAMPLES + 1)
     best.plot(samples, rewards.mean(0), color=colour, label=sampler)
@@ -303,8 +292,7 @@ def draw(file: pathlib.Path) -> None:
   best.set(xlabel="samples", ylabel="best reward so far", title=f"Samplers: mean and range of {len(SEEDS)} seeds")
   best.legend(frameon=False, loc="lower right")
   plain(best)
-  for judged in others:
-    _draw_supernet(judged)
+  _draw_supernet(judged)
   save(figure, file)
 
 

@@ -166,6 +166,7 @@ def test_every_file_of_a_run(run, tmp_path, postprocess):
     assert model.output_shapes == shapes
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_report_and_benchmark(run, tmp_path):
   """A file is compared by the rules with which it was made: its average precision is that of the run only with "evaluate"."""

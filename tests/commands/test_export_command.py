@@ -107,6 +107,7 @@ def test_stablehlo_in_a_fresh_process(run, tmp_path):
   np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model.apply(variables, x), atol=1e-3)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_saved_model_in_a_fresh_process(run, tmp_path):
   out = tmp_path / "saved"

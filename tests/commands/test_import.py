@@ -237,6 +237,7 @@ def test_a_segmenter_is_a_directory_too(segmenter):
     np.testing.assert_allclose(run.preprocess(person())[::32, ::32], expected["whole"], atol=1e-5)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_segmenter_paints_photos_and_is_evaluated_on_masks(lraspp, tmp_path):
   ok("import", *LRASPP, lraspp, "--out", tmp_path / "run", "--resolution=96")

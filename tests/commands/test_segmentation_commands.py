@@ -161,6 +161,7 @@ def test_what_cannot_be_is_said_in_one_sentence(run, photos, words, sentence, ca
   assert sentence in said and said.count("\n") == 1
 
 
+@pytest.mark.nightly
 def test_a_segmenter_starts_from_a_classifiers_backbone(tmp_path, capsys):
   classifier = [
     f"--config.model.blocks={FEW_BLOCKS}",

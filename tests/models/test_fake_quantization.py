@@ -253,6 +253,7 @@ np.testing.assert_allclose([float(np.asarray(s.data)) for s in high.addressable_
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_eight_devices_average_their_ranges():
   environment = {

@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from conftest import SHORT, SMALL, ended, tiny_architecture
+from conftest import NIGHTLY, SHORT, SMALL, ended, tiny_architecture
 from untrained import untrained
 
 from mnv3_jax.errors import UsageError
@@ -52,7 +52,10 @@ DAMAGES = (half, empty, garbage, directory, gone, pipe, link, of_another_shape)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "result.json", "learning_curve.png"])
+@pytest.mark.parametrize(
+  "name",
+  ["config.json", "result.json", *(pytest.param(name, marks=NIGHTLY) for name in ("metrics.jsonl", "learning_curve.png"))],
+)
 def test_every_damage_ends_in_a_sentence(name, run, tmp_path):
   copy = tmp_path / "run"
   verbs = (

@@ -180,6 +180,7 @@ def test_processes_that_time_networks(tmp_path):
   assert f"measured: {result['measured']['seed_ms']:.4g} to " in done.stdout
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_processes_that_all_fail(tmp_path):
   """The loss is not finite in any of them: the command ends, with the reason and the logs."""

@@ -17,6 +17,7 @@ from mnv3_jax.tasks.segmentation import Segmentation
 
 RECIPES = sorted(path.name for path in (ROOT / "configs").glob("*.py"))
 SEGMENTERS = ("cityscapes", "scenes_segmentation")
+LIKE_OTHERS = ("cityscapes_80k.py", "cityscapes_deeplab.py", "coco_paddle.py")
 
 
 def dense(recipe):
@@ -26,7 +27,7 @@ def dense(recipe):
 def mark(recipe, *words):
   # those of classifiers are trained by other tests; one detector is enough among the quick ones
   quick = recipe.startswith(SEGMENTERS) or recipe == "scenes_detection.py"
-  return pytest.param(recipe, *words, marks=() if quick else pytest.mark.slow)
+  return pytest.param(recipe, *words, marks=NIGHTLY if recipe in LIKE_OTHERS else () if quick else pytest.mark.slow)
 
 
 def build_task(config, net):

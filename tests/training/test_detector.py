@@ -78,13 +78,13 @@ def test_other_ways_to_train(tmp_path, changes):
   assert all(leaf.dtype in (np.float32, np.int32, np.int64) for leaf in last_state(tmp_path / "run")[1].values())
 
 
-@pytest.mark.parametrize("steps", [600, pytest.param(2000, marks=pytest.mark.nightly)])
-@pytest.mark.parametrize("convention", ["tensorflow", pytest.param("torchvision", marks=pytest.mark.nightly)])
-def test_many_steps_stay_finite(tmp_path, convention, steps):
+@pytest.mark.nightly
+@pytest.mark.parametrize("convention", ["tensorflow", "torchvision"])
+def test_many_steps_stay_finite(tmp_path, convention):
   """JAX detectors elsewhere have given NaN within 150 to 460 jitted steps."""
   fields = {
-    "train.steps": steps,
-    "train.log_every": steps // 40,
+    "train.steps": 2000,
+    "train.log_every": 50,
     "evaluate.every": 1e6,
     "checkpoint.every": 1e6,
     "train.epochs": None,
@@ -95,7 +95,7 @@ def test_many_steps_stay_finite(tmp_path, convention, steps):
   # bounds of what was measured: with hard negatives this tiny network goes from 11.3 to 6.3 per positive only
   assert np.mean(losses[-5:]) < {"tensorflow": 0.5, "torchvision": 0.6}[convention] * losses[0]
   assert all(np.isfinite(leaf).all() for leaf in last_state(tmp_path / "run")[1].values())
-  assert result["steps"] == steps
+  assert result["steps"] == 2000
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_step(tmp_path):

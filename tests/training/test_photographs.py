@@ -43,6 +43,7 @@ def words(photos, **others):
   return [f"--config.{name}={value!r}" for name, value in changes(photos, **others).items()]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_killed_run_ends_as_if_nothing_had_happened(photos, tmp_path):
   options = words(photos, **{"data.augment": "inception+randaugment+erase(0.5)"})
@@ -122,6 +123,7 @@ def test_a_short_run_is_traced_too(tmp_path, capsys):
   assert list((tmp_path / "run" / "profile").rglob("perfetto_trace.json.gz"))
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_done_run_needs_no_photos(photos, tmp_path):
   words = ["--config", "configs/fashion_mnist.py", "--workdir", tmp_path / "run", "--config.data.dataset=folder"]
@@ -175,6 +177,7 @@ def kill_while_saving(process, directory, nth):
     time.sleep(0.0005)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_data_verb_draws_and_times(photos, tmp_path):
   out = tmp_path / "sheet.png"
