@@ -5,18 +5,24 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mnv3_jax.report.label_placement import place_labels
 from mnv3_jax.report.plots import BLUE, GREY, ORANGE, STACK, plain, save
+from mnv3_jax.report.series import Series
 from mnv3_jax.types import PathLike
 
 
 def _axes() -> Axes:
-  return Figure(figsize=(6.4, 4.4), layout="constrained").subplots()
+  figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+  # its text has a size, which the placement of labels needs
+  FigureCanvasAgg(figure)
+  return figure.subplots()
 
 
-def _save(axes: Axes, file: PathLike, title: str, label: str) -> None:
-  """Labels the axes, `label` being that of the metric, and writes the figure."""
+def _save(axes: Axes, file: PathLike, title: str, label: str, labelled: Sequence[Series] = ()) -> None:
+  """Labels the axes, `label` being that of the metric, and the points of curves that have labels, and writes the figure."""
   axes.set_xlabel("predicted latency, ms")
   axes.set_ylabel(label)
   plain(axes)
@@ -24,6 +30,8 @@ def _save(axes: Axes, file: PathLike, title: str, label: str) -> None:
   figure = axes.get_figure(root=True)
   assert figure, "it was made with one"
   figure.suptitle(title)
+  if labelled:
+    place_labels(figure, axes, labelled, dict.fromkeys((curve.name for curve in labelled), ORANGE), 8)
   save(figure, file)
 
 
@@ -73,13 +81,19 @@ def search_and_runs(
   ):
     axes.plot([ms for ms, _ in points], [100 * value for _, value in points], style, color=colour, markersize=5, label=name)
   label_once = "trained networks, test examples, range of seeds"
+  curves = [*(Series(name, *_percent(path)) for name, path in paths.items()), Series("", *_percent(ends), joined=False)]
   for name, (ms, values) in runs.items():
     mean = 100 * statistics.mean(values)
     below, above = mean - 100 * min(values), 100 * max(values) - mean
     axes.errorbar([ms], [mean], [[below], [above]], fmt="D", color=ORANGE, markersize=5, capsize=3, label=label_once)
-    axes.annotate(name, (ms, mean), xytext=(5, -11), textcoords="offset points", fontsize=8)
+    curves.append(Series(name, (ms, ms, ms), (mean - below, mean, mean + above), ("", name, "")))
     label_once = ""
-  _save(axes, file, title, f"{label}, %")
+  _save(axes, file, title, f"{label}, %", curves)
+
+
+def _percent(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+  """Returns x and y of points whose y is from 0 to 1."""
+  return tuple(x for x, _ in points), tuple(100 * y for _, y in points)
 
 
 def search_front(
