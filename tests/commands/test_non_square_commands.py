@@ -58,6 +58,7 @@ def test_data(photos, tmp_path):
     assert sheet.width > sheet.height // 2
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_evaluate_predict_export_benchmark_and_report(run, photos, tmp_path):
   assert "top-1" in ok("evaluate", "--workdir", run, "--data", photos / "test")

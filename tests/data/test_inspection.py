@@ -152,6 +152,7 @@ def test_embedded_data_sets():
   assert report.train.inspected == 8 and 0.3 < report.train.pixels["background"] < 0.95
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_the_command(root, tmp_path):
   words = ("data", "folder", "--config", "imagenet_cosine:mobilenetv3_small", f"--config.data.dir={root}", "--seconds", 1)

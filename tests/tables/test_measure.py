@@ -75,6 +75,7 @@ def test_a_table_is_measured_at_full_and_at_half_size_once(tmp_path):
   assert "0 files timed on this machine" in timed(table, runs)[1]
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_detector_is_timed_without_the_suppression_of_boxes(tmp_path):
   table, runs = own(tmp_path, "ap", head="ssdlite", resolution=64), tmp_path / "runs"

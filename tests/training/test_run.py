@@ -102,7 +102,7 @@ def test_a_done_run_is_left_alone(undisturbed, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("steps", [(0, 11), (5, 6, 17)])
+@pytest.mark.parametrize("steps", [pytest.param((0, 11), marks=pytest.mark.nightly), (5, 6, 17)])
 def test_killed_runs_end_as_if_nothing_had_happened(undisturbed, tmp_path, steps):
   """SIGKILL while the batch of a step is passed on: before the first checkpoint, between two, at one."""
   for step in steps:
@@ -276,6 +276,7 @@ def test_a_checkpoint_under_the_name_of_another_is_noticed(undisturbed, tmp_path
     assert_equal_runs(undisturbed, tmp_path / change.__name__)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_checkpoint_of_another_run_is_noticed(undisturbed, tmp_path):
   other = tmp_path / "other"
