@@ -77,11 +77,11 @@ test: $(VENV)/tests
 test-slow: $(VENV)/tests
 	XLA_FLAGS="$(QUICK) $$XLA_FLAGS" $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'slow and not engines and not nightly' $(PYTEST)
 
-test-nightly: $(VENV)/tests
+test-nightly: $(VENV)/engines
 	XLA_FLAGS="$(QUICK) $$XLA_FLAGS" $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m nightly $(PYTEST)
 
 engines: $(VENV)/engines
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m engines $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'engines and not nightly' $(PYTEST)
 
 sources: $(VENV)/tests
 	$(BIN)/python tests/weights/sources/make.py $(SOURCES) --check

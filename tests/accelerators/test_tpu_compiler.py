@@ -38,7 +38,7 @@ def test_the_compiled_step_costs_no_more():
     assert found[name] == pytest.approx(program, rel=0.05), REGENERATE
 
 
-@pytest.mark.parametrize("recipe", ["scenes_segmentation", "scenes_detection"])
+@pytest.mark.parametrize("recipe", [pytest.param("scenes_segmentation", marks=pytest.mark.nightly), "scenes_detection"])
 def test_every_task_compiles_for_several_hosts(recipe):
   fields = {"model.resolution": 64, "model.width": 0.35, "train.batch_size": 16, "model.dtype": "bfloat16"}
   found = mnv3_jax.compile_for(mnv3_jax.get_config(recipe, fields), "v5e:2x4")
@@ -49,6 +49,7 @@ def test_every_task_compiles_for_several_hosts(recipe):
 FIRST = "k3_e16_o16_s2_re_se0.25"
 
 
+@pytest.mark.nightly
 def test_a_device_computes_the_same_on_a_larger_slice():
   config = mnv3_jax.get_config("imagenet:mobilenetv3_small", {"model.blocks": FIRST, "model.bn_group": 0})
   found = mnv3_jax.compile_scaling(config, ["v5e:2x2", "v5e:4x4"], batch_per_device=16)
@@ -59,6 +60,7 @@ def test_a_device_computes_the_same_on_a_larger_slice():
   assert 0.8 < (found.efficiency(large) or 0) < 1.05
 
 
+@pytest.mark.nightly
 def test_the_hours_of_a_sweep(tmp_path):
   rows = [Row(name=name, model="mobilenetv3_small", fields={"blocks": FIRST}, run=name) for name in ("one", "other")]
   table = Table(title="First block", source="our own", rows=tuple(rows))
