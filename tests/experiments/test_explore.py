@@ -160,6 +160,7 @@ def test_its_settings_are_fields_of_the_config():
 
 
 @pytest.mark.engines
+@pytest.mark.nightly
 def test_the_notebook_on_detection_runs_from_top_to_bottom(tmp_path):
   notebook = explore.source(explore.NOTEBOOKS["detect"])
   began = time.monotonic()
