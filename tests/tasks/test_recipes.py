@@ -25,9 +25,7 @@ def dense(recipe):
 
 
 def mark(recipe, *words):
-  # those of classifiers are trained by other tests; one detector is enough among the quick ones
-  quick = recipe.startswith(SEGMENTERS) or recipe == "scenes_detection.py"
-  return pytest.param(recipe, *words, marks=NIGHTLY if recipe in LIKE_OTHERS else () if quick else pytest.mark.slow)
+  return pytest.param(recipe, *words, marks=NIGHTLY if recipe in LIKE_OTHERS else ())
 
 
 def build_task(config, net):
