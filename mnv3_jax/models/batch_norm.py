@@ -1,8 +1,10 @@
-"""Batch norm and the activation after it as one function, with a gradient of its own.
+"""Batch norm and the activation after it as one function, with a gradient of its own where that is faster.
 
 Autodiff saves for the gradient of `activation((x - mean) / sqrt(var + epsilon) * scale + bias)` several maps of x's
-size. Here only x is saved: the rest is computed again, which costs nothing beside reading memory. Forward reads x for its
-statistics and for the result, backward reads x and the incoming gradient for two sums per channel and for the result.
+size. `by_batch` saves x alone: the rest is computed again, which costs nothing beside reading memory. Forward reads x for
+its statistics and for the result, backward reads x and the incoming gradient for two sums per channel and for the result.
+
+XLA for TPU fuses the statistics with convolutions; the barriers of `by_batch` would keep it from that: `by_autodiff` has none.
 """
 
 import functools
@@ -14,10 +16,34 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from mnv3_jax.models.platforms import by_platform
 from mnv3_jax.types import AnyArray
 
 # a function of one map, element by element
 Activation: TypeAlias = Callable[[Any], Array]
+
+# a function of (x, scale, bias) to (y, mean, variance)
+Form: TypeAlias = Callable[[Any, Any, Any], tuple[Any, Any, Any]]
+
+
+def form(formulation: str, platform: str | None, axes: tuple[int, ...], epsilon: float, activation: Activation) -> Form:
+  """Returns a formulation of batch norm in training.
+
+  Args:
+    formulation: "plain" for `by_autodiff`; "auto" for that on TPU and `by_batch` elsewhere; others for `by_batch`.
+    platform: as of `by_platform`.
+    axes, epsilon, activation: as of `by_batch`.
+  """
+  plain: Form = functools.partial(by_autodiff, axes=axes, epsilon=epsilon, activation=activation)
+  if formulation == "plain":
+    return plain
+
+  def own(x: AnyArray, scale: AnyArray, bias: AnyArray) -> tuple[Any, Any, Any]:
+    # the results of custom_vjp are untyped
+    found: Any = by_batch(x, scale, bias, axes, epsilon, activation)
+    return found
+
+  return by_platform(platform, own, tpu=plain) if formulation == "auto" else own
 
 
 def normalise(
@@ -43,6 +69,21 @@ def moments(x: Float[AnyArray, "..."], axes: tuple[int, ...]) -> tuple[Float[Any
 def variance(mean: Float[AnyArray, "*axes"], squares: Float[AnyArray, "*axes"]) -> Float[Array, "*axes"]:
   """Computes the biased variance of moments."""
   return jnp.maximum(squares - jnp.square(mean), 0)
+
+
+def by_autodiff(
+  x: Float[AnyArray, "*b c"],
+  scale: Float[AnyArray, " c"],
+  bias: Float[AnyArray, " c"],
+  axes: tuple[int, ...],
+  epsilon: float,
+  activation: Activation,
+) -> tuple[Float[Array, "*b c"], Float[AnyArray, "..."], Float[Array, "..."]]:
+  """Applies what `by_batch` applies; the activation is computed in x's dtype, as Flax's layers compute it."""
+  mean, squares = moments(x, axes)
+  var = variance(mean, squares)
+  y = activation(normalise(x, mean, var, scale, bias, epsilon, lambda y: y))
+  return y, lax.stop_gradient(mean), lax.stop_gradient(var)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))

@@ -1,21 +1,25 @@
-"""Depthwise and pointwise convolution, each in the fastest formulation for the backend.
+"""Convolutions of the layers, each in the fastest formulation for the platform.
 
-- "plain": the grouped or ordinary convolution, for export and other frameworks; cuDNN and the TPU have kernels for it.
+- "plain": the grouped or ordinary convolution, for export and other frameworks; cuDNN has kernels for it.
 - "shifted": a depthwise convolution as a sum of shifted slices, with a gradient of its own: for the input one sum of
-  shifts for each phase of the stride, for the weight all taps in one reduction. A pointwise one as a matrix product.
-- "auto", the default: the entry of FASTEST for the backend.
+  shifts for each phase of the stride, for the weight all taps in one reduction. A pointwise one as a matrix product. That of an
+  image, which has few channels, as a sum of shifted channels.
+- "diagonal": a depthwise convolution of groups of GROUP channels, with zeros beside the diagonal of each.
+- "auto", the default: the entry of FASTEST for the platform; "plain" elsewhere.
 
 On the CPU that matters: XLA's grouped convolution there is an order of magnitude slower forward, and more in its gradient.
-benchmarks/convolutions.py measures all formulations, by shape, on the default backend.
+benchmarks/convolutions.py measures all formulations, by shape, on the default backend; benchmarks/tpu_convolutions.py has the
+estimates of the compiler for TPU.
 
-The gradient of "shifted" is reverse-mode only; forward-mode (`jax.jvp`) works with "plain".
+The gradients of "auto" and "shifted" are reverse-mode only; forward-mode (`jax.jvp`) works with "plain".
 """
 
 import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -23,25 +27,29 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-FORMULATIONS = ("auto", "plain", "shifted")
-# By backend, since on the CPU the same one wins at every shape measured, in float32 (benchmarks/results/convolutions_cpu.md).
-# TPU: plain, not measured: XLA has a lowering of its own for one channel a group, on the vector unit, and shifted slices would
+from mnv3_jax.models.platforms import by_platform
+
+FORMULATIONS = ("auto", "plain", "shifted", "diagonal")
+# On the CPU the same one wins at every shape measured, in float32 (benchmarks/results/convolutions_cpu.md). For TPU by the
+# compiler's estimates (benchmarks/results/tpu_convolutions.json), where one channel a group is slower, and shifted slices would
 # move whole maps across sublanes for every tap. GPU: plain, not measured.
-FASTEST = {"cpu": "shifted"}
+FASTEST = {"cpu": "shifted", "tpu": "diagonal"}
+# channels of a group of "diagonal", the sublanes of a TPU: 2, 4, 16 and more are slower, whatever the shape
+GROUP = 8
+# the most channels of an image that a stem takes one by one
+FEW_CHANNELS = 4
+
+_Form: TypeAlias = Callable[[Array, Array], Array]
 
 
-def chosen(formulation: str, platform: str | None = None) -> str:
-  """Returns the formulation that "auto" stands for on a platform; another one is returned as it is.
-
-  The choice is made where a function is traced: every formulation is correct everywhere, and fast on its own backend.
-
-  Args:
-    formulation: one of FORMULATIONS.
-    platform: "cpu", "gpu" or "tpu"; None for that of the default backend.
-  """
+def _form(formulation: str, platform: str | None, **forms: _Form) -> _Form:
+  """Returns one of the forms, "plain" where there is none of that name; for "auto" the fastest for the platform."""
   if formulation not in FORMULATIONS:
     raise ValueError(f"invalid formulation={formulation!r}; choose one of {', '.join(FORMULATIONS)}")
-  return FASTEST.get(platform or jax.default_backend(), "plain") if formulation == "auto" else formulation
+  if formulation != "auto":
+    return forms.get(formulation, forms["plain"])
+  fastest = {where: forms[name] for where, name in FASTEST.items() if name in forms}
+  return by_platform(platform, forms["plain"], **fastest)
 
 
 def pads(size: int, kernel: int, stride: int, dilation: int, padding: str) -> tuple[int, int]:
@@ -92,12 +100,66 @@ def convolution(
   )
 
 
+def stem(
+  x_bhwc: Float[Array | np.ndarray, "b h w c"],
+  w_hwio: Float[Array | np.ndarray, "k k c out"],
+  *,
+  stride: int = 1,
+  padding: str = "same",
+  formulation: str = "auto",
+  platform: str | None = None,
+) -> Float[Array, "b out_h out_w out"]:
+  """Computes the ordinary convolution of an image, which has few channels; its arguments are those of `depthwise`."""
+  form = _form(
+    formulation if x_bhwc.shape[-1] <= FEW_CHANNELS else "plain",
+    platform,
+    plain=functools.partial(convolution, stride=stride, padding=padding),
+    shifted=lambda x, w: _of_few_channels(x, w, stride, padding),
+  )
+  return form(jnp.asarray(x_bhwc), jnp.asarray(w_hwio))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _of_few_channels(x_bhwc: Array, w_hwio: Array, stride: int, padding: str) -> Array:
+  """Sums, for each tap and input channel, the shifted channel times the weights of all outputs."""
+  k, _, channels, features = w_hwio.shape
+  axes = [_Axis(n, k, stride, 1, padding) for n in x_bhwc.shape[1:3]]
+  padded, shape = _pad(x_bhwc, *(a.pads for a in axes)), (x_bhwc.shape[0], *(a.out for a in axes), features)
+  terms = []
+  for i, j, x in _under_taps(padded, (axes[0], axes[1])):
+    for c in range(channels):
+      channel = lax.squeeze(lax.slice_in_dim(x, c, c + 1, axis=3), (3,))
+      weights = lax.squeeze(lax.slice(w_hwio, (i, j, c, 0), (i + 1, j + 1, c + 1, features)), (0, 1, 2))
+      terms.append(lax.broadcast_in_dim(_wide(channel), shape, (0, 1, 2)) * lax.broadcast_in_dim(_wide(weights), shape, (3,)))
+  return lax.convert_element_type(functools.reduce(lax.add, terms), x_bhwc.dtype)
+
+
+def _of_few_channels_fwd(x: Array, w: Array, stride: int, padding: str) -> tuple[Array, tuple[Array, Array]]:
+  return _of_few_channels(x, w, stride, padding), (x, w)
+
+
+def _of_few_channels_bwd(stride: int, padding: str, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+  # that of the ordinary convolution is the faster one
+  _, back = jax.vjp(functools.partial(convolution, stride=stride, padding=padding), *saved)
+  return back(g)
+
+
+_of_few_channels.defvjp(_of_few_channels_fwd, _of_few_channels_bwd)
+
+
 def pointwise(
-  x_bhwc: Float[Array | np.ndarray, "b h w c"], w_11io: Float[Array | np.ndarray, "1 1 c out"], *, formulation: str = "auto"
+  x_bhwc: Float[Array | np.ndarray, "b h w c"],
+  w_11io: Float[Array | np.ndarray, "1 1 c out"],
+  *,
+  formulation: str = "auto",
+  platform: str | None = None,
 ) -> Float[Array, "b h w out"]:
-  """Computes the 1x1 convolution of stride 1."""
-  if chosen(formulation) == "plain":
-    return convolution(x_bhwc, w_11io)
+  """Computes the 1x1 convolution of stride 1; formulation and platform as of `depthwise`."""
+  form = _form(formulation, platform, plain=convolution, shifted=_product)
+  return form(jnp.asarray(x_bhwc), jnp.asarray(w_11io))
+
+
+def _product(x_bhwc: Array, w_11io: Array) -> Array:
   *where, channels = x_bhwc.shape
   product = lax.dot(lax.reshape(x_bhwc, (math.prod(where), channels)), lax.squeeze(w_11io, (0, 1)))
   return lax.reshape(product, (*where, w_11io.shape[3]))
@@ -111,6 +173,7 @@ def depthwise(
   dilation: int = 1,
   padding: str = "same",
   formulation: str = "auto",
+  platform: str | None = None,
 ) -> Float[Array, "b out_h out_w c"]:
   """Computes the depthwise convolution: every channel with a kxk kernel of its own.
 
@@ -120,15 +183,42 @@ def depthwise(
     stride, dilation: of both axes.
     padding: as of `convolution`.
     formulation: one of FORMULATIONS.
+    platform: of the devices for which it is compiled ("cpu", "gpu" or "tpu"); None for those that run it.
 
   Returns:
     (batch, ceil(height / stride), ceil(width / stride), channels), of x's dtype; with "keras_v1" the sizes are rounded down.
   """
-  if chosen(formulation) == "plain":
-    groups = x_bhwc.shape[-1]
-    return convolution(x_bhwc, w_hw1c, stride=stride, dilation=dilation, padding=padding, groups=groups)
+  channels = x_bhwc.shape[-1]
   axes = tuple(_Axis(n, w_hw1c.shape[0], stride, dilation, padding) for n in x_bhwc.shape[1:3])
-  return _shifted(jnp.asarray(x_bhwc), lax.squeeze(jnp.asarray(w_hw1c), (2,)), axes)
+  # NetAdapt leaves any number of channels
+  size = GROUP if channels % GROUP == 0 else 1
+  form = _form(
+    formulation,
+    platform,
+    plain=functools.partial(convolution, stride=stride, dilation=dilation, padding=padding, groups=channels),
+    shifted=lambda x, w: _shifted(x, lax.squeeze(w, (2,)), axes),
+    diagonal=functools.partial(in_groups, size=size, stride=stride, dilation=dilation, padding=padding),
+  )
+  return form(jnp.asarray(x_bhwc), jnp.asarray(w_hw1c))
+
+
+def in_groups(
+  x_bhwc: Float[Array, "b h w c"],
+  w_hw1c: Float[Array, "k k 1 c"],
+  size: int,
+  *,
+  stride: int = 1,
+  dilation: int = 1,
+  padding: str = "same",
+) -> Float[Array, "b out_h out_w c"]:
+  """Computes a depthwise convolution as one of groups of `size` channels, a divisor of all, with zeros beside the diagonal.
+
+  The other arguments and the result are those of `depthwise`.
+  """
+  groups = x_bhwc.shape[-1] // size
+  # output i of a group reads input i alone
+  own = jnp.tile(jnp.eye(size, dtype=w_hw1c.dtype), groups)
+  return convolution(x_bhwc, w_hw1c * own, stride=stride, dilation=dilation, padding=padding, groups=groups)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,9 +33,9 @@ class Compute:
     dtype: of activations and of the kernels as they are used; parameters and statistics stay float32.
     bn_group: images that share batch-norm statistics in training; 0 for all images on the device, -1 for all images of all
       devices (the step must then be mapped over AXIS).
-    formulation: of the convolutions, see models/convolutions.py.
-    platform: of the devices on which the network will run, where it is compiled for others than the default backend's
-      ("cpu", "gpu" or "tpu"): "auto" is the formulation for that platform. None for the default backend.
+    formulation: of convolutions and batch norm, see models/convolutions.py and models/batch_norm.py.
+    platform: of the devices for which it is compiled ("cpu", "gpu" or "tpu"), where this process has not got them: "auto" is
+      the formulation for that platform. None for the devices that run it.
     frozen: rows whose batch norm keeps its statistics in training.
     fused: whether a converter may take h-swish for one operator; False leaves it an add, a ReLU6 and a product, for hardware
       that has integers only, and to measure the fused operator (the last column of Table 5).
@@ -50,11 +50,6 @@ class Compute:
   fused: bool = True
   quantize: bool = False
   platform: str | None = None
-
-  @property
-  def convolutions(self) -> str:
-    """Formulation of the convolutions: that for the platform, where `formulation` is "auto"."""
-    return convolutions.chosen(self.formulation, self.platform)
 
   def function(self, activation: str) -> str:
     """Returns the key of FUNCTIONS that computes an activation."""
@@ -115,6 +110,7 @@ class BatchNorm(nn.Module):
   activation: str = "linear"
   group: int = 0
   formulation: str = "auto"
+  platform: str | None = None
 
   @nn.compact
   def __call__(self, x_bhwc: Float[AnyArray, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
@@ -140,17 +136,13 @@ class BatchNorm(nn.Module):
     one = group == batch
     x = x_bhwc if one else x_bhwc.reshape(batch // group, group, *x_bhwc.shape[1:])
     axes = (0, 1, 2) if one else (1, 2, 3)
-    if self.formulation != "plain" and self.group != EVERYWHERE:
-      # results of custom_vjp are untyped
-      normalised: Any = batch_norm.by_batch(x, scale, bias, axes, self.epsilon, activation)
-      y, m, v = normalised
-    else:
-      m, squares = batch_norm.moments(x, axes)
-      if self.group == EVERYWHERE:
-        everywhere: Any = lax.pmean((m, squares), AXIS)
-        m, squares = everywhere
-      v = batch_norm.variance(m, squares)
+    if self.group == EVERYWHERE:
+      # the results of transformations are untyped
+      everywhere: Any = lax.pmean(batch_norm.moments(x, axes), AXIS)
+      m, v = everywhere[0], batch_norm.variance(*everywhere)
       y = batch_norm.normalise(x, m, v, scale, bias, self.epsilon, activation)
+    else:
+      y, m, v = batch_norm.form(self.formulation, self.platform, axes, self.epsilon, activation)(x, scale, bias)
     if not self.is_initializing():
       keep = self.momentum
       mean.value = keep * mean.value + (1 - keep) * m.reshape(-1, *channels).mean(0)
@@ -185,7 +177,7 @@ class ConvNorm(nn.Module):
     exact = self.kind == "conv"
     w = kernel(self, shape, exact).astype(x_bhwc.dtype)
     if self.kind == "pointwise":
-      x = convolutions.pointwise(x_bhwc, w, formulation=self.compute.convolutions)
+      x = convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation, platform=self.compute.platform)
     elif self.kind == "depthwise":
       x = convolutions.depthwise(
         x_bhwc,
@@ -193,13 +185,23 @@ class ConvNorm(nn.Module):
         stride=self.stride,
         dilation=self.dilation,
         padding=self.net.padding,
-        formulation=self.compute.convolutions,
+        formulation=self.compute.formulation,
+        platform=self.compute.platform,
       )
     else:
-      x = convolutions.convolution(x_bhwc, w, stride=self.stride, padding=self.net.stem_padding)
+      x = convolutions.stem(
+        x_bhwc,
+        w,
+        stride=self.stride,
+        padding=self.net.stem_padding,
+        formulation=self.compute.formulation,
+        platform=self.compute.platform,
+      )
     net, compute = self.net, self.compute
     after = "linear" if compute.quantize else compute.function(self.activation)
-    x = BatchNorm(net.bn_momentum, net.bn_epsilon, after, compute.bn_group, compute.formulation, name="bn")(x, train)
+    x = BatchNorm(net.bn_momentum, net.bn_epsilon, after, compute.bn_group, compute.formulation, compute.platform, name="bn")(
+      x, train
+    )
     return activated(self, self.activation, x, exact=exact) if compute.quantize else x
 
 
@@ -215,9 +217,9 @@ class Conv1x1(nn.Module):
     """Applies the layer."""
     w = kernel(self, (1, 1, x_bhwc.shape[-1], self.features)).astype(x_bhwc.dtype)
     if not self.bias:
-      return convolutions.pointwise(x_bhwc, w, formulation=self.compute.convolutions)
+      return convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation, platform=self.compute.platform)
     b = param(self, "bias", nn.initializers.zeros, (self.features,)).astype(x_bhwc.dtype)
-    return convolutions.pointwise(x_bhwc, w, formulation=self.compute.convolutions) + b
+    return convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation, platform=self.compute.platform) + b
 
 
 class SqueezeExciteLayer(nn.Module):

@@ -29,14 +29,18 @@ def inputs(shape):
   return rng.normal(2, 3, shape), rng.normal(1, 1, shape[-1]), rng.normal(0, 2, shape[-1]), rng.normal(size=shape)
 
 
+@pytest.mark.parametrize("formulation", ["auto", "plain", "auto with a GPU"])
 @pytest.mark.parametrize("activation", FUNCTIONS)
 @pytest.mark.parametrize("shape", [(4, 3, 5, 6), (2, 3, 4, 1, 7)], ids=["one group", "two groups"])
-def test_it_is_the_formula(activation, shape):
+def test_it_is_the_formula(activation, shape, formulation, monkeypatch):
   x, scale, bias, g = inputs(shape)
   axes, function = AXES[len(shape)], FUNCTIONS[activation]
+  name, *gpu = formulation.split(" with ")
+  if gpu:
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
 
   def ours(x, scale, bias):
-    return batch_norm.by_batch(x, scale, bias, axes, 1e-3, function)[0]
+    return batch_norm.form(name, None, axes, 1e-3, function)(x, scale, bias)[0]
 
   y, back = jax.vjp(jax.jit(ours), x, scale, bias)
   expected, back_expected = jax.vjp(lambda *a: formula(*a, axes, function), x, scale, bias)

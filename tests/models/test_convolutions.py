@@ -1,8 +1,11 @@
 """The fast formulations are the plain convolution: forward, input gradient and weight gradient, in float64."""
 
+import functools
 import itertools
+import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
@@ -35,16 +38,18 @@ def assert_as_plain(shape, kernel, stride, dilation, padding):
 
   @jax.jit
   def both(x, w, g):
-    return [depthwise_and_gradients(formulation, x, w, g, **row) for formulation in ("shifted", "plain")]
+    return [depthwise_and_gradients(formulation, x, w, g, **row) for formulation in ("plain", "shifted", "diagonal", "auto")]
 
-  for name, a, b in zip(("output", "input gradient", "weight gradient"), *both(x, w, g), strict=True):
-    np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11, err_msg=name)
+  plain, *others = both(x, w, g)
+  for other in others:
+    for name, a, b in zip(("output", "input gradient", "weight gradient"), other, plain, strict=True):
+      np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11, err_msg=name)
 
 
 @pytest.mark.parametrize(("kernel", "stride", "dilation", "padding"), CASES)
 def test_depthwise_is_the_grouped_convolution(kernel, stride, dilation, padding):
-  for height, width in ((8, 8), (7, 12), (1, 2)):
-    assert_as_plain((2, height, width, 3), kernel, stride, dilation, padding)
+  for height, width, channels in ((8, 8, 3), (7, 12, 16), (1, 2, 8)):
+    assert_as_plain((2, height, width, channels), kernel, stride, dilation, padding)
 
 
 @pytest.mark.slow
@@ -86,6 +91,31 @@ def test_depthwise_in_a_data_parallel_map(stride):
   np.testing.assert_allclose(gradient("shifted"), gradient("plain"), rtol=1e-10)
 
 
+@pytest.mark.parametrize(("channels", "kernel", "stride"), [(1, 3, 2), (3, 3, 2), (3, 5, 1), (4, 3, 2), (5, 3, 2)])
+@pytest.mark.parametrize("padding", ["same", "symmetric", "keras_v1"])
+def test_the_stem_is_the_ordinary_convolution(channels, kernel, stride, padding):
+  rng = np.random.default_rng(0)
+  for height, width in ((8, 8), (7, 11)):
+    x, w = rng.normal(size=(2, height, width, channels)), rng.normal(size=(kernel, kernel, channels, 6))
+
+    def gradients(formulation, x, w):
+      form = functools.partial(convolutions.stem, stride=stride, padding=padding, formulation=formulation)
+      y, back = jax.vjp(form, x, w)
+      return y, *back(jnp.cos(y))
+
+    for a, b in zip(gradients("auto", x, w), gradients("plain", x, w), strict=True):
+      np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
+
+
+def test_the_stem_in_bfloat16_is_summed_in_float32():
+  rng = np.random.default_rng(0)
+  x, w = (jnp.asarray(rng.normal(size=s), "bfloat16") for s in ((2, 8, 8, 3), (3, 3, 3, 16)))
+  y = convolutions.stem(x, w, stride=2)
+  assert y.dtype == x.dtype
+  exact = convolutions.stem(x.astype("float64"), w.astype("float64"), stride=2, formulation="plain")
+  np.testing.assert_allclose(y.astype("float64"), exact, rtol=2**-8, atol=1e-6)
+
+
 def test_forward_mode_is_refused_where_the_gradient_is_ours():
   x, w = np.ones((1, 4, 4, 2)), np.ones((3, 3, 1, 2))
   with pytest.raises(TypeError, match="forward-mode"):
@@ -93,10 +123,32 @@ def test_forward_mode_is_refused_where_the_gradient_is_ours():
   jax.jvp(lambda w: convolutions.depthwise(x, w, formulation="plain"), (w,), (w,))
 
 
-def test_auto_is_what_the_backend_likes():
-  assert convolutions.chosen("auto") == convolutions.FASTEST.get(jax.default_backend(), "plain")
+def test_another_name_is_refused():
   with pytest.raises(ValueError, match="'fast'; choose one of auto, plain, shifted"):
-    convolutions.chosen("fast")
+    convolutions.depthwise(np.ones((1, 4, 4, 2)), np.ones((3, 3, 1, 2)), formulation="fast")
+
+
+@pytest.mark.parametrize(("platform", "groups"), [("cpu", None), ("tpu", 2), ("cuda", 16)])
+@pytest.mark.parametrize("told", [True, False])
+def test_auto_is_for_the_platform_that_runs_it(platform, groups, told, monkeypatch):
+  """The text that is lowered here, on a CPU, for another platform: one that is named, or that is known at lowering only."""
+  x, w, g = np.ones((2, 8, 8, 16)), np.ones((3, 3, 1, 16)), np.ones((2, 4, 4, 16))
+  if not told:
+    # as in a process with a GPU
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+
+  @jax.jit
+  def work(x, w, g):
+    return depthwise_and_gradients("auto", x, w, g, stride=2, platform=platform if told else None)
+
+  text = work.trace(x, w, g).lower(lowering_platforms=(platform,)).as_text()
+  assert set(re.findall(r"_group_count = (?!1 )(\d+)", text)) == ({str(groups)} if groups else set())
+  assert ("stablehlo.convolution" in text) == bool(groups)
+
+
+def test_a_process_with_a_gpu_computes_the_same_on_its_cpu(monkeypatch):
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  assert_as_plain((2, 9, 8, 16), 3, 2, 1, "same")
 
 
 def test_pointwise_is_the_1x1_convolution():
