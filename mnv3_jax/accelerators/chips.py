@@ -10,6 +10,11 @@ CLOUD_7X = "cloud.google.com/tpu/docs/tpu7x, which has v5p, v6e and TPU7x in one
 DERIVED = "derived: published peak rate over operations a cycle of the matrix units"
 
 
+# estimated rates of trainings over rates that their authors published (benchmarks/calibration.py)
+SPREAD = (0.91, 1.44)
+CALIBRATED = f"Estimated rates were {SPREAD[0]} to {SPREAD[1]} times those that others published."
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Chip:
   """One generation of TPU. A device is what JAX calls so: a chip, or one of its two cores.

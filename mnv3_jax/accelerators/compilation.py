@@ -1,4 +1,4 @@
-"""`compile_for(config, topology)`: compiles training and evaluation for a TPU slice, without one."""
+"""`compile_for(config, topology)`: compiles training and evaluation for a TPU slice or GPUs, without them."""
 
 import dataclasses
 import pathlib
@@ -13,9 +13,10 @@ from mnv3_jax.accelerators.host_input import HostInput
 from mnv3_jax.accelerators.hosts import machine_of
 from mnv3_jax.accelerators.largest_batch import LargestBatch
 from mnv3_jax.accelerators.op_names import PHASES
-from mnv3_jax.accelerators.topologies import Topology, parse_topology
+from mnv3_jax.accelerators.topologies import AnyTopology, Topology, parse_devices, parse_topology
 from mnv3_jax.config_files import ConfigLike, as_config
 from mnv3_jax.errors import UsageError
+from mnv3_jax.names import counted
 from mnv3_jax.training.parallel import check_batch
 from mnv3_jax.training.programs import check_optimizer
 from mnv3_jax.training.run import with_classes
@@ -43,7 +44,7 @@ class Compilation:
   """
 
   network: str
-  topology: Topology
+  topology: AnyTopology
   device_kind: str
   processes: int
   steps: int
@@ -60,7 +61,7 @@ class Compilation:
   @property
   def input(self) -> HostInput:
     """Images that each host has to read, and whether its processors can."""
-    machine = machine_of(self.topology, self.processes)
+    machine = machine_of(self.topology, self.processes) if isinstance(self.topology, Topology) else None
     name, vcpus = (machine.name, machine.vcpus) if machine else ("", 0)
     return HostInput(self.training.images_per_second / self.processes, name, vcpus, self.images_per_core)
 
@@ -81,8 +82,8 @@ class Compilation:
       **self.training.to_dict(),
       "largest_batch": dataclasses.asdict(largest) if largest else None,
       "steps": self.steps,
-      "hours": self.hours if self.training.compiles else None,
-      "input": self.input.to_dict() if self.training.compiles else None,
+      "hours": self.hours if self.training.estimated else None,
+      "input": self.input.to_dict() if self.training.estimated else None,
       "evaluation": self.evaluation.to_dict(),
     }
 
@@ -94,13 +95,18 @@ class Compilation:
 
     Returns:
       the path.
+
+    Raises:
+      UsageError: for GPUs, for which XLA estimates no times.
     """
     from mnv3_jax.report import plots
+
+    parse_topology(self.topology.name)
 
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     step, rows = self.training, list(self.training.by_row())
-    ms = {(cost.row, cost.phase): 1e3 * cost.cycles / self.topology.chip.clock for cost in step.costs}
+    ms = {(cost.row, cost.phase): 1e3 * cost.cycles / step.chip.clock for cost in step.costs}
     phases = [phase for phase in PHASES if any(found == phase for _, found in ms)]
     values = [[ms.get((row, phase), 0.0) for phase in phases] for row in rows]
     title = f"{self.network} on {self.topology}: {step.step_ms:.3g} ms a training step, the compiler's estimate"
@@ -118,15 +124,16 @@ def compile_for(
   images_per_core: float | None = None,
   on_message: Callable[[str], None] = lambda message: None,
 ) -> Compilation:
-  """Compiles the training step and the evaluation of a config for a TPU slice, without a TPU; takes minutes.
+  """Compiles the training step and the evaluation of a config for a TPU slice or for GPUs, without them; takes minutes.
 
   The programs are those of `train` on these devices: optimizer, moving average, metrics, donated state, and the sums over all
   devices. Data are not read, nor weights but those of a teacher (config.distill). Times are the compiler's estimates, not
-  measurements.
+  measurements; XLA estimates none for GPUs.
 
   Args:
     config: from get_config, or the name or file of a config. It is not changed.
-    topology: chip and shape of a slice, such as "v5e:2x4", "v4:2x2x4" or "v3:4x4".
+    topology: chip and shape of a slice, such as "v5e:2x4", "v4:2x2x4" or "v3:4x4"; or model and number of GPUs, such as
+      "h100:8".
     slices: number of slices.
     batch_per_device: training batch of each device, instead of config.train.batch_size over all devices.
     find_largest: whether the largest batch that fits is found by more compilations, three at most; otherwise it is estimated.
@@ -138,14 +145,18 @@ def compile_for(
     The Compilation: print it, or draw it.
 
   Raises:
-    UsageError: for an unknown topology, a batch that does not divide among its devices, an invalid config, or without libtpu.
+    UsageError: for an unknown topology, a batch that does not divide among its devices, an invalid config, images_per_core for
+      GPUs, or where the compiler is not installed.
     FatalError: if the compiler ends without an answer.
   """
   config, found = prepare(config, topology, slices=slices, batch_per_device=batch_per_device)
-  if images_per_core is not None and images_per_core <= 0:
-    raise UsageError(f"invalid images_per_core={images_per_core!r}; expected a number above 0")
-  process.check_installed()
-  on_message(f"compiling for {found}: {found.devices} devices; this takes minutes ...")
+  if images_per_core is not None:
+    # beside an estimate
+    parse_topology(topology, slices)
+    if images_per_core <= 0:
+      raise UsageError(f"invalid images_per_core={images_per_core!r}; expected a number above 0")
+  process.check_installed(found)
+  on_message(f"compiling for {found}: {counted(found.devices, 'device')}; this takes minutes ...")
   answer = process.compile_programs(config.to_dict(), found, ("training", "evaluation"))
   training, evaluation = (Compiled.from_answer(found, answer["programs"][name]) for name in ("training", "evaluation"))
   largest, least = None, found.devices * config.train.accumulate * max(config.model.bn_group or 0, 1)
@@ -166,7 +177,7 @@ def compile_for(
 
 def prepare(
   config: ConfigLike, topology: str, *, slices: int = 1, batch_per_device: int | None = None
-) -> tuple[ConfigDict, Topology]:
+) -> tuple[ConfigDict, AnyTopology]:
   """Validates a config for a topology before anything is compiled.
 
   Args:
@@ -178,7 +189,7 @@ def prepare(
   Raises:
     UsageError: as compile_for.
   """
-  config, found = as_config(config), parse_topology(topology, slices)
+  config, found = as_config(config), parse_devices(topology, slices)
   if batch_per_device is not None:
     if batch_per_device < 1:
       raise UsageError(f"invalid batch_per_device={batch_per_device!r}; expected at least 1")
@@ -191,7 +202,7 @@ def prepare(
   return config, found
 
 
-def compile_training(config: ConfigDict, topology: Topology) -> Compiled:
+def compile_training(config: ConfigDict, topology: AnyTopology) -> Compiled:
   """Compiles the training step of a config from `prepare`, and nothing else.
 
   Raises:
@@ -201,7 +212,7 @@ def compile_training(config: ConfigDict, topology: Topology) -> Compiled:
   return Compiled.from_answer(topology, answer["programs"]["training"])
 
 
-def _training_at(config: ConfigDict, topology: Topology, size: int, on_message: Callable[[str], None]) -> Compiled:
+def _training_at(config: ConfigDict, topology: AnyTopology, size: int, on_message: Callable[[str], None]) -> Compiled:
   """Compiles the training step with another batch."""
   changed = config.copy_and_resolve_references()
   changed.train.batch_size = size

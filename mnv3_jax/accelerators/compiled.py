@@ -1,11 +1,12 @@
-"""A program that was compiled for a TPU: its memory, and what the compiler's estimates come to on a chip."""
+"""A program that was compiled for accelerators: its memory, and what the compiler's estimates come to on a chip."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from mnv3_jax.accelerators.chips import Chip
 from mnv3_jax.accelerators.op_names import Cost
-from mnv3_jax.accelerators.topologies import Topology
+from mnv3_jax.accelerators.topologies import AnyTopology, Topology
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +48,13 @@ class Compiled:
     used: bytes of a device that it would take, where it is refused for want of memory; 0 where they are not known.
     seconds: that compilation took.
     memory: None where it does not compile.
-    flops, bytes: operations, and bytes that go to and from memory, of each device.
-    cycles: sum of the estimated cycles of all operations.
+    flops, bytes: operations, and bytes that go to and from memory, of each device; 0 where the compiler does not tell.
+    cycles: sum of the estimated cycles of all operations; 0 where the compiler estimates none.
     exchanged: bytes that leave each device, were there endlessly many.
     costs: estimated cycles by row and phase.
   """
 
-  topology: Topology
+  topology: AnyTopology
   batch_size: int
   batch_bytes: int
   reason: str = ""
@@ -67,7 +68,7 @@ class Compiled:
   costs: tuple[Cost, ...] = ()
 
   @classmethod
-  def from_answer(cls, topology: Topology, answer: Mapping[str, Any]) -> "Compiled":
+  def from_answer(cls, topology: AnyTopology, answer: Mapping[str, Any]) -> "Compiled":
     """Builds it from the answer of the compiler's process for one program."""
     size, number = answer["batch_size"], answer["batch_bytes"]
     if not answer["compiles"]:
@@ -89,14 +90,25 @@ class Compiled:
     return self.memory is not None and self.memory.fits
 
   @property
+  def estimated(self) -> bool:
+    """True if the compiler estimates times: that for TPU does."""
+    return self.cycles > 0
+
+  @property
+  def chip(self) -> Chip:
+    """The TPU chip to which estimates refer."""
+    assert isinstance(self.topology, Topology), "XLA estimates no times for GPUs"
+    return self.topology.chip
+
+  @property
   def step_ms(self) -> float:
     """Estimated milliseconds of a run of it: all cycles over the clock. The compiler has no estimate for collectives."""
-    return 1e3 * self.cycles / self.topology.chip.clock
+    return 1e3 * self.cycles / self.chip.clock if self.estimated else 0.0
 
   @property
   def images_per_second(self) -> float:
     """Estimated rate of all devices."""
-    return 1e3 * self.batch_size / self.step_ms if self.cycles else 0.0
+    return 1e3 * self.batch_size / self.step_ms if self.estimated else 0.0
 
   @property
   def bound_ms(self) -> dict[str, float]:
@@ -104,7 +116,7 @@ class Compiled:
 
     Collectives are within a slice, over all links of each chip; what slices exchange over the network is not in it.
     """
-    chip = self.topology.chip
+    chip = self.chip
     return {
       "compute": 1e3 * self.flops / chip.flops,
       "memory": 1e3 * self.bytes / chip.bandwidth,
@@ -132,7 +144,7 @@ class Compiled:
     """Returns the estimated milliseconds of each row, rows in the order of the network."""
     found: dict[str, float] = {}
     for cost in self.costs:
-      found[cost.row] = found.get(cost.row, 0) + 1e3 * cost.cycles / self.topology.chip.clock
+      found[cost.row] = found.get(cost.row, 0) + 1e3 * cost.cycles / self.chip.clock
     return found
 
   def to_dict(self) -> dict[str, Any]:
@@ -140,19 +152,22 @@ class Compiled:
     found: dict[str, Any] = {"batch_size": self.batch_size, "compiles": self.compiles, "fits": self.fits}
     if self.memory is None:
       return {**found, "reason": self.reason, "memory": {"used": self.used or None, "limit": self.topology.chip.hbm}}
+    estimates: dict[str, Any] = {name: value() if self.estimated else None for name, value in self._estimates.items()}
+    return {**found, "memory": dataclasses.asdict(self.memory), **estimates, "compile_seconds": self.seconds}
+
+  @property
+  def _estimates(self) -> dict[str, Callable[[], Any]]:
+    """The figures that only the compiler for TPU tells, by their keys in JSON."""
     return {
-      **found,
-      "memory": dataclasses.asdict(self.memory),
-      "flops": self.flops,
-      "bytes": self.bytes,
-      "mcycles": self.cycles / 1e6,
-      "step_ms": self.step_ms,
-      "images_per_second": self.images_per_second,
-      "images_per_second_per_device": self.images_per_second / self.topology.devices,
-      "bound_ms": self.bound_ms,
-      "bound": self.bound,
-      "collective_bytes": self.collective_bytes,
-      "collective_share": self.collective_share,
-      "rows": self.by_row(),
-      "compile_seconds": self.seconds,
+      "flops": lambda: self.flops,
+      "bytes": lambda: self.bytes,
+      "mcycles": lambda: self.cycles / 1e6,
+      "step_ms": lambda: self.step_ms,
+      "images_per_second": lambda: self.images_per_second,
+      "images_per_second_per_device": lambda: self.images_per_second / self.topology.devices,
+      "bound_ms": lambda: self.bound_ms,
+      "bound": lambda: self.bound,
+      "collective_bytes": lambda: self.collective_bytes,
+      "collective_share": lambda: self.collective_share,
+      "rows": self.by_row,
     }

@@ -1,4 +1,4 @@
-"""Compiles the programs of a config for a TPU slice: a process of its own, `python -m mnv3_jax.accelerators.compiler`.
+"""Compiles the programs of a config for a TPU slice or GPUs: a process of its own, `python -m mnv3_jax.accelerators.compiler`.
 
 A request comes as JSON on standard input, the answer is the last line of standard output. libtpu reads its settings from the
 environment when it is loaded, and ends the process where it cannot go on: neither happens to the caller.
@@ -33,12 +33,12 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
   """Compiles what is asked for.
 
   Args:
-    request: "config" (sections), "topology" (name), "options" (of get_topology_desc), "programs" (names).
+    request: "config" (sections), "topology" (name), "platform" and "options" (of get_topology_desc), "programs" (names).
 
   Returns:
     The answer as JSON: what is known of the run, and of each program.
   """
-  found = topologies.get_topology_desc(request["topology"], platform="tpu", **request["options"])
+  found = topologies.get_topology_desc(request["topology"], platform=request["platform"], **request["options"])
   programs = Programs(configs.from_dict(request["config"], "the config"), found.devices)
   names = rows.names(programs.job.architecture)
   return {
@@ -61,7 +61,9 @@ def _compiled(lowered: Lowered, names: list[str]) -> dict[str, Any]:
   except jax.errors.JaxRuntimeError as error:
     return {**found, "compiles": False, "reason": first_line(error), **_too_large(str(error))}
   found["seconds"] = time.monotonic() - before
-  memory, counted, program = compiled.memory_analysis(), compiled.cost_analysis(), hlo.parse(compiled.as_text())
+  memory, program = compiled.memory_analysis(), hlo.parse(compiled.as_text())
+  # that for GPUs counts nothing
+  counted = compiled.cost_analysis() or {}
   return {
     **found,
     "compiles": True,
@@ -71,8 +73,8 @@ def _compiled(lowered: Lowered, names: list[str]) -> dict[str, Any]:
     "temporaries": memory.temp_size_in_bytes,
     "code": memory.generated_code_size_in_bytes,
     # XLA counts the operations of a loop once
-    "flops": counted["flops"] * program.repetition,
-    "bytes": counted["bytes accessed"] * program.repetition,
+    "flops": counted.get("flops", 0) * program.repetition,
+    "bytes": counted.get("bytes accessed", 0) * program.repetition,
     "cycles": program.cycles,
     "exchanged": program.exchanged,
     "costs": [[cost.row, cost.phase, cost.cycles] for cost in costs(program, names)],

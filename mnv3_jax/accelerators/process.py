@@ -10,27 +10,49 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mnv3_jax
-from mnv3_jax.accelerators.topologies import Topology
+from mnv3_jax.accelerators.topologies import AnyTopology
 from mnv3_jax.errors import FatalError, UsageError
 
 # settings with which libtpu compiles where there is no TPU: it asks no metadata server, which it would wait for
 SETTINGS = {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
+# XLA for GPUs chooses kernels by timing them, but for these; without that it finds no tile for some products of its own kernels
+GPU_FLAGS = "--xla_gpu_autotune_level=0 --xla_gpu_shard_autotuning=false --xla_gpu_enable_triton_gemm=false"
+# by platform: modules of which one has the compiler, its name, the package that installs it
+COMPILERS = {
+  "tpu": (("libtpu",), "TPU", "'mnv3_jax[tpu]' does it (libtpu, Linux on x86-64)"),
+  "cuda": (("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12"), "GPUs", "'jax[cuda12]' does it (Linux)"),
+}
 
 
-def check_installed() -> None:
-  """Raises UsageError where libtpu is not installed."""
-  if importlib.util.find_spec("libtpu") is None:
-    raise UsageError("the compiler for TPU is not installed; pip install 'mnv3_jax[tpu]' does it (libtpu, Linux on x86-64)")
+def check_installed(topology: AnyTopology) -> None:
+  """Raises UsageError where the compiler for a topology is not installed."""
+  modules, what, how = COMPILERS[topology.platform]
+  if not any(map(_installed, modules)):
+    raise UsageError(f"the compiler for {what} is not installed; pip install {how}")
 
 
-def environment(given: Mapping[str, str]) -> dict[str, str]:
+def _installed(module: str) -> bool:
+  """Tells whether a module can be imported."""
+  try:
+    return importlib.util.find_spec(module) is not None
+  except ModuleNotFoundError:
+    # the package in which it would be
+    return False
+
+
+def environment(given: Mapping[str, str], topology: AnyTopology) -> dict[str, str]:
   """Returns the environment of the compiler's process: JAX on the CPU, and SETTINGS where `given` has none."""
   # the package itself, where it is not installed
   path = [str(pathlib.Path(mnv3_jax.__file__).parents[1]), *filter(None, [given.get("PYTHONPATH")])]
-  return {**SETTINGS, **given, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(path)}
+  found = {**SETTINGS, **given, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(path)}
+  if topology.platform == "cuda":
+    found["XLA_FLAGS"] = " ".join(filter(None, [GPU_FLAGS, given.get("XLA_FLAGS")]))
+    # where no GPU is visible, JAX does not load the compiler
+    found.pop("CUDA_VISIBLE_DEVICES", None)
+  return found
 
 
-def compile_programs(config: Mapping[str, Any], topology: Topology, programs: Sequence[str]) -> dict[str, Any]:
+def compile_programs(config: Mapping[str, Any], topology: AnyTopology, programs: Sequence[str]) -> dict[str, Any]:
   """Compiles programs of a config for a topology in a process of its own; takes minutes.
 
   Args:
@@ -45,13 +67,19 @@ def compile_programs(config: Mapping[str, Any], topology: Topology, programs: Se
     UsageError: for a config that is invalid on these devices.
     FatalError: if the compiler's process ends without an answer, with its last words.
   """
-  request = {"config": config, "topology": topology.name, "options": topology.options(), "programs": list(programs)}
+  request = {
+    "config": config,
+    "topology": topology.name,
+    "platform": topology.platform,
+    "options": topology.options(),
+    "programs": list(programs),
+  }
   done = subprocess.run(
     [sys.executable, "-m", "mnv3_jax.accelerators.compiler"],
     input=json.dumps(request),
     capture_output=True,
     text=True,
-    env=environment(os.environ),
+    env=environment(os.environ, topology),
   )
   if done.returncode or not done.stdout:
     last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1][:200]

@@ -89,7 +89,7 @@ class Programs:
   def _lower(self, step: Any, carried: Any, batch: Any, size: int, constants: Sequence[Any] = ()) -> Lowered:
     replicated = [self.devices.describe(tree, split=False) for tree in (carried, *constants)]
     program = step.trace(replicated[0], self.devices.describe(batch, split=True), *replicated[1:]).lower(
-      lowering_platforms=(self.platform,)
+      lowering_platforms=("cuda" if self.platform == "gpu" else self.platform,)
     )
     number = sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in batch.values())
     return Lowered(program, size, number // self.n)

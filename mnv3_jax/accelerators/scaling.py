@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mnv3_jax.accelerators import process
+from mnv3_jax.accelerators.chips import CALIBRATED
 from mnv3_jax.accelerators.compilation import Compilation, compile_for, prepare
+from mnv3_jax.accelerators.topologies import parse_topology
 from mnv3_jax.config_files import ConfigLike
 from mnv3_jax.errors import UsageError
 from mnv3_jax.report.text_table import aligned
@@ -26,7 +28,8 @@ HEAD = (
   "hours",
 )
 NOTE = (
-  "Estimates of XLA; nothing was run or measured. Collectives: bytes that leave a chip, and the least time for them.\n"
+  f"Estimates of XLA; nothing was run or measured. {CALIBRATED}\n"
+  "Collectives: bytes that leave a chip, and the least time for them.\n"
   "Images/s and hours are of step and collectives one after the other, without evaluation and waiting for data.\n"
   "Efficiency: images/s a device against the smallest slice of the same chip."
 )
@@ -151,14 +154,17 @@ def compile_scaling(
     The Scaling: print it, or draw it.
 
   Raises:
-    UsageError: as compile_for, before anything is compiled.
+    UsageError: as compile_for, before anything is compiled; for GPUs beside others, since XLA estimates no times for them.
     FatalError: if the compiler ends without an answer.
   """
   if not topologies:
     raise UsageError("invalid topologies=(); expected names such as 'v5e:2x4'")
   for topology in topologies:
-    prepare(config, topology, slices=slices, batch_per_device=batch_per_device)
-  process.check_installed()
+    if len(topologies) > 1 or images_per_core is not None:
+      # what is compared are estimates
+      parse_topology(topology, slices)
+    _, parsed = prepare(config, topology, slices=slices, batch_per_device=batch_per_device)
+    process.check_installed(parsed)
   found = []
   for topology in topologies:
     one = compile_for(

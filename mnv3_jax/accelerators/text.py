@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from mnv3_jax.accelerators.chips import CALIBRATED
 from mnv3_jax.accelerators.compiled import Compiled
 from mnv3_jax.names import counted
 from mnv3_jax.report.text_table import aligned
@@ -30,27 +31,38 @@ def report(found: "Compilation") -> str:
   if found.largest_batch:
     how = "compiled, it fits" if found.largest_batch.compiled else "an estimate: memory grows with the batch"
     lines += ["", f"largest training batch: {found.largest_batch.batch_size:,} ({how})"]
-  if training.compiles:
+  if training.estimated:
     lines += [
       f"whole training: {found.steps:,} steps in {found.hours:.1f} hours (estimated), without evaluation and waiting for data",
       str(found.input),
       *["", costliest(training)],
     ]
-  lines += ["", "Times are XLA's estimates; nothing was run or measured."]
+  if topology.platform == "tpu":
+    lines += ["", f"Times are XLA's estimates; nothing was run or measured. {CALIBRATED}"]
+  else:
+    lines += ["", "XLA estimates no times for GPUs; nothing was run or measured."]
   return "\n".join(lines)
 
 
 def column(one: Compiled) -> dict[str, str]:
   """Returns the figures of a compiled program by name."""
   assert one.memory, "it compiles"
-  bounds, memory = one.bound_ms, one.memory
-  return {
+  memory = one.memory
+  found = {
     "images": f"{one.batch_size // one.topology.devices:,}",
     "memory, arguments": gibibytes(memory.arguments),
     "memory, temporaries": gibibytes(memory.temporaries),
     "memory, all": gibibytes(memory.used),
     "memory, limit": gibibytes(memory.limit),
     "fits": "yes" if memory.fits else "no",
+  }
+  return {**found, **(estimates(one) if one.estimated else {}), "time to compile": f"{one.seconds:.0f} s"}
+
+
+def estimates(one: Compiled) -> dict[str, str]:
+  """Returns the figures that only the compiler for TPU tells, by name."""
+  bounds = one.bound_ms
+  return {
     "operations": f"{one.flops / 1e9:,.1f} GFLOP",
     "memory traffic": f"{one.bytes / 1e9:.2f} GB",
     "collectives, bytes leaving a chip": f"{one.collective_bytes / 1e6:.2f} MB",
@@ -63,7 +75,6 @@ def column(one: Compiled) -> dict[str, str]:
     "bound by": one.bound,
     "images/s, estimated": f"{one.images_per_second / one.topology.devices:,.0f}",
     "images/s, all devices": f"{one.images_per_second:,.0f}",
-    "time to compile": f"{one.seconds:.0f} s",
   }
 
 

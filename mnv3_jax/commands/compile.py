@@ -1,4 +1,4 @@
-"""mnv3 compile: compiles training and evaluation for a TPU slice, without a TPU."""
+"""mnv3 compile: compiles training and evaluation for a TPU slice or GPUs, without them."""
 
 import argparse
 import pathlib
@@ -11,7 +11,8 @@ EXAMPLE = """mnv3 compile --config configs/imagenet.py --topology v3:4x4
   mnv3 compile --config configs/imagenet.py:mobilenetv3_small --topology v5e:2x4 --config.train.batch_size=1024
   mnv3 compile --config configs/imagenet.py --topology v5e:2x4 --measure_input
   mnv3 compile --config configs/imagenet.py --topology v5e:2x4 --topology v5e:16x16 --batch_per_device 128 --plot scaling.png
-  mnv3 compile --config configs/cityscapes.py --topology v5e:4x4 --topology v6e:4x4 --json"""
+  mnv3 compile --config configs/cityscapes.py --topology v5e:4x4 --topology v6e:4x4 --json
+  mnv3 compile --config configs/imagenet.py --topology h100:8 --find_largest"""
 
 
 def main(arguments: list[str]) -> None:
@@ -19,7 +20,8 @@ def main(arguments: list[str]) -> None:
   what = (
     "Compiles the training step and the evaluation of a config for a TPU slice, without a TPU: do they compile, do they fit\n"
     "into memory, how long does a step take by the compiler's estimate, what bounds it, do the hosts keep up. Several\n"
-    "slices are compared in a table. Takes minutes for each; libtpu must be installed: pip install 'mnv3_jax[tpu]'."
+    "slices are compared in a table. Takes minutes for each; libtpu must be installed: pip install 'mnv3_jax[tpu]'.\n"
+    "For GPUs, such as h100:8, it tells whether both compile and fit, without estimates: pip install 'jax[cuda12]'."
   )
   options = Options("compile", what, EXAMPLE)
   options.add_argument("--config", required=True, metavar="FILE[:ARGUMENT]", help="a file or a name of configs/")
@@ -29,7 +31,8 @@ def main(arguments: list[str]) -> None:
     required=True,
     action="append",
     metavar="CHIP:SHAPE",
-    help="a slice: v2:4x4, v3:4x4, v4:2x2x4, v5e:2x4, v5p:2x2x2, v6e:2x4, tpu7x:2x2x1; once for each",
+    help="a slice: v2:4x4, v3:4x4, v4:2x2x4, v5e:2x4, v5p:2x2x2, v6e:2x4, tpu7x:2x2x1, once for each; or GPUs: v100:8, a100:8, "
+    "h100:8, h200:8",
   )
   options.add_argument("--slices", type=positive, default=1, metavar="N", help="number of such slices (1)")
   options.add_argument(
@@ -55,7 +58,13 @@ def main(arguments: list[str]) -> None:
     raise UsageError("--images_per_core gives what --measure_input measures; expected one of them")
   if given.batch_per_device and any(word.startswith("--config.train.batch_size=") for word in overrides):
     raise UsageError("--batch_per_device and --config.train.batch_size both set the batch; expected one of them")
+  from mnv3_jax.accelerators.topologies import parse_devices, parse_topology
+
   config = read_config(given.config, overrides)
+  with options.naming_flags():
+    for topology in given.topology:
+      # what is drawn, or compared with the input, are estimates
+      (parse_topology if given.plot or given.measure_input else parse_devices)(topology, given.slices)
   from mnv3_jax.accelerators.measured_input import measure_input
   from mnv3_jax.accelerators.scaling import compile_scaling
 

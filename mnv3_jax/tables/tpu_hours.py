@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mnv3_jax.accelerators import process
+from mnv3_jax.accelerators.chips import CALIBRATED
 from mnv3_jax.accelerators.compilation import compile_training, prepare
 from mnv3_jax.accelerators.compiled import Compiled
 from mnv3_jax.accelerators.topologies import Topology, parse_topology
@@ -102,7 +103,7 @@ class SweepHours:
       f"in all: {self.hours:.2f} hours (estimated) for {counted(runs, 'run')}, one after the other"
       + (f"; without {counted(len(refused), 'row')} that cannot run there" if refused else "")
     )
-    return "\n".join([*lines, "Hours are of training steps, by XLA's estimate; nothing was run or measured."])
+    return "\n".join([*lines, f"Hours are of training steps, by XLA's estimate; nothing was run or measured. {CALIBRATED}"])
 
   def _cells(self, row: RowHours) -> tuple[str, ...]:
     number = str(row.program) if row.program else "-"
@@ -136,7 +137,7 @@ def estimate_hours(
   by_row: dict[str, list[Trial]] = {}
   for trial in trials:
     by_row.setdefault(trial.name.rpartition("/")[0], []).append(trial)
-  process.check_installed()
+  process.check_installed(found)
   prepared: dict[str, tuple[ConfigDict, str, int] | Exception] = {}
   for row, runs in by_row.items():
     try:

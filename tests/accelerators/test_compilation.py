@@ -23,6 +23,8 @@ ANSWER = json.loads((ROOT / "tests" / "accelerators" / "recorded" / "answer.json
 SMALL = {"model.resolution": 32, "train.batch_size": 1024}
 REFUSED = {"batch_size": 1024, "batch_bytes": 10, "compiles": False, "reason": "RESOURCE_EXHAUSTED: too large", "used": 4e10}
 
+V5E = parse_topology("v5e:2x4")
+
 
 @pytest.fixture
 def recorded(monkeypatch):
@@ -33,7 +35,7 @@ def recorded(monkeypatch):
     requests.append((config, topology, programs))
     return {**ANSWER, "programs": {**ANSWER["programs"]}}
 
-  monkeypatch.setattr(process, "check_installed", lambda: None)
+  monkeypatch.setattr(process, "check_installed", lambda topology: None)
   monkeypatch.setattr(process, "compile_programs", answer)
   return requests
 
@@ -118,7 +120,7 @@ def test_the_estimate_from_one_compilation_is_cautious():
 
 
 def test_the_environment_of_the_compiler():
-  found = process.environment({"PATH": "p", "PYTHONPATH": "mine", "TPU_WORKER_HOSTNAMES": "a,b", "JAX_PLATFORMS": "tpu"})
+  found = process.environment({"PATH": "p", "PYTHONPATH": "mine", "TPU_WORKER_HOSTNAMES": "a,b", "JAX_PLATFORMS": "tpu"}, V5E)
   assert found["JAX_PLATFORMS"] == "cpu" and found["TPU_SKIP_MDS_QUERY"] == "1" and found["TPU_WORKER_HOSTNAMES"] == "a,b"
   assert found["PYTHONPATH"].split(":") == [str(ROOT), "mine"]
 
@@ -142,7 +144,7 @@ def test_an_invalid_config_is_the_callers_error(monkeypatch):
 def test_without_libtpu_a_sentence_says_what_to_install(monkeypatch):
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
   with pytest.raises(UsageError, match=r"pip install 'mnv3_jax\[tpu\]'"):
-    process.check_installed()
+    process.check_installed(V5E)
 
 
 CONFIG = ("--config", "configs/imagenet.py:mobilenetv3_small")

@@ -37,7 +37,7 @@ def recorded(monkeypatch):
     hosts = max(topology.chips // 4, 1)
     return {**ANSWER, "programs": programs, "processes": hosts, "steps": 1_281_167 * 350 // size}
 
-  monkeypatch.setattr(process, "check_installed", lambda: None)
+  monkeypatch.setattr(process, "check_installed", lambda topology: None)
   monkeypatch.setattr(process, "compile_programs", answer)
   return requests
 

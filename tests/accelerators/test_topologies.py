@@ -28,7 +28,7 @@ def test_a_name_is_a_slice(text, slices, devices, options):
 @pytest.mark.parametrize(
   ("text", "sentence"),
   [
-    ("v5:2x4", "invalid topology='v5:2x4'; 'v5' is no TPU, did you mean 'v5p'?"),
+    ("v5:2x4", "invalid topology='v5:2x4'; 'v5' is no TPU or GPU, did you mean 'v5p'?"),
     ("v5e", "invalid topology='v5e'; expected v5e:CHIPSxCHIPS, such as 'v5e:2x2'"),
     ("v5e:2x", "invalid topology='v5e:2x'; expected v5e:CHIPSxCHIPS, such as 'v5e:2x2'"),
     ("v5e:0x2", "expected v5e:CHIPSxCHIPS"),

@@ -69,5 +69,13 @@ def test_the_hours_of_a_sweep(tmp_path):
   assert found.hours > 0 and found.rows[0].hours == found.rows[1].hours, str(found)
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", sorted(file.stem for file in (ROOT / "configs").glob("*.py")))
+def test_every_config_compiles(name):
+  config = mnv3_jax.get_config(name)
+  found = mnv3_jax.compile_for(config, "v5e:2x2", batch_per_device=max(config.model.bn_group or 0, 8))
+  assert found.training.fits and found.evaluation.fits, str(found)
+
+
 if __name__ == "__main__":
   RECORD.write_text(json.dumps(figures(), indent=1) + "\n")

@@ -40,7 +40,7 @@ def recorded(monkeypatch):
       step = {"batch_size": size, "batch_bytes": 1, "compiles": False, "reason": "RESOURCE_EXHAUSTED: too large"}
     return {**ANSWER, "programs": {"training": step}}
 
-  monkeypatch.setattr(process, "check_installed", lambda: None)
+  monkeypatch.setattr(process, "check_installed", lambda topology: None)
   monkeypatch.setattr(process, "compile_programs", answer)
   return requests
 
