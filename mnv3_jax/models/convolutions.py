@@ -4,7 +4,7 @@
 - "shifted": a depthwise convolution as a sum of shifted slices, with a gradient of its own: for the input one sum of
   shifts for each phase of the stride, for the weight all taps in one reduction. A pointwise one as a matrix product. That of an
   image, which has few channels, as a sum of shifted channels.
-- "diagonal": a depthwise convolution of groups of GROUP channels, with zeros beside the diagonal of each.
+- "diagonal": a depthwise convolution of groups of GROUP channels, with zeros beside the diagonal of each; for batches of LANES.
 - "auto", the default: the entry of FASTEST for the platform; "plain" elsewhere.
 
 On the CPU that matters: XLA's grouped convolution there is an order of magnitude slower forward, and more in its gradient.
@@ -34,8 +34,10 @@ FORMULATIONS = ("auto", "plain", "shifted", "diagonal")
 # compiler's estimates (benchmarks/results/tpu_convolutions.json), where one channel a group is slower, and shifted slices would
 # move whole maps across sublanes for every tap. GPU: plain, not measured.
 FASTEST = {"cpu": "shifted", "tpu": "diagonal"}
-# channels of a group of "diagonal", the sublanes of a TPU: 2, 4, 16 and more are slower, whatever the shape
+# channels of a group of "diagonal", the sublanes of a TPU: 4 and 16 take more cycles, by the estimate
 GROUP = 8
+# images of which a batch must be a multiple: XLA lays the maps of others out with channels last, and takes the more for groups
+LANES = 128
 # the most channels of an image that a stem takes one by one
 FEW_CHANNELS = 4
 
@@ -190,14 +192,15 @@ def depthwise(
   """
   channels = x_bhwc.shape[-1]
   axes = tuple(_Axis(n, w_hw1c.shape[0], stride, dilation, padding) for n in x_bhwc.shape[1:3])
-  # NetAdapt leaves any number of channels
-  size = GROUP if channels % GROUP == 0 else 1
+  batch = x_bhwc.shape[0]
+  # a symbolic batch, of an export, is no number; NetAdapt leaves any number of channels
+  fits = isinstance(batch, int) and batch % LANES == 0 and channels % GROUP == 0
   form = _form(
     formulation,
     platform,
     plain=functools.partial(convolution, stride=stride, dilation=dilation, padding=padding, groups=channels),
     shifted=lambda x, w: _shifted(x, lax.squeeze(w, (2,)), axes),
-    diagonal=functools.partial(in_groups, size=size, stride=stride, dilation=dilation, padding=padding),
+    diagonal=functools.partial(in_groups, size=GROUP if fits else 1, stride=stride, dilation=dilation, padding=padding),
   )
   return form(jnp.asarray(x_bhwc), jnp.asarray(w_hw1c))
 

@@ -132,7 +132,7 @@ def test_another_name_is_refused():
 @pytest.mark.parametrize("told", [True, False])
 def test_auto_is_for_the_platform_that_runs_it(platform, groups, told, monkeypatch):
   """The text that is lowered here, on a CPU, for another platform: one that is named, or that is known at lowering only."""
-  x, w, g = np.ones((2, 8, 8, 16)), np.ones((3, 3, 1, 16)), np.ones((2, 4, 4, 16))
+  x, w, g = np.ones((128, 8, 8, 16)), np.ones((3, 3, 1, 16)), np.ones((128, 4, 4, 16))
   if not told:
     # as in a process with a GPU
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
@@ -144,6 +144,31 @@ def test_auto_is_for_the_platform_that_runs_it(platform, groups, told, monkeypat
   text = work.trace(x, w, g).lower(lowering_platforms=(platform,)).as_text()
   assert set(re.findall(r"_group_count = (?!1 )(\d+)", text)) == ({str(groups)} if groups else set())
   assert ("stablehlo.convolution" in text) == bool(groups)
+
+
+@pytest.mark.parametrize(("images", "channels", "groups"), [(256, 16, 2), (128, 12, 12), (125, 16, 16), (4, 16, 16)])
+def test_a_tpu_takes_groups_of_channels_for_batches_of_its_lanes(images, channels, groups):
+  work = jax.jit(functools.partial(convolutions.depthwise, platform="tpu"))
+  x, w = np.ones((images, 4, 4, channels)), np.ones((3, 3, 1, channels))
+  text = work.trace(x, w).lower(lowering_platforms=("tpu",)).as_text()
+  assert re.findall(r"feature_group_count = (\d+)", text) == [str(groups)]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "dilation", "padding"), CASES[::5])
+@pytest.mark.parametrize("size", [1, 4, 8])
+def test_groups_of_channels_are_the_grouped_convolution(kernel, stride, dilation, padding, size):
+  rng = np.random.default_rng(0)
+  x, w = rng.normal(size=(2, 7, 9, 16)), rng.normal(size=(kernel, kernel, 1, 16))
+  row = {"stride": stride, "dilation": dilation, "padding": padding}
+
+  def gradients(function):
+    y, back = jax.vjp(function, x, w)
+    return y, *back(jnp.cos(y))
+
+  groups = gradients(functools.partial(convolutions.in_groups, size=size, **row))
+  plain = gradients(functools.partial(convolutions.depthwise, formulation="plain", **row))
+  for a, b in zip(groups, plain, strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
 
 
 def test_a_process_with_a_gpu_computes_the_same_on_its_cpu(monkeypatch):
