@@ -17,7 +17,10 @@ from speed import several
 
 import mnv3_jax
 
-OUT = pathlib.Path(__file__).parent / "results" / "accelerators.json"
+HERE = pathlib.Path(__file__).parent
+OUT = HERE / "results" / "accelerators.json"
+# of the first case
+CHART = HERE.parent / "experiments" / "results" / "tpu" / "mobilenetv3_small_v5e.png"
 # name: (config, topology, fields)
 CASES: dict[str, tuple[str, str, dict[str, object]]] = {
   "small": ("imagenet:mobilenetv3_small", "v5e:2x4", {"train.batch_size": 1024}),
@@ -32,6 +35,8 @@ def compiled(name: str) -> dict[str, Any]:
   config, topology, fields = CASES[name]
   found = mnv3_jax.compile_for(mnv3_jax.get_config(config, fields), topology, on_message=print)
   print(f"\n{found}\n", flush=True)
+  if name == "small":
+    found.draw(CHART)
   versions = {package: metadata.version(package) for package in ("jax", "libtpu")}
   case = {"case": name, "config": config, "fields": fields, "date": str(datetime.date.today()), "versions": versions}
   return {**case, **found.to_dict()}
@@ -79,7 +84,7 @@ def keep(
   cases: Sequence[str],
   compiled: Callable[[str], dict[str, Any]],
   table: Callable[[Sequence[Mapping[str, Any]]], str],
-) -> None:
+) -> list[dict[str, Any]]:
   """Runs a command line: compiles cases and keeps their results, each as soon as it is there.
 
   Args:
@@ -88,6 +93,9 @@ def keep(
     cases: names of all cases, in their order.
     compiled: compiles a case.
     table: formats the results.
+
+  Returns:
+    All kept results.
   """
   parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--cases", type=several(cases), default=list(cases), help=f"of {','.join(cases)}")
@@ -97,7 +105,9 @@ def keep(
   for name in given.cases:
     kept[name] = compiled(name)
     given.out.write_text(json.dumps([kept[case] for case in cases if case in kept], indent=1) + "\n")
-  print(table(list(kept.values())))
+  results = [kept[case] for case in cases if case in kept]
+  print(table(results))
+  return results
 
 
 if __name__ == "__main__":

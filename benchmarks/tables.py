@@ -8,18 +8,24 @@ import accelerators
 import calibration
 import detection_postprocess
 import files
+import gpu_compile
 import host_input
 import pipeline
 import scaling
 import segmentation
 import speed
 import start
+import tpu_convolutions
+import tpu_step
 
 HERE = pathlib.Path(__file__).parent
 PAGES = tuple(sorted((HERE.parent / "docs").glob("*.md")))
 TABLES = {name.__name__: name.table for name in (speed, pipeline, start, files, segmentation, detection_postprocess)}
 # those that run on no machine
-COMPILED = {name.__name__: name.section for name in (accelerators, calibration, scaling, host_input)}
+COMPILED = {
+  name.__name__: name.section
+  for name in (accelerators, calibration, gpu_compile, host_input, scaling, tpu_convolutions, tpu_step)
+}
 
 
 def section(name: str) -> str:

@@ -1,0 +1,46 @@
+"""What the documentation says of the programs that were compiled: it follows from the kept results."""
+
+import json
+
+from conftest import ROOT
+
+from mnv3_jax.accelerators.chips import SPREAD
+
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = (ROOT / "docs" / "tpu.md").read_text()
+
+
+def kept(name):
+  return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def test_the_step_for_tpu_takes_less_than_that_of_stock_layers():
+  ratios = [case["ours"]["mcycles"] / case["stock"]["mcycles"] for case in kept("tpu_step")]
+  assert max(ratios) < 0.95 and f"takes {min(ratios):.2f} to {max(ratios):.2f} of the cycles" in PAGE
+
+
+def test_groups_of_eight_channels_take_the_least():
+  """Of a network together; of single layers they take at most a tenth more than the least."""
+  layers = [layer["mcycles"] for layer in kept("tpu_convolutions")]
+  assert all(layer["8"] <= 1.1 * min(layer.values()) for layer in layers)
+  assert sum(layer["8"] for layer in layers) < 0.9 * sum(layer["1"] for layer in layers)
+
+
+def test_the_spread_of_the_estimate_is_stated():
+  ratios = [case["estimated"] / rate for case in kept("calibration") for rate in case["measured"]]
+  assert len(kept("calibration")) >= 5 and (round(min(ratios), 2), round(max(ratios), 2)) == SPREAD
+  assert f"The ratios lie between {min(ratios):.2f} and {max(ratios):.2f}." in PAGE
+
+
+def test_every_network_and_head_compiles_for_a_gpu():
+  cases = kept("gpu_compile")
+  assert {"mobilenetv3_small", "mobilenetv2", "mobilenetv1", "mnasnet_a1", "lr_aspp", "r_aspp", "ssdlite"} <= {
+    c["case"] for c in cases
+  }
+  assert all(case["compiles"] and case["fits"] and case["evaluation"]["compiles"] for case in cases)
+
+
+def test_the_share_of_the_first_blocks_is_stated():
+  (small,) = (case for case in kept("accelerators") if case["case"] == "small")
+  share = (small["rows"]["block_01"] + small["rows"]["block_02"]) / small["step_ms"]
+  assert f"which have the largest maps, take {100 * share:.0f} % of the" in PAGE
