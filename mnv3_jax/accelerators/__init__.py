@@ -1,5 +1,5 @@
-"""Ahead-of-time compilation of training and evaluation for TPU slices that are not there: memory, estimated time, bounds.
+"""Ahead-of-time compilation of training and evaluation for accelerators that are not there.
 
-libtpu, which `pip install "mnv3_jax[tpu]"` installs, has the compiler. Nothing here runs on a TPU, and every time is the
-compiler's estimate.
+For TPU slices: memory, estimated time, bounds; `pip install "mnv3_jax[tpu]"` installs the compiler, libtpu. For GPUs: memory;
+`pip install "jax[cuda12]"` installs the compiler. Nothing here runs on them, and every time is the compiler's estimate.
 """

@@ -1,12 +1,18 @@
 """A program that was compiled for accelerators: its memory, and what the compiler's estimates come to on a chip."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mnv3_jax.accelerators.chips import Chip
 from mnv3_jax.accelerators.op_names import Cost
 from mnv3_jax.accelerators.topologies import AnyTopology, Topology
+
+# keys in JSON of the figures that only the compiler for TPU tells
+ESTIMATES = (
+  *("flops", "bytes", "mcycles", "step_ms", "images_per_second", "images_per_second_per_device", "bound_ms", "bound"),
+  *("collective_bytes", "collective_share", "rows"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,22 +158,21 @@ class Compiled:
     found: dict[str, Any] = {"batch_size": self.batch_size, "compiles": self.compiles, "fits": self.fits}
     if self.memory is None:
       return {**found, "reason": self.reason, "memory": {"used": self.used or None, "limit": self.topology.chip.hbm}}
-    estimates: dict[str, Any] = {name: value() if self.estimated else None for name, value in self._estimates.items()}
-    return {**found, "memory": dataclasses.asdict(self.memory), **estimates, "compile_seconds": self.seconds}
+    found |= {"memory": dataclasses.asdict(self.memory), "compile_seconds": self.seconds}
+    return {**found, **(self._estimates() if self.estimated else dict.fromkeys(ESTIMATES))}
 
-  @property
-  def _estimates(self) -> dict[str, Callable[[], Any]]:
-    """The figures that only the compiler for TPU tells, by their keys in JSON."""
+  def _estimates(self) -> dict[str, Any]:
+    """Returns the figures that only the compiler for TPU tells, by their keys in JSON."""
     return {
-      "flops": lambda: self.flops,
-      "bytes": lambda: self.bytes,
-      "mcycles": lambda: self.cycles / 1e6,
-      "step_ms": lambda: self.step_ms,
-      "images_per_second": lambda: self.images_per_second,
-      "images_per_second_per_device": lambda: self.images_per_second / self.topology.devices,
-      "bound_ms": lambda: self.bound_ms,
-      "bound": lambda: self.bound,
-      "collective_bytes": lambda: self.collective_bytes,
-      "collective_share": lambda: self.collective_share,
-      "rows": self.by_row,
+      "flops": self.flops,
+      "bytes": self.bytes,
+      "mcycles": self.cycles / 1e6,
+      "step_ms": self.step_ms,
+      "images_per_second": self.images_per_second,
+      "images_per_second_per_device": self.images_per_second / self.topology.devices,
+      "bound_ms": self.bound_ms,
+      "bound": self.bound,
+      "collective_bytes": self.collective_bytes,
+      "collective_share": self.collective_share,
+      "rows": self.by_row(),
     }

@@ -15,7 +15,7 @@ from mnv3_jax.errors import FatalError, UsageError
 
 # settings with which libtpu compiles where there is no TPU: it asks no metadata server, which it would wait for
 SETTINGS = {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
-# XLA for GPUs chooses kernels by timing them, but for these; without that it finds no tile for some products of its own kernels
+# without a GPU, XLA can time no kernels to choose from, and finds no tile for some products in Triton
 GPU_FLAGS = "--xla_gpu_autotune_level=0 --xla_gpu_shard_autotuning=false --xla_gpu_enable_triton_gemm=false"
 # by platform: modules of which one has the compiler, its name, the package that installs it
 COMPILERS = {

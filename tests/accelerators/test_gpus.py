@@ -9,6 +9,7 @@ from conftest import ROOT, ended
 
 from mnv3_jax import compile_for, compile_scaling
 from mnv3_jax.accelerators import process
+from mnv3_jax.accelerators.compiled import ESTIMATES, Compiled
 from mnv3_jax.accelerators.gpus import GPUS
 from mnv3_jax.accelerators.topologies import parse_devices, parse_topology
 from mnv3_jax.config_files import get_config
@@ -18,6 +19,8 @@ ANSWER = json.loads((ROOT / "tests" / "accelerators" / "recorded" / "answer.json
 # what XLA does not tell of a program for GPUs
 UNKNOWN = {"flops": 0, "bytes": 0, "cycles": 0, "costs": []}
 SMALL = {"model.resolution": 32, "train.batch_size": 1024}
+# the training step for TPU
+ANSWERED = Compiled.from_answer(parse_topology("v5e:2x4"), ANSWER["programs"]["training"])
 
 
 @pytest.fixture
@@ -76,6 +79,7 @@ def test_a_compilation_tells_memory_alone(recorded, tmp_path):
     values[key] is None for key in ("flops", "mcycles", "step_ms", "images_per_second", "bound_ms", "rows", "hours", "input")
   )
   assert values["largest_batch"]["batch_size"] > 1024
+  assert set(values) >= set(ESTIMATES) == set(ANSWERED._estimates())
   text = str(found)
   assert "mobilenetv3_small on h100:2: 2 devices (NVIDIA H100 80GB HBM3)" in text and "memory, temporaries" in text
   assert "XLA estimates no times for GPUs; nothing was run or measured." in text and "ms" not in text
