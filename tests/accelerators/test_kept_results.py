@@ -26,6 +26,12 @@ def test_groups_of_eight_channels_take_the_least():
   assert sum(layer["8"] for layer in layers) < 0.9 * sum(layer["1"] for layer in layers)
 
 
+def test_smaller_batches_keep_one_channel_a_group():
+  layers = [layer["mcycles"] for layer in kept("tpu_convolutions_32")]
+  ratio = sum(layer["8"] for layer in layers) / sum(layer["1"] for layer in layers)
+  assert ratio > 1.5 and f"for 32 images groups of eight would take {ratio:.1f} times the cycles" in PAGE
+
+
 def test_the_spread_of_the_estimate_is_stated():
   ratios = [case["estimated"] / rate for case in kept("calibration") for rate in case["measured"]]
   assert len(kept("calibration")) >= 5 and (round(min(ratios), 2), round(max(ratios), 2)) == SPREAD
