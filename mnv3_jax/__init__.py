@@ -30,6 +30,7 @@ if TYPE_CHECKING:
   from mnv3_jax.deploy.export_weights import export_weights as export_weights
   from mnv3_jax.deploy.push import push_to_hub as push_to_hub
   from mnv3_jax.latency.benchmark import benchmark as benchmark
+  from mnv3_jax.models.folding import fold_batch_norm as fold_batch_norm
   from mnv3_jax.tables.build import build_table as build_table
   from mnv3_jax.tables.sweep import sweep as sweep
   from mnv3_jax.training.create import create_model as create_model
@@ -57,6 +58,7 @@ _PUBLIC = {
   "evaluate": "mnv3_jax.training.evaluation:evaluate",
   "export": "mnv3_jax.deploy.export:export",
   "export_weights": "mnv3_jax.deploy.export_weights:export_weights",
+  "fold_batch_norm": "mnv3_jax.models.folding:fold_batch_norm",
   "get_config": "mnv3_jax.config_files:get_config",
   "import_weights": "mnv3_jax.training.imported:import_weights",
   "inspect_dataset": "mnv3_jax.training.inspection:inspect_dataset",
@@ -87,6 +89,7 @@ __all__ = [
   "evaluate",
   "export",
   "export_weights",
+  "fold_batch_norm",
   "get_config",
   "import_weights",
   "inspect_dataset",

@@ -14,7 +14,9 @@ from mnv3_jax.architectures import cost
 from mnv3_jax.architectures.fields import architecture
 from mnv3_jax.commands.options import start_jax
 from mnv3_jax.config import base
+from mnv3_jax.memory import keep_freed_memory
 from mnv3_jax.models.classifier import Classifier
+from mnv3_jax.models.folding import fold_batch_norm
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.tasks.classification import Classification
@@ -41,7 +43,10 @@ def main() -> None:
   batch = devices.shard(random_batch(case))
   about = {"params": cost.params(net), "device": jax.devices()[0].device_kind, "versions": {"jax": jax.__version__}}
   if case["kind"] == "inference":
-    on_device, apply, last = jax.device_put(variables), jax.jit(model.apply), []
+    # as `mnv3 predict` and `mnv3 evaluate` do
+    keep_freed_memory()
+    folded, weights = fold_batch_norm(model, variables)
+    on_device, apply, last = jax.device_put(weights), jax.jit(folded.apply), []
 
     def infer() -> None:
       last[:] = [apply(on_device, batch["image"])]

@@ -4,6 +4,7 @@ import argparse
 
 from mnv3_jax.commands.given_run import add_run, check_run, load_run
 from mnv3_jax.commands.options import Options, print_json, start_jax
+from mnv3_jax.memory import keep_freed_memory
 
 EXAMPLE = """mnv3 evaluate --workdir /tmp/run --weights=raw
   mnv3 evaluate --workdir /tmp/large --data imagenet/val
@@ -28,6 +29,7 @@ def main(arguments: list[str]) -> None:
   given = options.parse(arguments)
   check_run(options, given)
   start_jax()
+  keep_freed_memory()
   from mnv3_jax.training.evaluation import evaluate
 
   with options.naming_flags():

@@ -5,6 +5,7 @@ import sys
 from mnv3_jax.commands.given_run import add_run, check_run, load_run
 from mnv3_jax.commands.options import Options, positive, print_json, start_jax
 from mnv3_jax.errors import UsageError
+from mnv3_jax.memory import keep_freed_memory
 
 EXAMPLE = """mnv3 predict --workdir /tmp/run shoe.png coat.jpg --top 3
   mnv3 predict --weights keras/MobileNetV3Large photo.jpg        (published weights, downloaded the first time)
@@ -60,6 +61,7 @@ def main(arguments: list[str]) -> int:
     if given.score is not None and not 0 <= given.score <= 1:
       raise UsageError(f"invalid score={given.score!r}; expected a number from 0 to 1")
     start_jax()
+    keep_freed_memory()
     run = load_run(given)
     out = given.out or run.task.prediction_dir
     paths = picture_paths(named, out) if out else None

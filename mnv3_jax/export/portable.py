@@ -20,6 +20,7 @@ from mnv3_jax.data.pipelines.tf_stream import tensorflow
 from mnv3_jax.errors import NO_SPACE, FatalError, UsageError
 from mnv3_jax.export.tflite import PLAIN
 from mnv3_jax.models import inference
+from mnv3_jax.models.folding import fold_batch_norm
 from mnv3_jax.models.network import network
 from mnv3_jax.runs.directory import write_atomically
 from mnv3_jax.tasks.agreement import MAX_RELATIVE_DIFFERENCE
@@ -49,10 +50,10 @@ def write_stablehlo(architecture: Architecture, variables: Variables, path: Path
   path = pathlib.Path(path)
   if path.is_dir():
     raise UsageError(f"invalid file={str(path)!r}; expected the name of a file, it is a directory")
-  model = network(architecture, PLAIN)
+  model, folded = fold_batch_norm(network(architecture, PLAIN), variables)
   (batch,) = jax.export.symbolic_shape("batch")
   shape = jax.ShapeDtypeStruct((batch, *architecture.image_shape), jnp.float32)
-  exported = jax.export.export(jax.jit(lambda x: _by_name(model.apply(variables, x))), platforms=PLATFORMS)(shape)
+  exported = jax.export.export(jax.jit(lambda x: _by_name(model.apply(folded, x))), platforms=PLATFORMS)(shape)
   content = bytes(exported.serialize())
   difference = _check_difference(architecture, variables, images, jax.export.deserialize(bytearray(content)).call, path)
   write_atomically(path, content)
@@ -78,11 +79,11 @@ def write_saved_model(architecture: Architecture, variables: Variables, path: Pa
     raise UsageError(
       f"format='saved_model' needs TensorFlow, which the extra tfds installs: pip install '.[tfds]' ({error})"
     ) from None
-  model = network(architecture, PLAIN)
+  model, folded = fold_batch_norm(network(architecture, PLAIN), variables)
   layout = architecture.image_shape
   shape = tf.TensorSpec((None, *layout), tf.float32, name="input")
   any_number = f"(batch, {', '.join(map(str, layout))})"
-  traced = jax2tf.convert(lambda x: _by_name(model.apply(variables, x)), polymorphic_shapes=[any_number])
+  traced = jax2tf.convert(lambda x: _by_name(model.apply(folded, x)), polymorphic_shapes=[any_number])
 
   def serve(x: Any) -> dict[str, Any]:
     found = traced(x)

@@ -21,6 +21,7 @@ from mnv3_jax.export.detection_postprocess import append_operator
 from mnv3_jax.export.quantize import CALIBRATED, check_quantization, quantize
 from mnv3_jax.export.runtime import TFLiteModel
 from mnv3_jax.models import fake_quantization, inference
+from mnv3_jax.models.folding import fold_batch_norm
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
 from mnv3_jax.runs.directory import write_atomically
@@ -202,14 +203,14 @@ def convert_float(
     preprocessing: to put into the graph, which then takes uint8 pixels.
     fused: whether h-swish is one operator.
   """
-  model = network(architecture, PLAIN if fused else UNFUSED)
+  model, folded = fold_batch_norm(network(architecture, PLAIN if fused else UNFUSED), variables)
   shape = (1, *architecture.image_shape)
 
   def forward(x: jax.Array) -> Any:
     if preprocessing:
       scale, shift = preprocessing.scale_and_shift()
       x = x.astype(jnp.float32) * scale - shift
-    found = model.apply(variables, x)
+    found = model.apply(folded, x)
     return outputs.transform(found) if outputs else found
 
   return split_concatenations(convert(forward, jax.ShapeDtypeStruct(shape, jnp.uint8 if preprocessing else jnp.float32)))

@@ -41,6 +41,7 @@ class Compute:
       that has integers only, and to measure the fused operator (the last column of Table 5).
     quantize: kernels and maps are rounded to 8-bit values, see models/fake_quantization.py; batch norm then keeps its
       statistics in training, since a file has them folded into its kernels.
+    folded: batch norm is folded into the kernels, by models/folding.py; for inference alone.
   """
 
   dtype: str = "float32"
@@ -50,6 +51,7 @@ class Compute:
   fused: bool = True
   quantize: bool = False
   platform: str | None = None
+  folded: bool = False
 
   def function(self, activation: str) -> str:
     """Returns the key of FUNCTIONS that computes an activation."""
@@ -199,9 +201,18 @@ class ConvNorm(nn.Module):
       )
     net, compute = self.net, self.compute
     after = "linear" if compute.quantize else compute.function(self.activation)
-    x = BatchNorm(net.bn_momentum, net.bn_epsilon, after, compute.bn_group, compute.formulation, compute.platform, name="bn")(
-      x, train
-    )
+    if compute.folded:
+      if train:
+        raise ValueError(
+          f"invalid train=True at {'/'.join(self.path)}; a network with folded batch norm is for inference alone"
+        )
+      bias = param(self, "bias", nn.initializers.zeros, (self.features,))
+      x = FUNCTIONS[after](x + bias).astype(x.dtype)
+    else:
+      norm = BatchNorm(
+        net.bn_momentum, net.bn_epsilon, after, compute.bn_group, compute.formulation, compute.platform, name="bn"
+      )
+      x = norm(x, train)
     return activated(self, self.activation, x, exact=exact) if compute.quantize else x
 
 

@@ -162,7 +162,7 @@ def predict_each(
         continue
       yield image.name, found
 
-  yield from run.job.task.predict_each(run, decoded(), top=top, score=score, out=out, coco_results=coco_results)
+  yield from run.task.predict_each(run.folded(), decoded(), top=top, score=score, out=out, coco_results=coco_results)
 
 
 def picture_paths(named: Sequence[NamedImage], out: PathLike) -> dict[str, pathlib.Path]:

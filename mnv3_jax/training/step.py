@@ -10,6 +10,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Shaped
 
+from mnv3_jax.models.folding import fold_batch_norm
 from mnv3_jax.tasks.base import Task
 from mnv3_jax.training import state as states
 from mnv3_jax.training.state import TrainState
@@ -132,10 +133,11 @@ def train_step(
 
 
 def evaluation_step(model: nn.Module, task: Task, axis: str) -> Callable[[Variables, Batch], Any]:
-  """Builds a function (variables, batch) -> evaluation outputs, reduced over all devices."""
+  """Builds a function (variables, batch) -> evaluation outputs, reduced over all devices. Batch norm is folded."""
 
   def step(variables: Variables, batch: Batch) -> Any:
-    outputs = task.infer(lambda images: model.apply(variables, images), batch["image"])
+    folded, weights = fold_batch_norm(model, variables)
+    outputs = task.infer(lambda images: folded.apply(weights, images), batch["image"])
     return task.reduce(task.eval_outputs(outputs, batch), axis)
 
   return step

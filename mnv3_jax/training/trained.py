@@ -24,6 +24,7 @@ from mnv3_jax.architectures import rows
 from mnv3_jax.architectures.spec import Architecture, nearest
 from mnv3_jax.config import from_dict
 from mnv3_jax.errors import FatalError, UsageError
+from mnv3_jax.models.folding import fold_batch_norm
 from mnv3_jax.models.initialize import shapes
 from mnv3_jax.paths import expanded
 from mnv3_jax.runs.directory import RunDirectory
@@ -92,6 +93,11 @@ class TrainedRun:
   def replace_job(self, **changes: Any) -> "TrainedRun":
     """Returns the run with another architecture, task or data set."""
     return dataclasses.replace(self, job=dataclasses.replace(self.job, **changes))
+
+  def folded(self) -> "TrainedRun":
+    """Returns the run with batch norm folded into the kernels, for inference; see `fold_batch_norm`."""
+    model, variables = fold_batch_norm(self.model, self.variables)
+    return dataclasses.replace(self.replace_job(model=model), variables=variables)
 
   def __repr__(self) -> str:
     return f"TrainedRun({str(self.workdir)!r}, {self.architecture.name}, {self.weights} weights of step {self.step:,})"
