@@ -19,7 +19,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -195,12 +195,14 @@ def depthwise(
   batch = x_bhwc.shape[0]
   # a symbolic batch, of an export, is no number; NetAdapt leaves any number of channels
   fits = isinstance(batch, int) and batch % LANES == 0 and channels % GROUP == 0
+  options: Any = {"stride": stride, "dilation": dilation, "padding": padding}
+  plain = functools.partial(convolution, groups=channels, **options)
   form = _form(
     formulation,
     platform,
-    plain=functools.partial(convolution, stride=stride, dilation=dilation, padding=padding, groups=channels),
+    plain=plain,
     shifted=lambda x, w: _shifted(x, lax.squeeze(w, (2,)), axes),
-    diagonal=functools.partial(in_groups, size=GROUP if fits else 1, stride=stride, dilation=dilation, padding=padding),
+    diagonal=functools.partial(in_groups, size=GROUP, **options) if fits else plain,
   )
   return form(jnp.asarray(x_bhwc), jnp.asarray(w_hw1c))
 
