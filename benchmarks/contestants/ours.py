@@ -3,6 +3,7 @@
 The case may have "formulation": "plain", i.e. the same code with the backend's own convolutions.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from mnv3_jax.architectures.fields import architecture
 from mnv3_jax.commands.options import start_jax
 from mnv3_jax.config import base
 from mnv3_jax.memory import keep_freed_memory
+from mnv3_jax.models import inference
 from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.models.folding import fold_batch_norm
 from mnv3_jax.models.initialize import initialize
@@ -46,7 +48,7 @@ def main() -> None:
     # as `mnv3 predict` and `mnv3 evaluate` do
     keep_freed_memory()
     folded, weights = fold_batch_norm(model, variables)
-    on_device, apply, last = jax.device_put(weights), jax.jit(folded.apply), []
+    on_device, apply, last = jax.device_put(weights), jax.jit(functools.partial(inference.apply, folded)), []
 
     def infer() -> None:
       last[:] = [apply(on_device, batch["image"])]

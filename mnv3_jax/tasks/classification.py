@@ -1,6 +1,7 @@
 """Classification: cross-entropy with label smoothing, top-1 and top-5 accuracy."""
 
 import dataclasses
+import functools
 import itertools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -121,7 +122,7 @@ class Classification(Task):
   def predict_each(self, run: Run, images: Iterator[tuple[str, Image.Image]], **options: Any) -> Iterator["ClassPrediction"]:
     self.check_options(options, ("top",))
     names, top = padded_names(run.dataset.classes, run.architecture.num_classes), options.get("top") or 5
-    forward, first = jax.jit(run.model.apply), True
+    forward, first = jax.jit(functools.partial(inference.apply, run.model)), True
     # each image is reduced to the network's input before the next one is decoded
     inputs = ((image, run.dataset.preprocess(decoded)) for image, decoded in images)
     while batch := list(itertools.islice(inputs, PREDICTED)):

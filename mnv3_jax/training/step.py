@@ -10,6 +10,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Shaped
 
+from mnv3_jax.models import inference
 from mnv3_jax.models.folding import fold_batch_norm
 from mnv3_jax.tasks.base import Task
 from mnv3_jax.training import state as states
@@ -137,7 +138,7 @@ def evaluation_step(model: nn.Module, task: Task, axis: str) -> Callable[[Variab
 
   def step(variables: Variables, batch: Batch) -> Any:
     folded, weights = fold_batch_norm(model, variables)
-    outputs = task.infer(lambda images: folded.apply(weights, images), batch["image"])
+    outputs = task.infer(lambda images: inference.apply(folded, weights, images), batch["image"])
     return task.reduce(task.eval_outputs(outputs, batch), axis)
 
   return step
