@@ -37,11 +37,18 @@ def test_parts_are_the_whole(head, monkeypatch):
     assert one.shape == other.shape and np.abs(one - other).max() < 1e-5 * np.abs(other).max()
 
 
-def test_a_tpu_takes_all_at_once(monkeypatch):
+@pytest.mark.parametrize("platform", ["tpu", "cuda", "cpu"])
+@pytest.mark.parametrize("told", [True, False])
+def test_accelerators_take_all_at_once(platform, told, monkeypatch):
+  """The text that is lowered for a platform: one that is named, or that is known at lowering only."""
+  if not told:
+    # as in a process with a GPU
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
   monkeypatch.setattr(inference, "PART", 1)
-  model, variables = built(platform="tpu")
+  model, variables = built(platform=platform if told else None)
   work = jax.jit(lambda v, x: inference.apply(model, v, x)).trace(variables, images(4))
-  assert "stablehlo.while" not in work.lower(lowering_platforms=("tpu",)).as_text()
+  text = work.lower(lowering_platforms=(platform,)).as_text()
+  assert ("stablehlo.while" in text) == (platform == "cpu")
 
 
 def test_a_part_has_fewer_larger_images():
