@@ -25,8 +25,13 @@ def fold_batch_norm(model: nn.Module, variables: Variables) -> tuple[nn.Module, 
   Returns:
     (model, variables): the network without batch norm, and its variables. A kernel (..., channels) is multiplied by
     scale / sqrt(var + epsilon) of its output channel; bias (channels,) is bias - mean * that.
+
+  Raises:
+    TypeError: for a module that is no network of this library.
   """
   network: Any = model
+  if not hasattr(network, "compute"):
+    raise TypeError(f"invalid model of type {type(model).__name__}; expected a network of create_model or of a run")
   if network.compute.folded:
     return model, variables
   net, params, statistics = network.net, {}, dict(variables["batch_stats"])

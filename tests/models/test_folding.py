@@ -1,5 +1,6 @@
 """Batch norm folded into kernels: the same outputs, without batch norm."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,3 +93,8 @@ def test_training_is_refused():
   folded, weights = mnv3_jax.fold_batch_norm(*trained("mobilenetv3_small"))
   with pytest.raises(ValueError, match="invalid train=True at backbone/stem; a network with folded batch norm is"):
     folded.apply(weights, images(), train=True, rngs={"dropout": jax.random.key(0)})
+
+
+def test_another_module_is_refused():
+  with pytest.raises(TypeError, match="invalid model of type Dense; expected a network of create_model or of a run"):
+    mnv3_jax.fold_batch_norm(nn.Dense(3), {})
