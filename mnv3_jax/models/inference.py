@@ -30,7 +30,7 @@ def images_per_step(architecture: Architecture, most: int = 50) -> int:
 
 
 def apply(model: nn.Module, variables: Variables, images: Float[Array | np.ndarray, "n h w c"]) -> Any:
-  """Computes the outputs of a network for images; on a CPU part by part, so that maps are read before they leave the cache.
+  """Computes the outputs of a network for images; on a CPU part by part, which takes less time and memory there.
 
   Args:
     model: module of an Architecture.
