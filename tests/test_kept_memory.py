@@ -1,9 +1,8 @@
 """Memory that a process frees stays with it: large arrays that come and go take no new pages."""
 
+import platform
 import subprocess
 import sys
-
-import pytest
 
 # pages that the system clears for ten arrays of 100 MB, after the first, and the peak of memory
 PROGRAM = """
@@ -26,7 +25,9 @@ def faults(how):
   return kept == "True", int(number), int(peak)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 def test_arrays_take_no_new_pages():
   (kept, few, peak), (_, many, peak_before) = faults("kept"), faults("returned")
-  assert kept and few < many / 10 and peak < 1.2 * peak_before
+  # elsewhere nothing changes, and the function says so
+  glibc = platform.libc_ver()[0] == "glibc"
+  assert kept == glibc and peak < 1.2 * peak_before
+  assert few < many / 10 or not glibc
