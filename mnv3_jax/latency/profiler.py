@@ -195,7 +195,8 @@ def _without_profiler(times: tuple[OperatorTime, ...], whole_ms: float) -> tuple
   left = whole_ms - sum(t.ms for t in times if t.type not in CONTROL)
   if control <= max(left, 0.0):
     return times
-  factor = max(left, 0.0) / control
+  # below the quotient, so that rounding does not take the sum above `whole_ms`
+  factor = max(left, 0.0) / control * (1 - 1e-9)
   return tuple(dataclasses.replace(t, ms=t.ms * factor) if t.type in CONTROL else t for t in times)
 
 
