@@ -70,6 +70,7 @@ TABLE = Table(
   source="Figure 8 of arXiv 1905.02244v5, which prints no numbers",
   columns=("params", "madds", "top1", "ms", "ms_parts"),
   rows=tuple(_rows()),
+  claims=tuple((f"h-swish@80, {width:g}", f"ReLU, {width:g}") for width in WIDTHS),
   notes=(
     "The paper's caption: h-swish from 80 channels on (V3) provides the best trade-offs. Table 5 is multiplier 1.",
     "N counts channels at multiplier 1. In parts: h-swish as an add, a ReLU6 and a product.",

@@ -30,7 +30,9 @@ import demo
 import detection_fine_tuning
 import fine_tuning
 import mini
+import mini_task
 import netadapt
+import post_training
 import quantization
 import search_study
 import tables
@@ -253,7 +255,7 @@ def test_the_pip_lines_name_extras_that_jax_has():
 
 @pytest.mark.parametrize(
   "program",
-  [demo, detection_fine_tuning, fine_tuning, mini, netadapt, quantization, search_study, tables],
+  [demo, detection_fine_tuning, fine_tuning, mini, mini_task, netadapt, post_training, quantization, search_study, tables],
   ids=lambda program: program.__name__,
 )
 def test_tables_are_those_of_kept_results(program):

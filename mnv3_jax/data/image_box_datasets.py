@@ -9,7 +9,8 @@ from mnv3_jax.architectures import sizes
 from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.data.pipelines.image_box_files import ImageBoxFiles
 from mnv3_jax.data.pipelines.scene_boxes import SceneBoxes
-from mnv3_jax.data.settings import check_batch_size, data_dir, shared_settings
+from mnv3_jax.data.scene_settings import checked, scene_splits
+from mnv3_jax.data.settings import data_dir, shared_settings
 from mnv3_jax.data.sources import coco, coco_classes, fashion_mnist, scenes, splits, tfds_boxes, voc_boxes
 from mnv3_jax.data.sources.base import ImageBoxSource
 from mnv3_jax.errors import UsageError
@@ -96,20 +97,7 @@ def _builder(data: ConfigDict) -> Any:
   return tfds_boxes.open_builder(data.dataset.removeprefix(TFDS), data_dir(data))
 
 
-def _open_scenes(data: ConfigDict, shared: dict[str, Any]) -> SceneBoxes:
-  size, augment = sizes.sides(shared["resolution"]), shared.pop("augment")
-  if data.dir:
-    raise UsageError(f"invalid config.data.dir={data.dir!r} for scenes, which are embedded; it is a setting of images in files")
-  if min(size) < scenes.MIN_SIDE:
-    raise UsageError(f"invalid resolution={shared['resolution']!r}; scenes have sides of at least {scenes.MIN_SIDE} px")
-  if augment != "none":
-    raise UsageError(f"invalid config.data.augment={augment!r} for scenes; expected 'none': every epoch has new scenes")
-  if data.classes and tuple(data.classes) != fashion_mnist.CLASSES:
-    raise UsageError("invalid config.data.classes for scenes; leave it empty: those of fashion_mnist")
-  if data.max_boxes < scenes.ITEMS[1]:
-    raise UsageError(f"invalid config.data.max_boxes={data.max_boxes}; scenes have up to {scenes.ITEMS[1]} items")
-  dataset = SceneBoxes(scenes.Scenes(data.train_split, size), scenes.Scenes(data.eval_split, size), **shared)
-  check_batch_size(dataset.batch_size, len(dataset.train), "scenes of an epoch")
-  # parses the split now
-  _ = dataset.test.numbers
-  return dataset
+def _open_scenes(data: ConfigDict, shared: dict[str, Any]) -> Dataset:
+  if data.max_boxes < scenes.SEVERAL.items[1]:
+    raise UsageError(f"invalid config.data.max_boxes={data.max_boxes}; scenes have up to {scenes.SEVERAL.items[1]} items")
+  return checked(SceneBoxes(*scene_splits(data, shared, fashion_mnist.CLASSES), **shared))

@@ -1,4 +1,4 @@
-"""Data sets of labelled images: embedded Fashion-MNIST, class folders, ImageNet, TensorFlow Datasets."""
+"""Data sets of labelled images: embedded Fashion-MNIST and scenes of it, class folders, ImageNet, TensorFlow Datasets."""
 
 import dataclasses
 import functools
@@ -16,12 +16,16 @@ from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.data.pipelines.image_files import ImageFiles
 from mnv3_jax.data.pipelines.in_memory import Arrays, InMemoryImages
+from mnv3_jax.data.pipelines.scene_labels import SceneLabels
+from mnv3_jax.data.scene_settings import checked, scene_splits
 from mnv3_jax.data.settings import check_batch_size, data_dir, shared_settings
-from mnv3_jax.data.sources import class_folders, fashion_mnist, folder, imagenet, splits, tfds
+from mnv3_jax.data.sources import class_folders, fashion_mnist, folder, imagenet, scenes, splits, tfds
 from mnv3_jax.data.sources.base import ImageSource
 from mnv3_jax.data.transforms import augment
 from mnv3_jax.errors import UsageError
 from mnv3_jax.types import PathLike, Size
+
+NAMES = ("fashion_mnist", "scenes", "folder", "imagenet", "tfds/")
 
 
 def class_names(config: ConfigDict) -> tuple[str, ...]:
@@ -31,7 +35,7 @@ def class_names(config: ConfigDict) -> tuple[str, ...]:
     UsageError: if the data set is missing.
   """
   data = config.data
-  if data.classes or data.dataset in ("fashion_mnist", "imagenet"):
+  if data.classes or data.dataset in ("fashion_mnist", "scenes", "imagenet"):
     return tuple(data.classes)
   if data.dataset != "folder":
     return tfds.class_names(_builder(data))
@@ -49,8 +53,8 @@ def open_dataset(config: ConfigDict, resolution: Size, *, host: int = 0, hosts: 
   """Opens the data set of a config.
 
   Args:
-    config: complete; config.data.dataset is fashion_mnist, imagenet, folder, or a data set of TFDS ("tfds/NAME" also where TFDS
-      has one of these names).
+    config: complete; config.data.dataset is fashion_mnist, scenes, imagenet, folder, or a data set of TFDS ("tfds/NAME" also
+      where TFDS has one of these names).
     resolution: of the images.
     host, hosts: index and number of processes that share each batch.
 
@@ -61,7 +65,8 @@ def open_dataset(config: ConfigDict, resolution: Size, *, host: int = 0, hosts: 
   for field in ("train_size", "train_width"):
     if data[field]:
       raise UsageError(f"invalid config.data.{field}={data[field]!r} for labelled images, which have the network's resolution")
-  return _open_embedded(data, shared) if data.dataset == "fashion_mnist" else _open_files(data, shared)
+  open_ = {"fashion_mnist": _open_embedded, "scenes": _open_scenes}.get(data.dataset, _open_files)
+  return open_(data, shared)
 
 
 def num_train_examples(config: ConfigDict, dataset: Dataset) -> int:
@@ -85,6 +90,10 @@ def _open_embedded(data: ConfigDict, shared: dict[str, Any]) -> InMemoryImages:
   if not len(dataset.test[0]):
     raise UsageError(f"invalid config.data.eval_split={data.eval_split!r}; none of its images is of config.data.classes")
   return dataset
+
+
+def _open_scenes(data: ConfigDict, shared: dict[str, Any]) -> Dataset:
+  return checked(SceneLabels(*scene_splits(data, shared, fashion_mnist.CLASSES, scenes.SINGLE), **shared))
 
 
 def _open_files(data: ConfigDict, shared: dict[str, Any]) -> ImageFiles:

@@ -9,7 +9,8 @@ from mnv3_jax.architectures import sizes
 from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.data.pipelines.image_mask_files import ImageMaskFiles
 from mnv3_jax.data.pipelines.scene_masks import SceneMasks
-from mnv3_jax.data.settings import check_batch_size, data_dir, shared_settings
+from mnv3_jax.data.scene_settings import checked, scene_splits
+from mnv3_jax.data.settings import data_dir, shared_settings
 from mnv3_jax.data.sources import cityscapes, scenes, splits, voc
 from mnv3_jax.data.sources.base import ImageMaskSource
 from mnv3_jax.errors import UsageError
@@ -63,22 +64,5 @@ def _open_files(data: ConfigDict, shared: dict[str, Any]) -> ImageMaskFiles:
   return dataset
 
 
-def _open_scenes(data: ConfigDict, shared: dict[str, Any]) -> SceneMasks:
-  size, augment = sizes.sides(shared["resolution"]), shared.pop("augment")
-  for field in ("dir", "train_size", "train_width"):
-    if data[field]:
-      raise UsageError(
-        f"invalid config.data.{field}={data[field]!r} for scenes, which are made at the network's resolution; it is a setting "
-        "of images in files"
-      )
-  if min(size) < scenes.MIN_SIDE:
-    raise UsageError(f"invalid resolution={shared['resolution']!r}; scenes have sides of at least {scenes.MIN_SIDE} px")
-  if augment != "none":
-    raise UsageError(f"invalid config.data.augment={augment!r} for scenes; expected 'none': every epoch has new scenes")
-  if data.classes and tuple(data.classes) != scenes.CLASSES:
-    raise UsageError("invalid config.data.classes for scenes; leave it empty: those of fashion_mnist and a background")
-  dataset = SceneMasks(scenes.Scenes(data.train_split, size), scenes.Scenes(data.eval_split, size), **shared)
-  check_batch_size(dataset.batch_size, len(dataset.train), "scenes of an epoch")
-  # parses the split now
-  _ = dataset.test.numbers
-  return dataset
+def _open_scenes(data: ConfigDict, shared: dict[str, Any]) -> Dataset:
+  return checked(SceneMasks(*scene_splits(data, shared, scenes.CLASSES), **shared))

@@ -9,22 +9,21 @@ ai-edge-quantizer does the work; the settings that are right for these networks 
 - The upsampling of logits to the image's size stays in float in "int8": a quarter of MobileNetV3-Small's time, it is faster
   than scaling 8-bit numbers and dequantizing as many as the image has pixels, and nothing is rounded between them. So does an
   average pool over windows, which XNNPACK has in floating point only.
-- In a network that upsamples its logits, the first depthwise convolution stays in float in "int8", as the stem before it
-  does: within 1.5 % of the time at 512x1024 (V3-Small 0.99, V3-Large and V2 1.01). A few of the stem's channels can be twenty
-  times as large as the others, of which 8 bits then leave three or four levels: 7 points of mIoU on the embedded scenes,
-  0.629 to 0.564; 0.632 with it in float. (Not yet so in classifiers, which lose less there: their tables, and the rounding of
-  quantization-aware training, are of the first depthwise convolution in 8 bits.)
+- The first depthwise convolution stays in float in "int8", as the stem before it does: it takes 0.99 to 1.01 times as long. A
+  few of the stem's channels can be twenty times as large as the others, of which 8 bits then leave three or four levels: 7
+  points of mIoU on the embedded scenes, and 20 dB by itself on V2's ImageNet weights. Quantization-aware training of
+  classifiers rounds it, so that their files have it in 8 bits.
 - The scores that a file ends with (a sigmoid or softmax that no operator but a custom one reads) stay in float in "int8": in 8
   bits every score below 1/256 would be 0 and many others equal, and XNNPACK has no 8-bit softmax.
-- Activations have the minimum and maximum over the calibration images. The library's own way, a moving average over images,
-  cost four points of accuracy.
+- Kernels, biases and ranges are prepared by `post_training`. The library's own ranges, a moving average over images, cost four
+  points of accuracy, and those from the least to the largest value 6 dB on V2's ImageNet weights.
 """
 
 import contextlib
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from jaxtyping import Num
 from mnv3_jax.architectures.spec import nearest
 from mnv3_jax.errors import FatalError, UsageError
 from mnv3_jax.export import graph, runtime
+from mnv3_jax.export.post_training import STEPS, prepare
 from mnv3_jax.export.qat_ranges import match_ranges
 from mnv3_jax.models.fake_quantization import Range
 
@@ -55,7 +55,11 @@ def check_quantization(quantize: str) -> None:
 
 
 def quantize(
-  content: bytes, quantization: str, images: Sequence[Num[np.ndarray, "1 h w c"]] = (), ranges: Sequence[Range] = ()
+  content: bytes,
+  quantization: str,
+  images: Sequence[Num[np.ndarray, "1 h w c"]] = (),
+  ranges: Sequence[Range] = (),
+  steps: Collection[str] = STEPS,
 ) -> bytes:
   """Quantizes a float32 .tflite file.
 
@@ -63,7 +67,10 @@ def quantize(
     content: bytes of the file.
     quantization: one of QUANTIZATIONS.
     images: inputs of the file, (1, height, width, channels) each; needed for CALIBRATED.
-    ranges: of maps, from quantization-aware training (models/fake_quantization.ranges); other maps have those of the images.
+    ranges: of maps, from quantization-aware training (models/fake_quantization.ranges), which has adapted the kernels to the
+      nearest integers; other maps have those from the least to the largest value.
+    steps: of post_training.STEPS, those by which the file is prepared, where there are no `ranges`; (): the nearest integers
+      and the extremes of maps over all images, which takes a fraction of the time.
 
   Returns:
     bytes of the new file; the weights of every convolution have one scale per output channel.
@@ -84,23 +91,38 @@ def quantize(
   except ImportError as error:
     raise UsageError(f"quantize={quantization!r} needs ai-edge-quantizer: {error}") from None
   operators = graph.operators(content)
-  recipe = _recipe(quantization, operators)
+  recipe = _recipe(quantization, operators, aware=bool(ranges))
   with _silent():
+    found = None
+    if quantization in CALIBRATED:
+      known = match_ranges(operators, ranges) if ranges else {}
+      if steps and not ranges:
+        exact = {operator.output for operator in operators if quantization == "int8" and _stays_float(operator, aware=False)}
+        content, known = prepare(content, images, exact, steps)
+        # all maps have ranges: the library's own are replaced
+        images = images[:1]
+      found = _with_ranges(_find_ranges(content, recipe, images), known)
     work = quantizer.Quantizer(bytearray(content), recipe.get_quantization_recipe())
-    found = _find_ranges(content, recipe, images) if quantization in CALIBRATED else None
-    if ranges and found:
-      for name, (low, high) in match_ranges(operators, ranges).items():
-        if found.get(name):
-          of_images = found[name]
-          found[name] = {**of_images, "min": np.full_like(of_images["min"], low), "max": np.full_like(of_images["max"], high)}
     result: Any = work.quantize(found, enable_progress_report=False).quantized_model
     quantized = bytes(result)
   _check_per_channel(quantized, quantization)
   return quantized
 
 
-def _recipe(quantization: str, operators: Sequence[graph.Operator]) -> Any:
-  """Returns ai-edge-quantizer's recipe for a graph."""
+def _with_ranges(found: dict[str, Any], ranges: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
+  """Returns the library's ranges of tensors with others by name."""
+
+  def replaced(name: str, known: dict[str, Any]) -> dict[str, Any]:
+    if not known or name not in ranges:
+      return known
+    ends = zip(("min", "max"), ranges[name], strict=True)
+    return {**known, **{end: np.full_like(known[end], value) for end, value in ends}}
+
+  return {name: replaced(name, known) for name, known in found.items()}
+
+
+def _recipe(quantization: str, operators: Sequence[graph.Operator], aware: bool) -> Any:
+  """Returns ai-edge-quantizer's recipe for a graph; `aware`: after quantization-aware training."""
   from ai_edge_quantizer import qtyping
   from ai_edge_quantizer.algorithm_manager import AlgorithmName
   from ai_edge_quantizer.recipe_manager import RecipeManager
@@ -126,18 +148,17 @@ def _recipe(quantization: str, operators: Sequence[graph.Operator]) -> Any:
 
     for name in (names.INPUT, names.OUTPUT, names.HARD_SWISH):
       keep_float(name)
-    upsamples = any(operator.row == "resize" for operator in operators)
     read = {i for operator in operators if operator.type != "CUSTOM" for i in operator.inputs}
     for operator in operators:
       is_score = operator.type in ("LOGISTIC", "SOFTMAX") and operator.output not in read
-      if (is_score or _stays_float(operator, upsamples)) and operator.type in set(names):
+      if (is_score or _stays_float(operator, aware)) and operator.type in set(names):
         keep_float(names(operator.type), f"^{re.escape(operator.scope)};?$")
   return recipe
 
 
-def _stays_float(operator: graph.Operator, upsamples: bool) -> bool:
+def _stays_float(operator: graph.Operator, aware: bool) -> bool:
   """Tells whether an operator that has an 8-bit kernel stays in float in "int8"."""
-  if upsamples and (operator.row, operator.type) == ("block_01", "DEPTHWISE_CONV_2D"):
+  if not aware and (operator.row, operator.type) == ("block_01", "DEPTHWISE_CONV_2D"):
     return True
   return operator.row in ("input", "stem", "resize") or operator.type == "AVERAGE_POOL_2D"
 

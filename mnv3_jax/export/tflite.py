@@ -18,6 +18,7 @@ from mnv3_jax.export import graph, record, row_agreement
 from mnv3_jax.export.concatenations import split_concatenations
 from mnv3_jax.export.converter import convert
 from mnv3_jax.export.detection_postprocess import append_operator
+from mnv3_jax.export.post_training import STEPS
 from mnv3_jax.export.quantize import CALIBRATED, check_quantization, quantize
 from mnv3_jax.export.runtime import TFLiteModel
 from mnv3_jax.models import fake_quantization, inference
@@ -140,7 +141,9 @@ def write_tflite(
   qat = options.qat and quantization in CALIBRATED
   rounded = network(architecture, ROUNDED)
   ranges = fake_quantization.ranges(rounded, variables) if qat else ()
-  content = quantize(float_content, quantization, [x[None] for x in calibration], ranges)
+  # preparation is for what weights have learned
+  steps = STEPS if options.trained else ()
+  content = quantize(float_content, quantization, [x[None] for x in calibration], ranges, steps)
   if outputs.operator:
     content = append_operator(content, outputs.operator)
   metadata = _metadata(architecture, options, outputs) | dict(note or {})

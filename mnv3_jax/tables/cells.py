@@ -6,6 +6,7 @@ from typing import Any
 
 from mnv3_jax.architectures import sizes
 from mnv3_jax.architectures.spec import Architecture
+from mnv3_jax.tables.claims import judge
 from mnv3_jax.tables.columns import COLUMNS, LATENCIES, METRICS, SIZES, UNITS, difference, tolerance_note
 from mnv3_jax.tables.results import RowResult
 from mnv3_jax.tables.scales import Scale
@@ -160,6 +161,8 @@ def _notes(table: Table, results: Sequence[RowResult], scale: Scale) -> list[str
     notes.append(f"{metric.title} is {spread}; epochs: {', '.join(f'{e:g}' for e in epochs)}.")
     if len(epochs) > 1:
       notes.append("Rows of different epochs cannot be compared.")
+    elif sentence := str(judge(table, results)):
+      notes.append(sentence)
   timed = [r for r in results if any(getattr(r, column) for column in LATENCIES)]
   if table.reference and (timed or any(r.values for r in results)):
     notes.append(f"In brackets: difference in points from the row {table.reference}, and ratio to its latency.")

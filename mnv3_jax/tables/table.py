@@ -111,10 +111,11 @@ class Table:
     reference: name of the row that differences of the metric and ratios of latency refer to; None: none are shown.
     notes: sentences below the table.
     draw: draws the plots; None: no plots.
+    claims: (higher, lower), names of rows that the paper orders in words; (): those whose metric it prints.
     extension: whether the paper has no such table.
 
   Raises:
-    UsageError: for invalid rows, columns or reference.
+    UsageError: for invalid rows, columns, reference or claims.
   """
 
   title: str
@@ -124,6 +125,7 @@ class Table:
   reference: str | None = None
   notes: tuple[str, ...] = ()
   draw: Draw | None = None
+  claims: tuple[tuple[str, str], ...] = ()
   extension: bool = False
 
   def __post_init__(self) -> None:
@@ -137,6 +139,11 @@ class Table:
     if self.reference is not None and self.reference not in published:
       choice = nearest(self.reference, published)
       raise UsageError(f"{self.title}: invalid reference={self.reference!r}; expected a row with a network, {choice}")
+    for name in (name for pair in self.claims for name in pair):
+      if name not in published:
+        raise UsageError(
+          f"{self.title}: invalid row {name!r} in claims; expected a row with a network, {nearest(name, published)}"
+        )
     for column in self.columns:
       if column not in COLUMNS:
         raise UsageError(f"{self.title}: invalid column {column!r}; {nearest(column, COLUMNS)}")

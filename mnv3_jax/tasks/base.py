@@ -84,7 +84,8 @@ class Task(abc.ABC):
     main_metric: key in the metrics by which checkpoints are compared; larger is better.
     metric_label: name of the main metric in text and plots.
     datasets: names of the task's data sets, which other tasks may have too; one that ends in a slash stands for all that begin
-      with it; () for every name that no other task has.
+      with it.
+    other_datasets: whether names that no task lists are data sets of this one.
     read_batch: evaluation images held in memory at a time.
     export_options: every combination of options that `export_outputs` takes.
     timed_options: options of `export_outputs` for the files whose latency tables show.
@@ -97,6 +98,7 @@ class Task(abc.ABC):
   main_metric: ClassVar[str]
   metric_label: ClassVar[str]
   datasets: ClassVar[tuple[str, ...]] = ()
+  other_datasets: ClassVar[bool] = False
   read_batch: ClassVar[int] = 200
   pipeline_tag: ClassVar[str] = ""
   distills: ClassVar[bool] = False

@@ -48,6 +48,9 @@ class Classification(Task):
   main_metric = "top1"
   distills = True
   metric_label = "top-1"
+  datasets = image_datasets.NAMES
+  # of TensorFlow Datasets
+  other_datasets = True
 
   @classmethod
   def from_config(cls, config: ConfigDict, architecture: Architecture, classes: Sequence[str]) -> "Classification":

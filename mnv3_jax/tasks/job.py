@@ -117,14 +117,17 @@ def _check_dataset(name: str, task: type[Task]) -> None:
   if any(name == known or (known.endswith("/") and name.startswith(known)) for known in task.datasets):
     return
   owners = [other for other in TASKS.values() if name in other.datasets]
-  if not owners and task.datasets:
+  if not owners and not task.other_datasets:
     raise UsageError(f"invalid config.data.dataset={name!r} for {task.name}; {nearest(name, task.datasets)}")
   if owners:
     suitable = []
     for owner in owners:
       heads = " or ".join(repr(name) for name, head in HEADS.items() if head.task == owner.name)
       suitable.append(f"{owner.name}: config.model.head={heads}")
-    raise UsageError(f"invalid config.data.dataset={name!r} for {task.name}; it is a data set for {', or '.join(suitable)}")
+    own = ", ".join(f"{known}NAME" if known.endswith("/") else known for known in task.datasets)
+    raise UsageError(
+      f"invalid config.data.dataset={name!r} for {task.name}, which has {own}; it is a data set for {', or '.join(suitable)}"
+    )
 
 
 def _fake_batch(task: Task, num_classes: int, n: int, resolution: Size, rng: np.random.Generator) -> Batch:

@@ -114,17 +114,16 @@ def test_names_belong_to_several_tasks(monkeypatch):
   for name in ("scenes", "voc"):
     job._check_dataset(name, Detection)
     job._check_dataset(name, Segmentation)
-    with pytest.raises(
-      UsageError, match=r"it is a data set for segmentation: config.model.head='\w+' or '\w+', or detection: "
-    ):
-      job._check_dataset(name, classification)
+  job._check_dataset("scenes", classification)
+  with pytest.raises(UsageError, match=r"it is a data set for segmentation: config.model.head='\w+' or '\w+', or detection: "):
+    job._check_dataset("voc", classification)
   for name in ("coco", "tfds/coco/2017", "tfds/mine"):
     job._check_dataset(name, Detection)
   for name in ("tfds/cifar10", "cifar10", "folder"):
     job._check_dataset(name, classification)
   with pytest.raises(UsageError, match=r"invalid config.data.dataset='cocoo' for detection; did you mean 'coco'"):
     job._check_dataset("cocoo", Detection)
-  with pytest.raises(UsageError, match=r"'coco' for segmentation; it is a data set for detection: "):
+  with pytest.raises(UsageError, match=r"'coco' for segmentation, which has scenes, .*; it is a data set for detection: "):
     job._check_dataset("coco", Segmentation)
 
 

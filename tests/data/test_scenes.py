@@ -10,7 +10,7 @@ from PIL import Image
 from mnv3_jax.config import base
 from mnv3_jax.data import image_mask_datasets
 from mnv3_jax.data.sources import fashion_mnist
-from mnv3_jax.data.sources.scenes import CLASSES, ITEMS, LENGTHS, Scenes, compose
+from mnv3_jax.data.sources.scenes import CLASSES, SEVERAL, SINGLE, Scenes, compose
 from mnv3_jax.data.transforms import preprocessing
 from mnv3_jax.errors import UsageError
 from mnv3_jax.tasks import job
@@ -24,7 +24,7 @@ def test_masks_and_boxes_agree_with_the_image(seed, height, width):
   assert scene.image.shape == (height, width, 3) and scene.mask.shape == (height, width)
   assert scene.image.dtype == scene.mask.dtype == np.uint8 and scene.mask.max() < len(CLASSES)
   n = len(scene.labels)
-  assert 1 <= n <= ITEMS[1] and scene.boxes.shape == (n, 4) and scene.visible.shape == (n,)
+  assert 1 <= n <= SEVERAL.items[1] and scene.boxes.shape == (n, 4) and scene.visible.shape == (n,)
   # at most what is allowed of an item is hidden
   assert (scene.visible > 0.69).all() and (scene.visible <= 1).all()
   seen = np.zeros_like(scene.mask, bool)
@@ -63,7 +63,7 @@ def test_scenes_are_a_function_of_their_seeds():
   assert (one.image == again.image).all() and (one.mask == again.mask).all() and (one.boxes == again.boxes).all()
   assert (one.image != other.image).any() and (one.image != later.image).any()
   assert (Scenes("test", (48, 64)).scene(3).image != Scenes("train", (48, 64)).scene(3).image).any()
-  assert len(Scenes("test[:7]", (9, 9))) == 7 and len(Scenes("test", (9, 9))) == LENGTHS["test"]
+  assert len(Scenes("test[:7]", (9, 9))) == 7 and len(Scenes("test", (9, 9))) == SEVERAL.lengths["test"]
   # a slice has the scenes that all have
   assert (Scenes("test[100:]", (48, 64)).scene(0).image == Scenes("test", (48, 64)).scene(100).image).all()
 
@@ -147,7 +147,7 @@ def test_images_of_any_mode_are_preprocessed(mode):
     ({"dir": "photos"}, "a setting of images in files"),
     ({"size": (7, 48)}, "sides of at least 8 px"),
     ({"train_size": 40}, "a setting of images in files"),
-    ({"classes": ("Bag",)}, "and a background"),
+    ({"classes": ("Bag",)}, "leave it empty: background, T-shirt"),
     ({"dataset": "cityscapes", "classes": ("Bag",)}, "19 classes"),
     ({"dataset": "voc", "augment": "zoom"}, "'zoom'"),
     ({"train_width": 40}, "expected config.data.train_size"),
@@ -158,15 +158,71 @@ def test_invalid_arguments_are_named(data, words):
     opened(**data)
 
 
-def test_a_classifier_has_no_use_for_scenes():
+def labelled(host=0, hosts=1, **data):
   config = base()
-  config.data.dataset = "scenes"
-  with pytest.raises(UsageError, match="head='lr_aspp'"):
-    job.open_dataset(config)
+  config.model.resolution = 32
+  config.data.update({"dataset": "scenes", "augment": "none", "eval_split": "test[:10]", **data})
+  config.train.batch_size = 4
+  return job.open_dataset(config, shard=(host, hosts))
+
+
+def test_a_classifier_is_taught_the_item_of_a_scene():
+  dataset = labelled()
+  batches = list(itertools.islice(dataset.train_batches(0), 3))
+  assert batches[0]["image"].shape == (4, 32, 32, 3) and batches[0]["label"].shape == (4,)
+  assert batches[0]["label"].dtype == np.int32 and dataset.classes == fashion_mnist.CLASSES
+  halves = [next(labelled(i, 2).train_batches(2)) for i in range(2)]
+  assert all((np.concatenate([h[k] for h in halves]) == batches[2][k]).all() for k in batches[2])
+  evaluated = list(dataset.eval_batches(4))
+  assert [b["mask"].sum() for b in evaluated] == [4, 4, 2]
+  # the label, in the batch and in the facts, is that of the scene's one item
+  scenes = [Scenes("test", (32, 32), composition=SINGLE).scene(i) for i in range(10)]
+  assert all(len(scene.labels) == 1 and scene.visible == 1 for scene in scenes)
+  labels = np.concatenate([b["label"] for b in evaluated])[:10]
+  assert labels.tolist() == [int(scene.labels[0]) - 1 for scene in scenes]
+  assert [dataset.facts(i, training=False).label for i in range(10)] == labels.tolist()
+  assert labelled(eval_split="test").num_eval_examples == SINGLE.lengths["test"]
+
+
+def test_every_class_is_as_frequent_as_among_the_photos():
+  dataset = labelled(eval_split="test")
+  counts = np.bincount([dataset.facts(i, training=False).label for i in range(600)], minlength=10)
+  assert counts.min() > 35 and counts.max() < 90
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 10**6), height=st.integers(8, 64), width=st.integers(8, 64))
+def test_a_single_item_is_whole_and_of_the_asked_size(seed, height, width):
+  photos, labels = fashion_mnist.load("test")
+  scene = compose(photos, labels, (height, width), np.random.default_rng(seed), SINGLE)
+  (box,) = scene.boxes
+  assert scene.visible == [1] and (box >= 0).all() and (box[2:] <= (height, width)).all()
+  # the soft edge of an item is outside of its box
+  longer = max(box[2] - box[0], box[3] - box[1])
+  assert max(0.6 * min(height, width), 8) - 3 <= longer <= max(min(height, width), 8)
+
+
+@pytest.mark.parametrize(
+  ("data", "words"),
+  [
+    ({"train_split": "val"}, "no split 'val' of scenes"),
+    ({"eval_split": "test[4000:]"}, "is empty; test has 4000"),
+    ({"augment": "shift_flip"}, "every epoch has new scenes"),
+    ({"dir": "photos"}, "a setting of images in files"),
+    ({"train_size": 40}, "which have the network's resolution"),
+    ({"classes": ("Bag",)}, "leave it empty: T-shirt/top, Trouser"),
+    ({"dataset": "cityscapes"}, "it is a data set for segmentation"),
+  ],
+)
+def test_invalid_arguments_of_a_classifier_are_named(data, words):
+  with pytest.raises(UsageError, match=words):
+    labelled(**data)
 
 
 def test_a_segmenter_has_no_use_for_labelled_images():
-  with pytest.raises(UsageError, match="choose one of scenes, cityscapes, voc"):
+  with pytest.raises(
+    UsageError, match="for segmentation, which has scenes, cityscapes, voc; it is a data set for classification"
+  ):
     job.open_dataset(config_of(dataset="fashion_mnist"))
 
 

@@ -50,10 +50,10 @@ def test_what_it_cannot_do_is_said(monkeypatch, tmp_path):
   toy_task.register(monkeypatch)
   config = base()
   config.model.update({"name": "mobilenetv3_small", "head": "position"})
-  with pytest.raises(UsageError, match=r"invalid config.data.dataset='fashion_mnist' for position; .*positions"):
+  with pytest.raises(UsageError, match=r"invalid config.data.dataset='fashion_mnist' for position, which has positions; "):
     mnv3.open_dataset(config)
   config.model.head, config.data.dataset = "classifier", "positions"
-  with pytest.raises(UsageError, match=r"'positions' for classification; it is a data set for position: .*head='position'"):
+  with pytest.raises(UsageError, match=r"'positions' for classification, .*; it is a data set for position: .*head='position'"):
     mnv3.open_dataset(config)
 
 
