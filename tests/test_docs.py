@@ -274,6 +274,16 @@ def test_the_metric_of_scenes_is_that_of_the_kept_report():
   assert report["seconds"] < 600 and (ROOT / "experiments" / "results" / "scenes" / "predictions.png").is_file()
 
 
+def test_the_figures_of_8_bits_are_those_of_kept_results():
+  found = json.loads(post_training.KEPT.read_text())
+  rows = {name: by_number["20"] for name, by_number in found["rows"].items()}
+  before, after = (
+    rows[name] for name in rows if re.match(r"(\*\*)?int8(\*\*)?,", name) and ("nearest" in name or "equalized" in name)
+  )
+  assert f"[{before['snr_db']:.1f} to {after['snr_db']:.1f} dB]" in (pages.DOCS / "status.md").read_text()
+  assert after["snr_db"] > 22 and after["right"] == found["float"] and after["same"] == found["photos"]
+
+
 def test_the_claims_about_samplers_and_rewards_hold():
   networks, runs = search_study.kept("networks"), search_study.kept("replayed")
   assert len(networks) == search_study.SPACE.size and all(len(each) == 8 for each in runs.values())

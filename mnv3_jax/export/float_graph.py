@@ -50,7 +50,6 @@ class FloatGraph:
     steps: operators in the order of execution.
     inputs, outputs: indices of the graph's input and output tensors.
     shapes, names: of the tensors.
-    readers: operators that read a tensor, by its index.
     makers: operator that computes a tensor, by its index.
   """
 
@@ -87,10 +86,6 @@ class FloatGraph:
         )
       )
     self.makers = {step.output: step for step in self.steps}
-    self.readers: dict[int, list[Step]] = collections.defaultdict(list)
-    for step in self.steps:
-      for i in step.inputs:
-        self.readers[i].append(step)
 
   def _is_constant(self, tensor: int) -> bool:
     data = self._model.buffers[self._tensors[tensor].buffer].data
@@ -110,8 +105,17 @@ class FloatGraph:
     """Replaces a float32 constant by values of the same shape."""
     if values.shape != self.shapes[tensor]:
       raise ValueError(f"{self.names[tensor]}: invalid shape {values.shape}; expected {self.shapes[tensor]}")
-    content = np.ascontiguousarray(values, np.float32)
-    self._model.buffers[self._tensors[tensor].buffer].data = np.frombuffer(content.tobytes(), np.uint8)
+    from ai_edge_litert.tools import flatbuffer_utils as flat
+
+    # a buffer of its own: equal constants may share one
+    buffer: Any = flat.schema_fb.BufferT()
+    buffer.data = np.frombuffer(np.ascontiguousarray(values, np.float32).tobytes(), np.uint8)
+    own = self._tensors[tensor].buffer
+    if sum(t.buffer == own for t in self._tensors) == 1:
+      self._model.buffers[own] = buffer
+    else:
+      self._tensors[tensor].buffer = len(self._model.buffers)
+      self._model.buffers.append(buffer)
 
   def content(self) -> bytes:
     """Returns the bytes of the file."""

@@ -219,6 +219,24 @@ def test_a_network_with_odd_channels_and_an_odd_image_keeps_its_outputs():
   assert better > plain + 4
 
 
+def test_a_constant_that_shares_its_buffer_is_replaced_alone(float_file):
+  g = FloatGraph(float_file[0])
+  biases = [step.bias for step in g.steps if step.bias is not None]
+  pair = next((i, j) for i in biases for j in biases if i < j and g.shapes[i] == g.shapes[j])
+  g.replace(pair[1], g.constant(pair[0]))
+  # as a converter that stores equal constants once
+  g._tensors[pair[1]].buffer = g._tensors[pair[0]].buffer
+  shared = FloatGraph(g.content())
+  before = shared.constant(pair[0])
+  shared.replace(pair[1], before + 1)
+  np.testing.assert_array_equal(shared.constant(pair[0]), before)
+  written = FloatGraph(shared.content())
+  np.testing.assert_array_equal(written.constant(pair[0]), before)
+  np.testing.assert_array_equal(written.constant(pair[1]), before + 1)
+  with pytest.raises(ValueError, match="invalid shape"):
+    shared.replace(pair[0], before[1:])
+
+
 def test_at_most_64_images_are_used_and_moments_are_of_all_of_them(float_file):
   content, images = float_file
   assert len(chosen(images * 30)) == 64 and len(chosen(images)) == 6
