@@ -11,6 +11,8 @@ from jaxtyping import Float, Num
 from mnv3_jax.architectures import rows
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.export import graph
+from mnv3_jax.export.equalization import LARGEST
+from mnv3_jax.export.quantize import CALIBRATED
 from mnv3_jax.export.runtime import TFLiteModel
 from mnv3_jax.models import inference
 from mnv3_jax.tasks.agreement import snr
@@ -33,7 +35,7 @@ def first_departure(
   """Names the row that departs first: every row loses a few decibels, a wrong one far more than those before it."""
   # every map of every row is kept
   n = inference.images_per_step(model.net, 4)
-  found = by_row(content, model, variables, inputs[:n], images[:n])
+  found = by_row(content, model, variables, inputs[:n], images[:n], equalized=quantization in CALIBRATED)
   if not fused:
     found = {row: db for row, db in found.items() if row not in _unfused_rows(model.net)}
   # a map that is not finite has lost everything
@@ -49,6 +51,7 @@ def by_row(
   variables: Variables,
   inputs: Num[np.ndarray, "n h w c"],
   images: Float[np.ndarray, "n h w c"],
+  equalized: bool = False,
 ) -> dict[str, float]:
   """Computes the signal-to-noise ratio of each row's map.
 
@@ -58,6 +61,7 @@ def by_row(
     variables: of it.
     inputs: of the file, (n, height, width, channels).
     images: the same as the module takes them.
+    equalized: whether the file's channels may be multiples of the module's (export/equalization.py).
 
   Returns:
     {row: decibels}, in the order of the data.
@@ -75,8 +79,18 @@ def by_row(
     for row, parts in found.items():
       parts.append(file.tensor(last[row]))
   maps = {row: np.concatenate(parts) for row, parts in found.items()}
+  if equalized:
+    maps = {row: _without_factors(np.asarray(expected[row]), each) for row, each in maps.items()}
   # a predictor of boxes gives its map as rows of anchors, in the same order
   return {row: snr(np.asarray(expected[row]).reshape(each.shape), each) for row, each in maps.items()}
+
+
+def _without_factors(expected: Float[np.ndarray, "..."], found: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+  """Divides each channel of a map by the factor by which it is larger than expected, at least 1."""
+  axes = tuple(range(found.ndim - 1))
+  ours, theirs = expected.reshape(found.shape).astype(np.float64), found.astype(np.float64)
+  factors = (ours * theirs).sum(axes) / np.maximum(np.square(ours).sum(axes), 1e-12)
+  return theirs / factors.clip(1, LARGEST)
 
 
 def _head_maps(

@@ -21,7 +21,9 @@ from mnv3_jax.export.float_graph import FloatGraph
 from mnv3_jax.export.post_training import STEPS, prepare
 from mnv3_jax.export.random_weights import random_weights
 from mnv3_jax.export.rounding import rounded_to_steps
+from mnv3_jax.export.row_agreement import by_row
 from mnv3_jax.export.runtime import TFLiteModel
+from mnv3_jax.models.network import network
 
 NETWORKS = {
   "v3": tiny_architecture(),
@@ -247,3 +249,15 @@ def test_at_most_64_images_are_used_and_moments_are_of_all_of_them(float_file):
   for i, moments in of_all.items():
     np.testing.assert_allclose(moments.mean, np.mean([part[i].mean for part in parts], 0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(moments.second, np.mean([part[i].second for part in parts], 0), rtol=1e-5, atol=1e-6)
+
+
+def test_rows_are_compared_without_the_factors_of_channels():
+  a = NETWORKS["v2"]
+  variables, images = random_weights(a, num_images=12)
+  content = quantize.quantize(exporting.convert_float(a, variables), "int8", [x[None] for x in images])
+  model = network(a, exporting.PLAIN)
+  plain, without = (by_row(content, model, variables, images[:4], images[:4], equalized=e) for e in (False, True))
+  # the deepest rows of random weights have little signal left
+  rows = [f"block_{i:02d}" for i in range(1, 7)]
+  assert all(without[row] > 20 and without[row] > plain[row] - 0.5 for row in rows)
+  assert any(without[row] > plain[row] + 6 for row in rows)
