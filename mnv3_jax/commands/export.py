@@ -9,6 +9,7 @@ from mnv3_jax.errors import UsageError
 
 EXAMPLE = """mnv3 export --workdir /tmp/run --out small.tflite
   mnv3 export --workdir /tmp/run --quantize int8                       (into /tmp/run/export/)
+  mnv3 export --workdir /tmp/run --quantize int8 --explain             (what 8 bits cost, by row)
   mnv3 export --workdir /tmp/large --quantize int8 --data photos/val --preprocess in_graph --labels --out large.tflite
   mnv3 export --workdir /tmp/imported --quantize int8 --calibration photos --out detector.tflite
   mnv3 export --weights keras/MobileNetV3Large --out large.tflite      (published weights, downloaded the first time)
@@ -54,6 +55,7 @@ def main(arguments: list[str]) -> None:
       "postprocess",
       "labels",
       "unfused",
+      "explain",
       "format",
     )
     exported = export(source, given.file, resolution=resolution, **{name: getattr(given, name) for name in names})
@@ -113,6 +115,11 @@ def _options() -> Options:
     "--unfused",
     action="store_true",
     help="h-swish as add, ReLU6 and product, as in Table 5's runtimes without optimized h-swish",
+  )
+  options.add_argument(
+    "--explain",
+    action="store_true",
+    help="compare the map of every row with Flax: names the rows that lose most, and draws all into FILE.rows.png",
   )
   options.add_argument(
     "--format", choices=FORMATS, default="tflite", help="stablehlo: for jax.export; saved_model: needs TensorFlow (tflite)"

@@ -14,9 +14,10 @@ from mnv3_jax.architectures.spec import Architecture, nearest
 from mnv3_jax.deploy import FORMATS, PREPROCESS
 from mnv3_jax.deploy.weights import RandomWeights, RunWeights, Weights
 from mnv3_jax.errors import UsageError
-from mnv3_jax.export import portable, record, tflite
+from mnv3_jax.export import portable, record, row_agreement, tflite
 from mnv3_jax.export.quantize import CALIBRATED, check_quantization
 from mnv3_jax.latency import timing
+from mnv3_jax.models.network import network
 from mnv3_jax.names import printable
 from mnv3_jax.paths import expanded
 from mnv3_jax.runs import outputs
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 # training images on which ranges are found
 CALIBRATION = 200
+# images on which rows are compared
+EXPLAINED = 8
 # invocations of the new file and of the float one; fewer where they would take more seconds
 TIMED, SECONDS = 60, 20
 # ratio to the float file's latency from which a file is called slower: less is noise
@@ -97,6 +100,8 @@ class Export:
     if found["outside"]:
       lines.append("  not run by XNNPACK: " + ", ".join(f"{n} {op}" for op, n in found["outside"].items()))
     lines.append(f"  {self.agreement}")
+    if "rows_db" in found:
+      lines.append(f"  {row_agreement.text(found['rows_db'])}; {self.file}.rows.png has all")
     if found["accuracy"]:
       a = found["accuracy"]
       lines.append(f"  {self.metric_label} on {a['examples']:,} test images: {a['file']:.4f}, Flax {a['flax']:.4f}")
@@ -132,6 +137,7 @@ def export(
   postprocess: str | None = None,
   labels: bool = False,
   unfused: bool = False,
+  explain: bool = False,
   format: str = "tflite",
   weights: str = "ema",
   resolution: Size | None = None,
@@ -152,6 +158,7 @@ def export(
     postprocess: detection: "device" (the file gives boxes; the default), "evaluate" or "none"; see conventions.PROFILES.
     labels: write the class names to FILE.labels.txt too.
     unfused: write h-swish as add, ReLU6 and product, as runtimes without an optimized h-swish have it (Table 5).
+    explain: compare the map of every row with Flax, and draw the decibels that each row loses, into FILE.rows.png.
     format: "tflite", "stablehlo" (runs with JAX alone) or "saved_model" (needs TensorFlow).
     weights: "ema", "raw" or "best", where `run` is not loaded yet.
     resolution: of the exported network; None for its own.
@@ -164,7 +171,7 @@ def export(
     FatalError: if the file agrees less with Flax than it must; nothing is written then.
   """
   tflite_only = {"calibration": calibration, "examples": examples, "argmax": argmax, "labels": labels, "unfused": unfused}
-  tflite_only["postprocess"] = postprocess
+  tflite_only |= {"postprocess": postprocess, "explain": explain}
   _check_arguments(format, quantize, preprocess, tflite_only)
   if file is not None and format == "saved_model":
     outputs.check_directory("file", file)
@@ -200,7 +207,7 @@ def export(
     trained=source.trained,
     task_options=options,
   )
-  return _export_tflite(source, path, tflite_options, calibration, examples, labels)
+  return _export_tflite(source, path, tflite_options, calibration, examples, labels, explain)
 
 
 def _check_arguments(format: str, quantize: str, preprocess: str, tflite_only: Mapping[str, Any]) -> None:
@@ -241,6 +248,7 @@ def _export_tflite(
   calibration: int | PathLike | None,
   examples: int | None,
   labels: bool,
+  explain: bool,
 ) -> Export:
   """Converts, checks, evaluates and times; writes the file and its record."""
   began, a, quantization, task = time.monotonic(), source.architecture, options.quantization, source.task
@@ -276,6 +284,8 @@ def _export_tflite(
     "accuracy": evaluation.result() if evaluation else None,
     "note": written.note,
   }
+  if explain:
+    found["rows_db"] = _explained(source, written, options, path)
   # latencies of an earlier file of this name are not of this file
   found = record.with_latency(found, *_measure_latency(written, options))
   found["seconds"] = round(time.monotonic() - began, 2)
@@ -284,6 +294,23 @@ def _export_tflite(
     write_atomically(path.with_name(path.name + ".labels.txt"), "".join(f"{printable(name)}\n" for name in source.classes))
   positions = task_class(a).export_outputs(a, quantization, **options.task_options).positions
   return Export(path, "tflite", found, written.agreement.text(positions), task.metric_label if task else "")
+
+
+def _explained(
+  source: Weights, written: tflite.ExportedFile, options: tflite.TFLiteOptions, path: pathlib.Path
+) -> dict[str, float]:
+  """Returns {row: signal-to-noise ratio of its map in decibels}, and draws what each row loses."""
+  batches = source.eval_batches(EXPLAINED) or [{"image": source.check_images()}]
+  images = next(iter(batches))["image"][:EXPLAINED]
+  inputs = images
+  if options.preprocessing:
+    inputs = options.preprocessing.denormalize(images)
+    images = options.preprocessing.normalize(inputs)
+  model = network(source.architecture, tflite.PLAIN)
+  how = {"quantization": options.quantization, "fused": options.fused and options.quantization != "int8_integer"}
+  found = row_agreement.compared_rows(written.content, model, source.variables, inputs, images, **how)
+  row_agreement.draw(found, path.with_name(path.name + ".rows.png"), f"{path.name}: signal to noise by row")
+  return {row: round(db, 2) for row, db in found.items()}
 
 
 class Evaluation:

@@ -4,6 +4,7 @@ Channels are equalized, kernels are rounded so that layers keep their outputs, b
 of the least squared error. The prepared file computes what the original does, up to the rounding of its kernels.
 """
 
+import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -34,7 +35,8 @@ def prepare(
     steps: of STEPS, those that are taken; without "ranges" maps have their extremes.
 
   Returns:
-    (bytes of the prepared float file, {name of a map: (low, high)}); the graph's outputs have their extremes.
+    (bytes of the prepared float file, {name of a map: (low, high)}); the graph's outputs, and maps of one position, have their
+    extremes.
   """
   graph, images = FloatGraph(content), chosen(images)
   maps = sorted(set().union(*groups(graph)))
@@ -46,7 +48,8 @@ def prepare(
   for step in layers:
     if step.output in moments:
       round_layer(graph, step, moments[step.output])
-  # an output is read as it is: what lies beyond its range is lost
-  extremes = set(graph.outputs) if "ranges" in steps else set(histograms)
+  # what lies beyond the range of an output is lost, and an image whose map has one position has no other values there
+  whole = {i for i in histograms if i in graph.outputs or math.prod(graph.shapes[i][:-1]) == 1}
+  extremes = whole if "ranges" in steps else set(histograms)
   ranges = {i: (h.low, h.high) if i in extremes else best_range(h) for i, h in histograms.items()}
   return graph.content(), {graph.names[i]: found for i, found in ranges.items()}

@@ -1,6 +1,8 @@
 """Agreement of an exported network with Flax row by row: finds the first row that departs."""
 
+import itertools
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -16,10 +18,30 @@ from mnv3_jax.export.quantize import CALIBRATED
 from mnv3_jax.export.runtime import TFLiteModel
 from mnv3_jax.models import inference
 from mnv3_jax.tasks.agreement import snr
-from mnv3_jax.types import Variables
+from mnv3_jax.types import PathLike, Variables
 
 # signal-to-noise ratio of the stem's map in decibels, where nothing is wrong
 STEM_DB = {"none": 130.0, "float16": 73.0, "int8_weights": 46.0, "int8": 40.0, "int8_integer": 40.0}
+# of a bar
+LONGEST_DB = 80.0
+
+
+def compared_rows(
+  content: bytes,
+  model: nn.Module,
+  variables: Variables,
+  inputs: Num[np.ndarray, "n h w c"],
+  images: Float[np.ndarray, "n h w c"],
+  *,
+  quantization: str,
+  fused: bool,
+) -> dict[str, float]:
+  """Computes the decibels of each row that can be compared, as `by_row`, on as many images as memory has room for."""
+  # every map of every row is kept
+  n = inference.images_per_step(model.net, 4)
+  found = by_row(content, model, variables, inputs[:n], images[:n], equalized=quantization in CALIBRATED)
+  left_out = [] if fused else _unfused_rows(model.net)
+  return {row: db for row, db in found.items() if row not in left_out}
 
 
 def first_departure(
@@ -33,16 +55,35 @@ def first_departure(
   fused: bool,
 ) -> str:
   """Names the row that departs first: every row loses a few decibels, a wrong one far more than those before it."""
-  # every map of every row is kept
-  n = inference.images_per_step(model.net, 4)
-  found = by_row(content, model, variables, inputs[:n], images[:n], equalized=quantization in CALIBRATED)
-  if not fused:
-    found = {row: db for row, db in found.items() if row not in _unfused_rows(model.net)}
+  found = compared_rows(content, model, variables, inputs, images, quantization=quantization, fused=fused)
   # a map that is not finite has lost everything
   found = {row: db if np.isfinite(db) else -np.inf for row, db in found.items()}
   before = dict(zip(found, [STEM_DB[quantization], *found.values()], strict=False))
   first = max(found, key=lambda row: before[row] - found[row] if np.isfinite(before[row]) else 0)
   return f"{first} departs first (from {before[first]:.0f} to {found[first]:.1f} dB of its map)"
+
+
+def losses(found: Mapping[str, float]) -> dict[str, float]:
+  """Returns by how many decibels each row's map is worse than that of the row before it; negative where it is better."""
+  rows = list(found)
+  return {row: found[before] - found[row] for before, row in itertools.pairwise(rows)}
+
+
+def text(found: Mapping[str, float], most: int = 3) -> str:
+  """Formats the rows after which least of the signal is left, and those that lose most."""
+  worst = sorted(losses(found).items(), key=lambda item: -item[1])[:most]
+  lost = ", ".join(f"{row} {db:.1f} dB" for row, db in worst if db > 0)
+  last = list(found)[-1]
+  return f"{found[last]:.1f} dB are left of {last}'s map" + (f"; most is lost by {lost}" if lost else "")
+
+
+def draw(found: Mapping[str, float], path: PathLike, title: str) -> None:
+  """Draws the decibels of each row's map as bars."""
+  from mnv3_jax.report import paper_plots
+
+  # equal maps have 200 dB: the stem of a float file
+  values = [min(db, LONGEST_DB) for db in found.values()]
+  paper_plots.bars_panels([(tuple(found), {"signal to noise": values}, "signal to noise of the row's map, dB")], path, title)
 
 
 def by_row(
