@@ -180,6 +180,6 @@ def test_the_whole_family(model, tmp_path):
   variables, images = random_weights(a, num_images=32)
   for kind in quantize.QUANTIZATIONS:
     exported = exporting.write_tflite(
-      a, variables, tmp_path / kind, images[:8], exporting.TFLiteOptions(quantization=kind, steps=()), calibration=images
+      a, variables, tmp_path / kind, images[:8], exporting.TFLiteOptions(quantization=kind, trained=False), calibration=images
     )
     assert exported.partitions == 1
