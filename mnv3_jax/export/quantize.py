@@ -9,14 +9,14 @@ ai-edge-quantizer does the work; the settings that are right for these networks 
 - The upsampling of logits to the image's size stays in float in "int8": a quarter of MobileNetV3-Small's time, it is faster
   than scaling 8-bit numbers and dequantizing as many as the image has pixels, and nothing is rounded between them. So does an
   average pool over windows, which XNNPACK has in floating point only.
-- The first depthwise convolution stays in float in "int8", as the stem before it does: it takes 0.99 to 1.01 times as long. A
-  few of the stem's channels can be twenty times as large as the others, of which 8 bits then leave three or four levels: 7
-  points of mIoU on the embedded scenes, and 20 dB by itself on V2's ImageNet weights. Quantization-aware training of
-  classifiers rounds it, so that their files have it in 8 bits.
+- The first depthwise convolution stays in float in "int8", as the stem before it does: networks take 0.96 (V3-Small) to 1.02
+  (V1) times as long at 224 px. A few of the stem's channels can be twenty times as large as the others, of which 8 bits then
+  leave three or four levels: 7 points of mIoU on the embedded scenes, and 20 dB by itself on V2's ImageNet weights.
+  Quantization-aware training of classifiers rounds it, so that their files have it in 8 bits.
 - The scores that a file ends with (a sigmoid or softmax that no operator but a custom one reads) stay in float in "int8": in 8
   bits every score below 1/256 would be 0 and many others equal, and XNNPACK has no 8-bit softmax.
 - Kernels, biases and ranges are prepared by `post_training`. The library's own ranges, a moving average over images, cost four
-  points of accuracy, and those from the least to the largest value 6 dB on V2's ImageNet weights.
+  points of accuracy, and those from the least to the largest value 4 dB on V2's ImageNet weights.
 """
 
 import contextlib
