@@ -101,7 +101,7 @@ class Export:
       lines.append("  not run by XNNPACK: " + ", ".join(f"{n} {op}" for op, n in found["outside"].items()))
     lines.append(f"  {self.agreement}")
     if "rows_db" in found:
-      lines.append(f"  {row_agreement.text(found['rows_db'])}; {self.file}.rows.png has all")
+      lines.append(f"  {row_agreement.text(found['rows_db'], found['kind'])}; {self.file}.rows.png has all")
     if found["accuracy"]:
       a = found["accuracy"]
       lines.append(f"  {self.metric_label} on {a['examples']:,} test images: {a['file']:.4f}, Flax {a['flax']:.4f}")

@@ -63,15 +63,18 @@ def first_departure(
   return f"{first} departs first (from {before[first]:.0f} to {found[first]:.1f} dB of its map)"
 
 
-def losses(found: Mapping[str, float]) -> dict[str, float]:
-  """Returns by how many decibels each row's map is worse than that of the row before it; negative where it is better."""
-  rows = list(found)
-  return {row: found[before] - found[row] for before, row in itertools.pairwise(rows)}
+def losses(found: Mapping[str, float], quantization: str) -> dict[str, float]:
+  """Returns by how many decibels each row's map is worse than that of the row before it; negative where it is better.
+
+  A row after one that stays in float loses what is missing from STEM_DB.
+  """
+  highest = STEM_DB[quantization]
+  return {row: min(found[before], highest) - found[row] for before, row in itertools.pairwise(found)}
 
 
-def text(found: Mapping[str, float], most: int = 3) -> str:
-  """Formats the rows after which least of the signal is left, and those that lose most."""
-  worst = sorted(losses(found).items(), key=lambda item: -item[1])[:most]
+def text(found: Mapping[str, float], quantization: str, most: int = 3) -> str:
+  """Formats how much is left of the last row's map, and the rows that lose most."""
+  worst = sorted(losses(found, quantization).items(), key=lambda item: -item[1])[:most]
   lost = ", ".join(f"{row} {db:.1f} dB" for row, db in worst if db > 0)
   last = list(found)[-1]
   return f"{found[last]:.1f} dB are left of {last}'s map" + (f"; most is lost by {lost}" if lost else "")

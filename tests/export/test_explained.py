@@ -25,8 +25,12 @@ def test_every_row_has_its_decibels(quantize, tmp_path):
 
 def test_the_rows_that_lose_most_are_named():
   found = {"stem": 40.0, "block_01": 31.0, "block_02": 33.0, "features": 30.5}
-  assert row_agreement.losses(found) == {"block_01": 9.0, "block_02": -2.0, "features": 2.5}
-  assert row_agreement.text(found) == "30.5 dB are left of features's map; most is lost by block_01 9.0 dB, features 2.5 dB"
+  assert row_agreement.losses(found, "int8") == {"block_01": 9.0, "block_02": -2.0, "features": 2.5}
+  # a stem in float is no measure of 8 bits
+  assert row_agreement.losses({"stem": 130.0, "block_01": 31.0}, "int8") == {"block_01": 9.0}
+  assert (
+    row_agreement.text(found, "int8") == "30.5 dB are left of features's map; most is lost by block_01 9.0 dB, features 2.5 dB"
+  )
 
 
 def test_another_format_has_no_rows(tmp_path):
