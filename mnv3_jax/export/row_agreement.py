@@ -44,18 +44,13 @@ def compared_rows(
   return {row: db for row, db in found.items() if row not in left_out}
 
 
-def first_departure(
-  content: bytes,
-  model: nn.Module,
-  variables: Variables,
-  inputs: Num[np.ndarray, "n h w c"],
-  images: Float[np.ndarray, "n h w c"],
-  *,
-  quantization: str,
-  fused: bool,
-) -> str:
-  """Names the row that departs first: every row loses a few decibels, a wrong one far more than those before it."""
-  found = compared_rows(content, model, variables, inputs, images, quantization=quantization, fused=fused)
+def first_departure(found: Mapping[str, float], quantization: str) -> str:
+  """Names the row that departs first: every row loses a few decibels, a wrong one far more than those before it.
+
+  Args:
+    found: decibels of the rows (compared_rows).
+    quantization: quantization of the file.
+  """
   # a map that is not finite has lost everything
   found = {row: db if np.isfinite(db) else -np.inf for row, db in found.items()}
   before = dict(zip(found, [STEM_DB[quantization], *found.values()], strict=False))

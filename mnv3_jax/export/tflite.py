@@ -166,9 +166,10 @@ def write_tflite(
   agreement = comparison.agreement()
   failure = agreement.failure(quantization, options.trained)
   if failure:
-    departure = row_agreement.first_departure(
+    rows = row_agreement.compared_rows(
       content, network(architecture, PLAIN), variables, *first, quantization=quantization, fused=fused
     )
+    departure = row_agreement.first_departure(rows, quantization)
     raise FatalError(f"{path} is not written: {failure}; {departure}")
   # the record of an earlier file of this name is not one of this file
   write_atomically(path, content, outdated=record.path_of(path))

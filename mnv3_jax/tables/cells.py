@@ -6,8 +6,8 @@ from typing import Any
 
 from mnv3_jax.architectures import sizes
 from mnv3_jax.architectures.spec import Architecture
-from mnv3_jax.tables.claims import judge
 from mnv3_jax.tables.columns import COLUMNS, LATENCIES, METRICS, SIZES, UNITS, difference, tolerance_note
+from mnv3_jax.tables.paper_order import judge
 from mnv3_jax.tables.results import RowResult
 from mnv3_jax.tables.scales import Scale
 from mnv3_jax.tables.table import Table

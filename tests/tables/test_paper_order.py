@@ -1,12 +1,14 @@
 """The paper's order of rows: the test of it, and the sentence."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 from mnv3_jax.errors import UsageError
-from mnv3_jax.tables.claims import judge, paper_pairs
+from mnv3_jax.tables.paper_order import judge, paper_pairs
 from mnv3_jax.tables.results import RowResult
 from mnv3_jax.tables.table import Row, Table
 
@@ -96,3 +98,15 @@ def test_the_residual_variance_is_that_of_all_rows():
   assert judged(table("72", "71"), *quiet).supported
   found = judged(table("72", "71", "60"), *quiet, [50.0, 58.0, 41.0])
   assert found.undecided == (("a", "b"),) and set(found.supported) == {("a", "c"), ("b", "c")}
+
+
+def test_rows_that_share_runs_count_once():
+  rows = table("72", "71", "60").rows
+  again = dataclasses.replace(rows[0], name="a again")
+  x = [[70.0, 70.4, 70.2], [69.0, 69.5, 69.1], [50.0, 50.8, 50.1]]
+  once = judged(Table(title="t", source="s", rows=rows), *x)
+  # twice the same run is no second measurement of the residual variance
+  twice = judged(Table(title="t", source="s", rows=(*rows, again)), *x, x[0])
+  assert {pair for pair in twice.undecided if "a again" not in pair} == set(once.undecided)
+  shared = Table(title="t", source="s", rows=(rows[0], again), claims=(("a", "a again"),))
+  assert judged(shared, x[0], x[0]).not_run == (("a", "a again"),)

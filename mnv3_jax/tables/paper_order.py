@@ -76,11 +76,13 @@ def judge(table: Table, results: Sequence[RowResult]) -> Claims:
   pairs = paper_pairs(table)
   compared = {name for pair in pairs for name in pair if name in values}
   seeds = sorted(set.intersection(*(set(values[name]) for name in compared))) if compared else []
-  if len(compared) < 2 or len(seeds) < 2:
+  # rows that share runs count once
+  distinct = {(r.row.key, r.row.quantization): r.name for r in results if r.name in compared}
+  if len(distinct) < 2 or len(seeds) < 2:
     return Claims(not_run=tuple(pairs))
   means = {name: float(np.mean([values[name][seed] for seed in seeds])) for name in compared}
   tested = [pair for pair in pairs if means.keys() >= set(pair)]
-  certain = _certain(tested, means, _error([[values[name][seed] for seed in seeds] for name in sorted(compared)]))
+  certain = _certain(tested, means, _error([[values[name][seed] for seed in seeds] for name in distinct.values()]))
   found: Mapping[str, list[Pair]] = {"supported": [], "contradicted": [], "undecided": []}
   for higher, lower in tested:
     order = "supported" if means[higher] > means[lower] else "contradicted"
