@@ -22,8 +22,6 @@ from mnv3_jax.types import PathLike, Variables
 
 # signal-to-noise ratio of the stem's map in decibels, where nothing is wrong
 STEM_DB = {"none": 130.0, "float16": 73.0, "int8_weights": 46.0, "int8": 40.0, "int8_integer": 40.0}
-# of a bar
-LONGEST_DB = 80.0
 
 
 def compared_rows(
@@ -79,9 +77,8 @@ def draw(found: Mapping[str, float], path: PathLike, title: str) -> None:
   """Draws the decibels of each row's map as bars."""
   from mnv3_jax.report import paper_plots
 
-  # equal maps have 200 dB: the stem of a float file
-  values = [min(db, LONGEST_DB) for db in found.values()]
-  paper_plots.bars_panels([(tuple(found), {"signal to noise": values}, "signal to noise of the row's map, dB")], path, title)
+  values = {"signal to noise": list(found.values())}
+  paper_plots.bars_panels([(tuple(found), values, "signal to noise of the row's map, dB")], path, title)
 
 
 def by_row(
