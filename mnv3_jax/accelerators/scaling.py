@@ -159,11 +159,14 @@ def compile_scaling(
   """
   if not topologies:
     raise UsageError("invalid topologies=(); expected names such as 'v5e:2x4'")
+  prepared = []
   for topology in topologies:
     if len(topologies) > 1 or images_per_core is not None:
       # what is compared are estimates
       parse_topology(topology, slices)
-    _, parsed = prepare(config, topology, slices=slices, batch_per_device=batch_per_device)
+    prepared.append(prepare(config, topology, slices=slices, batch_per_device=batch_per_device)[1])
+  # a batch that a device cannot have is named without the compiler too
+  for parsed in prepared:
     process.check_installed(parsed)
   found = []
   for topology in topologies:
