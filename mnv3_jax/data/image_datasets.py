@@ -19,13 +19,13 @@ from mnv3_jax.data.pipelines.in_memory import Arrays, InMemoryImages
 from mnv3_jax.data.pipelines.scene_labels import SceneLabels
 from mnv3_jax.data.scene_settings import checked, scene_splits
 from mnv3_jax.data.settings import check_batch_size, data_dir, shared_settings
-from mnv3_jax.data.sources import class_folders, fashion_mnist, folder, imagenet, scenes, splits, tfds
+from mnv3_jax.data.sources import class_folders, fashion_mnist, folder, imagenet, poses, scenes, splits, tfds
 from mnv3_jax.data.sources.base import ImageSource
 from mnv3_jax.data.transforms import augment
 from mnv3_jax.errors import UsageError
 from mnv3_jax.types import PathLike, Size
 
-NAMES = ("fashion_mnist", "scenes", "folder", "imagenet", "tfds/")
+NAMES = ("fashion_mnist", "poses", "scenes", "folder", "imagenet", "tfds/")
 
 
 def class_names(config: ConfigDict) -> tuple[str, ...]:
@@ -35,7 +35,7 @@ def class_names(config: ConfigDict) -> tuple[str, ...]:
     UsageError: if the data set is missing.
   """
   data = config.data
-  if data.classes or data.dataset in ("fashion_mnist", "scenes", "imagenet"):
+  if data.classes or data.dataset in ("fashion_mnist", "poses", "scenes", "imagenet"):
     return tuple(data.classes)
   if data.dataset != "folder":
     return tfds.class_names(_builder(data))
@@ -53,7 +53,7 @@ def open_dataset(config: ConfigDict, resolution: Size, *, host: int = 0, hosts: 
   """Opens the data set of a config.
 
   Args:
-    config: complete; config.data.dataset is fashion_mnist, scenes, imagenet, folder, or a data set of TFDS ("tfds/NAME" also
+    config: complete; config.data.dataset is fashion_mnist, poses, scenes, imagenet, folder, or a data set of TFDS ("tfds/NAME" also
       where TFDS has one of these names).
     resolution: of the images.
     host, hosts: index and number of processes that share each batch.
@@ -65,7 +65,7 @@ def open_dataset(config: ConfigDict, resolution: Size, *, host: int = 0, hosts: 
   for field in ("train_size", "train_width"):
     if data[field]:
       raise UsageError(f"invalid config.data.{field}={data[field]!r} for labelled images, which have the network's resolution")
-  open_ = {"fashion_mnist": _open_embedded, "scenes": _open_scenes}.get(data.dataset, _open_files)
+  open_ = {"fashion_mnist": _open_embedded, "poses": _open_poses, "scenes": _open_scenes}.get(data.dataset, _open_files)
   return open_(data, shared)
 
 
@@ -77,8 +77,7 @@ def num_train_examples(config: ConfigDict, dataset: Dataset) -> int:
 def _open_embedded(data: ConfigDict, shared: dict[str, Any]) -> InMemoryImages:
   # checks the name now
   augment.get_policy(data.augment)
-  if data.dir:
-    raise UsageError(f"invalid config.data.dir={data.dir!r} for fashion_mnist, which is embedded; it is for other data sets")
+  _check_embedded(data)
   chosen = _labels(fashion_mnist.CLASSES, data.classes)
   dataset = InMemoryImages(
     train=_of_classes(fashion_mnist.load(data.train_split), chosen),
@@ -90,6 +89,24 @@ def _open_embedded(data: ConfigDict, shared: dict[str, Any]) -> InMemoryImages:
   if not len(dataset.test[0]):
     raise UsageError(f"invalid config.data.eval_split={data.eval_split!r}; none of its images is of config.data.classes")
   return dataset
+
+
+def _open_poses(data: ConfigDict, shared: dict[str, Any]) -> InMemoryImages:
+  _check_embedded(data)
+  if data.augment != "none":
+    raise UsageError(f"invalid config.data.augment={data.augment!r} for poses; expected 'none': every epoch has new poses")
+  if data.classes and tuple(data.classes) != fashion_mnist.CLASSES:
+    raise UsageError(f"invalid config.data.classes for poses; leave it empty: {', '.join(fashion_mnist.CLASSES)}")
+  test, params = poses.load_test(data.eval_split)
+  shared = {**shared, "augment": poses.POLICY}
+  train = fashion_mnist.load(data.train_split)
+  check_batch_size(shared["batch_size"], len(train[0]), "training images")
+  return InMemoryImages(train=train, test=test, classes=fashion_mnist.CLASSES, test_params=params, **shared)
+
+
+def _check_embedded(data: ConfigDict) -> None:
+  if data.dir:
+    raise UsageError(f"invalid config.data.dir={data.dir!r} for {data.dataset}, which is embedded; it is for other data sets")
 
 
 def _open_scenes(data: ConfigDict, shared: dict[str, Any]) -> Dataset:

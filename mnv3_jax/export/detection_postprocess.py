@@ -3,10 +3,10 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from mnv3_jax.boxes.detection_operator import NAME, OUTPUTS, DetectionOperator
 from mnv3_jax.errors import UsageError
+from mnv3_jax.export.model_edits import add_constant, add_operator, add_tensor
 
 QUANTIZED = ("INT8", "UINT8", "INT16")
 
@@ -33,11 +33,11 @@ def append_operator(content: bytes, operator: DetectionOperator) -> bytes:
   graph = model.subgraphs[0]
   codes, scores = _checked_outputs(graph, operator)
   inputs = [_dequantized(model, graph, index) for index in (codes, scores)]
-  inputs.append(_constant(model, graph, "anchors", np.ascontiguousarray(operator.anchors, np.float32)))
+  inputs.append(add_constant(model, graph, "anchors", operator.anchors))
   # the names that TensorFlow's converter gives them
   names = [NAME, *(f"{NAME}:{i}" for i in range(1, len(OUTPUTS)))]
-  outputs = [_tensor(graph, name, shape) for name, shape in zip(names, operator.output_shapes, strict=True)]
-  node = _operator(model, graph, flat.schema_fb.BuiltinOperator.CUSTOM, inputs, outputs, custom=NAME)
+  outputs = [add_tensor(graph, name, shape) for name, shape in zip(names, operator.output_shapes, strict=True)]
+  node = add_operator(model, graph, flat.schema_fb.BuiltinOperator.CUSTOM, inputs, outputs, custom=NAME)
   node.customOptions = np.frombuffer(_flexbuffer(operator), np.uint8)
   graph.outputs = np.array(outputs, np.int32)
   for signature in model.signatureDefs or []:
@@ -79,47 +79,9 @@ def _dequantized(model: Any, graph: Any, index: int) -> int:
   if type_ not in QUANTIZED:
     raise UsageError(f"a file with an output of {type_} cannot end with {NAME}; expected FLOAT32 or {', '.join(QUANTIZED)}")
   name = tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)
-  output = _tensor(graph, f"{name}_dequantized", tuple(int(n) for n in tensor.shape))
-  _operator(model, graph, flat.schema_fb.BuiltinOperator.DEQUANTIZE, [index], [output])
+  output = add_tensor(graph, f"{name}_dequantized", tuple(int(n) for n in tensor.shape))
+  add_operator(model, graph, flat.schema_fb.BuiltinOperator.DEQUANTIZE, [index], [output])
   return output
-
-
-def _tensor(graph: Any, name: str, shape: tuple[int, ...], buffer: int = 0) -> int:
-  """Appends a float32 tensor of a static shape, without which CompiledModel reserves no memory for it; returns its index."""
-  from ai_edge_litert.tools import flatbuffer_utils as flat
-
-  tensor = flat.schema_fb.TensorT()
-  tensor.name, tensor.shape, tensor.type, tensor.buffer = name, list(shape), flat.schema_fb.TensorType.FLOAT32, buffer
-  graph.tensors.append(tensor)
-  return len(graph.tensors) - 1
-
-
-def _constant(model: Any, graph: Any, name: str, values: Float[np.ndarray, "..."]) -> int:
-  from ai_edge_litert.tools import flatbuffer_utils as flat
-
-  buffer: Any = flat.schema_fb.BufferT()
-  buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-  model.buffers.append(buffer)
-  return _tensor(graph, name, values.shape, len(model.buffers) - 1)
-
-
-def _operator(model: Any, graph: Any, code: int, inputs: list[int], outputs: list[int], custom: str | None = None) -> Any:
-  """Appends an operator, with its code if the file does not have it yet."""
-  from ai_edge_litert.tools import flatbuffer_utils as flat
-
-  known = [(flat.get_builtin_code_from_operator_code(c), c.customCode) for c in model.operatorCodes]
-  wanted = code, custom.encode() if custom else None
-  if wanted not in known:
-    entry = flat.schema_fb.OperatorCodeT()
-    # the old field has the code too: readers take the larger one
-    entry.builtinCode, entry.deprecatedBuiltinCode, entry.version = code, min(code, 127), 1
-    entry.customCode = custom
-    model.operatorCodes.append(entry)
-    known.append(wanted)
-  node: Any = flat.schema_fb.OperatorT()
-  node.opcodeIndex, node.inputs, node.outputs = known.index(wanted), np.array(inputs, np.int32), np.array(outputs, np.int32)
-  graph.operators.append(node)
-  return node
 
 
 def _flexbuffer(operator: DetectionOperator) -> bytes:

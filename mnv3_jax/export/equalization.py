@@ -8,7 +8,7 @@ alone: here they follow from the calibration images.
 """
 
 import collections
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +20,8 @@ from mnv3_jax.export.graph import WITH_WEIGHTS
 # gain next to nothing on V2's ImageNet weights with 20 calibration images and lose decibels with 5: the more a channel grows,
 # the sooner other images are beyond the map's range
 POWER, LARGEST = 0.35, 4.0
+# of maps with depthwise gates (gates.py), whose channels differ more; 1 and 64 are as good on the embedded scenes
+GATED_POWER, GATED_LARGEST = 0.7, 16.0
 # operators whose output has the factors of their input
 PASSING = {"PAD", "MEAN", "AVERAGE_POOL_2D", "MAX_POOL_2D", "ADD", "MUL", "RESHAPE"}
 CAP = 6.0
@@ -49,7 +51,7 @@ def groups(graph: FloatGraph) -> list[set[int]]:
   """Returns the sets of maps whose channels must have the same factors, and can have any.
 
   Operators in WITH_WEIGHTS separate sets, operators in PASSING join their input and output. The other factor of a product (the
-  gate of squeeze-excite) and every map that another operator computes or reads have none, nor have inputs and outputs of the
+  gate of squeeze-excite, or of h-swish as gates.py has it) and every map that another operator computes or reads have none, nor have inputs and outputs of the
   graph.
   """
   parent = {i: i for step in graph.steps for i in (*step.inputs, step.output)}
@@ -92,12 +94,21 @@ def _joined(graph: FloatGraph, step: Step) -> tuple[list[int], list[int]]:
     return (every, []) if step.type == "MUL" else ([], every)
   if step.type == "ADD":
     return (every, []) if shapes[0] == shapes[1] else ([], every)
-  gates = [i for i in step.inputs if graph.shapes[i] != shapes[-1]]
-  maps = [i for i in step.inputs if graph.shapes[i] == shapes[-1]]
+  gates = [i for i in step.inputs if graph.shapes[i] != shapes[-1]] or [i for i in step.inputs if _is_gate(graph, i)]
+  maps = [i for i in step.inputs if i not in gates]
   return ([*maps, step.output], gates) if len(gates) == 1 else ([], every)
 
 
-def _factors(graph: FloatGraph, maps: Iterable[int], largest: Mapping[int, Float[np.ndarray, " _c"]]) -> np.ndarray | None:
+def _is_gate(graph: FloatGraph, tensor: int) -> bool:
+  """Returns whether a map is the gate of h-swish as a depthwise convolution (gates.py)."""
+  maker = graph.makers.get(tensor)
+  if maker is None or maker.kernel is None or maker.type != "DEPTHWISE_CONV_2D" or maker.fused != "RELU6":
+    return False
+  products = [step for step in graph.steps if step.type == "MUL" and tensor in step.inputs]
+  return len(products) == 1 and set(products[0].inputs) == {maker.inputs[0], tensor}
+
+
+def _factors(graph: FloatGraph, maps: Collection[int], largest: Mapping[int, Float[np.ndarray, " _c"]]) -> np.ndarray | None:
   """Returns the factor of each channel, at least 1; None where ranges are unknown or there are none to bring together."""
   known = [largest[i] for i in maps if i in largest]
   if not known or len({len(values) for values in known}) > 1:
@@ -107,9 +118,11 @@ def _factors(graph: FloatGraph, maps: Iterable[int], largest: Mapping[int, Float
   top = CAP if capped else ranges.max()
   if not top > 0:
     return None
+  gated = any(_is_gate(graph, step.output) and step.inputs[0] in maps for step in graph.steps)
+  power, most = (GATED_POWER, GATED_LARGEST) if gated else (POWER, LARGEST)
   # a channel of zeros has no range that could be too small
-  ratios = np.where(ranges > 0, top / np.maximum(ranges, top * LARGEST ** (-1 / POWER)), 1.0)
-  return np.maximum(ratios, 1.0) ** POWER
+  ratios = np.where(ranges > 0, top / np.maximum(ranges, top * most ** (-1 / power)), 1.0)
+  return np.maximum(ratios, 1.0) ** power
 
 
 def _multiply(graph: FloatGraph, step: Step, factors: np.ndarray, produced: bool) -> None:

@@ -98,6 +98,22 @@ SCALES = (
   Scale(
     name="mini",
     metric="top1",
+    folder="mini_poses",
+    config="poses.py",
+    overrides=("--config.train.epochs=24",),
+    paper_resolution=224,
+    resolution=32,
+    num_classes=10,
+    seeds=3,
+    required=(),
+    comparable=False,
+    description="24 epochs on the embedded grayscale images in random poses at 32 px, tested on 16,000 examples. Such a run shows "
+    "which of two networks learns more of this data in as many steps, where the difference exceeds that between seeds; it does "
+    "not show which is better on ImageNet",
+  ),
+  Scale(
+    name="photos",
+    metric="top1",
     folder="mini",
     config="fashion_mnist.py",
     overrides=("--config.train.epochs=12",),

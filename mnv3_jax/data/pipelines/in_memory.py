@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Float32, Int, Int32, UInt8
 from PIL import Image, ImageOps
 
 from mnv3_jax.data import checks
@@ -33,6 +33,7 @@ class InMemoryImages(ShardedDataset):
     classes: names by label.
     resolution: of the batches.
     augment: name of the policy for training, in augment.POLICIES.
+    test_params: crops of the test images; None for whole images.
   """
 
   train: Arrays
@@ -40,6 +41,7 @@ class InMemoryImages(ShardedDataset):
   classes: tuple[str, ...]
   resolution: Size
   augment: str
+  test_params: CropParams | None = None
 
   @property
   def num_train_examples(self) -> int:
@@ -61,7 +63,8 @@ class InMemoryImages(ShardedDataset):
     """See Dataset.facts."""
     images, labels = self.train if training else self.test
     name = f"{'training' if training else 'test'} image {i:,}"
-    return Facts(name, int(labels[i]), digest(images[i].tobytes()), images[i].shape, mode="L")
+    pose = b"" if training or self.test_params is None else self.test_params.boxes[i].tobytes()
+    return Facts(name, int(labels[i]), digest(images[i].tobytes() + pose), images[i].shape, mode="L")
 
   def labels(self, training: bool) -> list[int]:
     """See Dataset.labels."""
@@ -90,16 +93,20 @@ class InMemoryImages(ShardedDataset):
     for numbers in self.eval_shares(batch_size):
       mask = np.arange(share) < len(numbers)
       indices = np.where(mask, numbers.start + np.arange(share), 0)
-      rendered = self._render(images[indices], augment.identity(share, images.shape[1]))
+      whole = augment.identity(share, images.shape[1])
+      rendered = self._render(images[indices], whole if self.test_params is None else self.test_params[indices])
       yield {"image": rendered, "label": labels[indices], "mask": mask.astype(np.float32)}
 
   def limit_eval(self, n: int) -> "InMemoryImages":
     """See Dataset.limit_eval."""
-    return dataclasses.replace(self, test=_limit(self.test, n))
+    chosen = evenly_spaced(self.num_eval_examples, n)
+    params = None if self.test_params is None else self.test_params[chosen]
+    return dataclasses.replace(self, test=_chosen(self.test, chosen), test_params=params)
 
   def eval_on_train(self, n: int) -> "InMemoryImages":
-    """See Dataset.eval_on_train."""
-    return dataclasses.replace(self, test=_limit(self.train, n))
+    """See Dataset.eval_on_train; whole images."""
+    chosen = evenly_spaced(self.num_train_examples, n)
+    return dataclasses.replace(self, test=_chosen(self.train, chosen), test_params=None)
 
   def single_example(self, i: int) -> "InMemoryImages":
     """See Dataset.single_example."""
@@ -122,8 +129,7 @@ class InMemoryImages(ShardedDataset):
     return self.preprocessing.normalize(np.repeat(grey[..., None], 3, axis=3))
 
 
-def _limit(split: Arrays, n: int) -> Arrays:
-  """At most `n` examples of a split, evenly spaced."""
+def _chosen(split: Arrays, chosen: Int[np.ndarray, " k"]) -> Arrays:
+  """Returns some examples of a split."""
   images, labels = split
-  chosen = evenly_spaced(len(images), n)
   return images[chosen], labels[chosen]

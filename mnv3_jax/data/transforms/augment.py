@@ -19,13 +19,13 @@ class Policy:
 
   Attributes:
     shift: largest translation in either direction, in pixels of the stored image.
-    zoom: largest relative change of the crop's side, up or down.
+    zoom: least and largest relative change of the crop's side.
     flip: mirror half of the images.
     erase: largest side of an erased rectangle as a share of the image's side; half of the images lose one. 0 disables it.
   """
 
   shift: float = 0.0
-  zoom: float = 0.0
+  zoom: tuple[float, float] = (0.0, 0.0)
   flip: bool = False
   erase: float = 0.0
 
@@ -34,8 +34,9 @@ POLICIES = {
   "none": Policy(),
   "flip": Policy(flip=True),
   "shift_flip": Policy(shift=2.0, flip=True),
-  "shift_zoom_flip": Policy(shift=2.0, zoom=0.1, flip=True),
-  "shift_zoom_flip_erase": Policy(shift=2.0, zoom=0.1, flip=True, erase=0.5),
+  "shift_zoom_flip": Policy(shift=2.0, zoom=(-0.1, 0.1), flip=True),
+  "shift_zoom_flip_erase": Policy(shift=2.0, zoom=(-0.1, 0.1), flip=True, erase=0.5),
+  "poses": Policy(shift=4.0, zoom=(-0.1, 0.35), flip=True),
 }
 
 
@@ -67,7 +68,7 @@ class CropParams:
 def sample(policy: Policy, n: int, size: int, seed: int, epoch: int) -> CropParams:
   """Samples the parameters of one epoch for `n` square images of `size` pixels."""
   rng = np.random.default_rng([seed, epoch, 1])
-  side = size * (1 + rng.uniform(-policy.zoom, policy.zoom, n))
+  side = size * (1 + rng.uniform(*policy.zoom, n))
   corner = (size - side)[:, None] / 2 + rng.uniform(-policy.shift, policy.shift, (n, 2))
   boxes = np.concatenate([corner, side[:, None], side[:, None]], 1)
   mirrored = rng.random(n) < (0.5 if policy.flip else 0)
