@@ -53,8 +53,8 @@ def open_dataset(config: ConfigDict, resolution: Size, *, host: int = 0, hosts: 
   """Opens the data set of a config.
 
   Args:
-    config: complete; config.data.dataset is fashion_mnist, poses, scenes, imagenet, folder, or a data set of TFDS ("tfds/NAME" also
-      where TFDS has one of these names).
+    config: complete; config.data.dataset is fashion_mnist, poses, scenes, imagenet, folder, or a data set of TFDS ("tfds/NAME"
+      also where TFDS has one of these names).
     resolution: of the images.
     host, hosts: index and number of processes that share each batch.
 

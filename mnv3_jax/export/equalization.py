@@ -51,8 +51,8 @@ def groups(graph: FloatGraph) -> list[set[int]]:
   """Returns the sets of maps whose channels must have the same factors, and can have any.
 
   Operators in WITH_WEIGHTS separate sets, operators in PASSING join their input and output. The other factor of a product (the
-  gate of squeeze-excite, or of h-swish as gates.py has it) and every map that another operator computes or reads have none, nor have inputs and outputs of the
-  graph.
+  gate of squeeze-excite, or of h-swish as gates.py has it) and every map that another operator computes or reads have none, nor
+  have inputs and outputs of the graph.
   """
   parent = {i: i for step in graph.steps for i in (*step.inputs, step.output)}
   fixed = {*graph.inputs, *graph.outputs}

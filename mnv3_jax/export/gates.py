@@ -3,8 +3,8 @@
 h-swish in parts is x * relu6(x + 3). One addition takes all channels alike, so that none can be multiplied by a factor; a
 depthwise convolution of 1x1 whose kernel is 1 and whose bias is 3 computes the same, takes the inverse of each channel's factor
 as its kernel, and rounds its result within 0 to 6 for every channel. The stem's channels are the ones that need it: the largest
-value of one was 30 times that of another on the embedded scenes, and in 8 bits three levels were left. Elsewhere it gains nothing,
-and in all layers it takes V3-Small 1.4 times as long.
+value of one was 30 times that of another on the embedded scenes, and in 8 bits three levels were left. Elsewhere it gains
+nothing, and in all layers it takes V3-Small 1.4 times as long.
 """
 
 from collections.abc import Collection

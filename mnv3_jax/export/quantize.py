@@ -15,8 +15,8 @@ ai-edge-quantizer does the work; the settings that are right for these networks 
   Quantization-aware training of classifiers rounds it, so that their files have it in 8 bits.
 - The scores that a file ends with (a sigmoid or softmax that no operator but a custom one reads) stay in float in "int8": in 8
   bits every score below 1/256 would be 0 and many others equal, and XNNPACK has no 8-bit softmax.
-- The gate of the stem's h-swish is a depthwise convolution in "int8_integer" (`gates`), where channels differ by a factor of 30:
-  7 points of mIoU on the embedded scenes for 1.00 (V3-Large) to 1.03 (V3-Small) of the time at 224 px.
+- The gate of the stem's h-swish is a depthwise convolution in "int8_integer" (`gates`), since channels differ by a factor of
+  30: 6 points of mIoU on the embedded scenes for 1.00 (V3-Large) to 1.03 (V3-Small) of the time at 224 px.
 - Kernels, biases and ranges are prepared by `post_training`. The library's own ranges, a moving average over images, cost four
   points of accuracy, and those from the least to the largest value 4 dB on V2's ImageNet weights.
 """

@@ -107,8 +107,8 @@ SCALES = (
     seeds=3,
     required=(),
     comparable=False,
-    description="24 epochs on the embedded grayscale images in random poses at 32 px, tested on 16,000 examples. Such a run shows "
-    "which of two networks learns more of this data in as many steps, where the difference exceeds that between seeds; it does "
+    description="EPOCHS epochs on the embedded grayscale images in random poses at 32 px, tested on 16,000 examples. Such a run "
+    "shows which of two networks learns more of this data in as many steps, where they differ by more than seeds do; it does "
     "not show which is better on ImageNet",
   ),
   Scale(

@@ -1,4 +1,4 @@
-"""Embedded images in random poses: moved, smaller and mirrored, other ones in every epoch; each test image in several fixed ones.
+"""Embedded images in random poses: moved, scaled and mirrored, other ones in every epoch; each test image in fixed ones.
 
 Differences between networks exceed those between seeds here more than on the images as they are: no image is seen twice, and a
 test of more examples depends less on single ones.
