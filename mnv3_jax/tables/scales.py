@@ -100,14 +100,14 @@ SCALES = (
     metric="top1",
     folder="mini_poses",
     config="poses.py",
-    overrides=("--config.train.epochs=24",),
+    overrides=("--config.train.epochs=12",),
     paper_resolution=224,
     resolution=32,
     num_classes=10,
     seeds=3,
     required=(),
     comparable=False,
-    description="EPOCHS epochs on the embedded grayscale images in random poses at 32 px, tested on 16,000 examples. Such a run "
+    description="12 epochs on the embedded grayscale images in random poses at 32 px, tested on 16,000. Such a run "
     "shows which of two networks learns more of this data in as many steps, where they differ by more than seeds do; it does "
     "not show which is better on ImageNet",
   ),
