@@ -2,8 +2,7 @@
 
 Command:  python experiments/mini.py RUNS   keeps the result files of runs at the scale mini, of any table, and of latencies
           python experiments/mini.py        writes the tables and their plots
-Machine:  Table 5: 12 runs, 7 to 12 minutes of one CPU core each. Table 6: 22 runs, 7 to 16 minutes
-Result:   Table 5: all four rows within the spread over seeds. Table 6: rows differ by more than seeds do
+Machine:  Table 5: 12 runs, 2 to 5 minutes of one CPU core each. Table 6: 22 runs, 7 to 16 minutes
 
 The runs: mnv3 sweep table5 --scale mini, mnv3 table table5 --measure, mnv3 sweep table6 --scale mini.
 """
@@ -23,7 +22,7 @@ from mnv3_jax.tables.scales import SCALES
 ROOT = pathlib.Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results"
 # names of the tables, and the folders of their runs
-TABLES = {"table5": "mini", "table6": "mini_detection"}
+TABLES = {"table5": "mini_poses", "table6": "mini_detection"}
 END = "<!-- end of mini -->\n"
 
 

@@ -43,6 +43,7 @@ CANDIDATES: dict[str, tuple[str, Mapping[str, object]]] = {
   "4,000 photos, 12 epochs": ("fashion_mnist", {**FEW, "train.epochs": 12.0}),
   "4,000 photos, 30 epochs, 48 px": ("fashion_mnist", {**FEW, "model.resolution": 48}),
   "scenes, 64,000 images, 48 px": ("scenes_classification", {}),
+  "poses, 12 epochs": ("poses", {}),
 }
 SEEDS = (0, 1, 2)
 

@@ -46,7 +46,7 @@ def test_everything_as_a_folder(tmp_path):
     assert all((out / link).is_file() for link in re.findall(r'href="([^"#:]+)"', page))
     assert "h-swish@112" in page and "paper only" in page
   assert len(list(out.glob("*.md"))) == 15 and len(list(out.glob("*.csv"))) == 14
-  assert "tested on 2,000 (one image is 0.05 points)" in page and "all pools are global here" in page
+  assert "tested on 16,000" in page and "all pools are global here" in page
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_wrong_use_is_one_sentence(words, sentence, tmp_path):
 
 
 def test_the_plan_says_what_would_run_and_for_how_long(tmp_path):
-  done = tmp_path / "mini" / "mobilenetv3_large" / "seed_0"
+  done = tmp_path / "mini_poses" / "mobilenetv3_large" / "seed_0"
   done.mkdir(parents=True)
   (done / "result.json").write_text(json.dumps({"seconds": 600.0, "madds": MADDS, "epochs": 12.0}))
   status, out, err = ended("sweep", "table5", "--scale", "mini", "--jobs", "2", "--dry_run", "--runs", tmp_path)
@@ -101,13 +101,13 @@ def test_the_plan_says_what_would_run_and_for_how_long(tmp_path):
   assert "12 trials, 1 done, 11 to run; this machine, 2 at once (cores " in out
   # three seeds of a row are the row's own; the others go by multiply-adds, which are the same
   assert "1 h 50 min one after the other, 55 min 00 s with 2 at once" in out
-  assert "mnv3 train --config configs/fashion_mnist.py:mobilenetv3_large" in out
+  assert "mnv3 train --config configs/poses.py:mobilenetv3_large" in out
   assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["result.json"]
 
 
 def test_a_sweep_does_not_take_other_runs_for_its_own(tmp_path):
   """What is done with other epochs is not done; it is not trained again in the same place either."""
-  shutil.copytree(ROOT / "experiments" / "results" / "mini", tmp_path / "mini")
+  shutil.copytree(ROOT / "experiments" / "results" / "mini_poses", tmp_path / "mini_poses")
   words = ("sweep", "table5", "--scale", "mini", "--dry_run", "--runs", tmp_path)
   assert "12 done, 0 to run" in ended(*words)[1]
   status, _, err = ended(*words, "--config.train.epochs=100")
@@ -163,8 +163,8 @@ def test_a_sweep_of_a_table_of_ones_own(tmp_path):
   words = ("sweep", table, "--scale", "mini", "--seeds", "2", "--jobs", "2", "--runs", tmp_path / "runs", *short)
   done = mnv3(*words)
   assert done.returncode == 0 and "2 of 2 trials done" in done.stdout, done.stdout + done.stderr
-  results = sorted((tmp_path / "runs" / "mini").rglob("result.json"))
-  assert len(results) == 2 and len(list((tmp_path / "runs" / "mini").rglob("int8.tflite.json"))) == 2
+  results = sorted((tmp_path / "runs" / "mini_poses").rglob("result.json"))
+  assert len(results) == 2 and len(list((tmp_path / "runs" / "mini_poses").rglob("int8.tflite.json"))) == 2
   times = [file.stat().st_mtime for file in results]
   out = ended("table", table, "--scale", "mini", "--seeds", "2", "--runs", tmp_path / "runs")[1]
   assert len(re.findall(r"\d ± \d", out)) == 2 and "not run" not in out

@@ -74,7 +74,8 @@ SEGMENTER = (
 )
 TINY = {"train.epochs": 1.0, "train.batch_size": 32, "data.train_split": "train[:64]"}
 # table and its evaluation split
-SWEEPS = {"own": "test[:50]", "own_scenes": "test[:16]"}
+# scale, and evaluation split; the first was called mini
+SWEEPS = {"own": ("photos", "test[:50]"), "own_scenes": ("mini", "test[:16]")}
 
 
 @pytest.fixture(autouse=True)
@@ -244,15 +245,16 @@ def test_rows_with_the_new_names_of_fields_share_the_directories():
 @pytest.mark.parametrize("name", SWEEPS)
 def test_a_sweep_is_rendered_and_has_nothing_to_run(name, unpack):
   runs, file = unpack("runs"), FIXTURES / f"{name}.py"
-  assert mnv3_jax.build_table(file, scale="mini", runs=runs, seeds=1).csv() == EXPECTED["tables"][name]
-  status, out, err = ended("table", file, "--scale", "mini", "--seeds", 1, "--runs", runs)
-  assert status == 0 and "(mini)" in out, err
+  scale, split = SWEEPS[name]
+  assert mnv3_jax.build_table(file, scale=scale, runs=runs, seeds=1).csv() == EXPECTED["tables"][name]
+  status, out, err = ended("table", file, "--scale", scale, "--seeds", 1, "--runs", runs)
+  assert status == 0 and f"({scale})" in out, err
 
   def content():
     return {path: path.read_bytes() for path in runs.rglob("*") if path.is_file() and "logs" not in path.parts}
 
   before = content()
-  overrides = {**TINY, "data.eval_split": SWEEPS[name]}
-  result = mnv3_jax.sweep(file, scale="mini", seeds=1, runs=runs, overrides=overrides)
+  overrides = {**TINY, "data.eval_split": split}
+  result = mnv3_jax.sweep(file, scale=scale, seeds=1, runs=runs, overrides=overrides)
   assert result.states and set(result.states.values()) == {"done"}
   assert content() == before

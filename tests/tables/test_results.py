@@ -168,7 +168,7 @@ def test_a_runs_config_says_what_it_is_of(tmp_path, changes, sentence):
 
 
 def test_a_run_of_another_seed_than_its_directory_says_is_refused(tmp_path):
-  finished(tmp_path, TABLE.row("ReLU"), 7, 0.87).rename(tmp_path / "mini" / TABLE.row("ReLU").key / "seed_0")
+  finished(tmp_path, TABLE.row("ReLU"), 7, 0.87).rename(tmp_path / "mini_poses" / TABLE.row("ReLU").key / "seed_0")
   with pytest.raises(UsageError, match="is of seed 7"):
     shown(tmp_path)
 

@@ -52,7 +52,7 @@ def test_identical_programs_are_compiled_once(recorded, tmp_path, capsys):
   hours = found.tpu_hours
   assert hours and [row.program for row in hours.rows] == [1, 1, 2, 3] and hours.programs == 3
   # 12 epochs of 10,000 images, three seeds
-  step_ms, per_epoch = 1e3 * 15e6 / (197e12 / (2 * 4 * 128 * 128)), 10_000 // get_config("fashion_mnist").train.batch_size
+  step_ms, per_epoch = 1e3 * 15e6 / (197e12 / (2 * 4 * 128 * 128)), 10_000 // get_config("poses").train.batch_size
   first = hours.rows[0]
   assert (first.steps, first.runs) == (12 * per_epoch, 3) and first.step_ms == pytest.approx(step_ms)
   assert first.hours == pytest.approx(3 * 12 * per_epoch * step_ms / 3.6e6) and hours.hours == pytest.approx(3 * first.hours)
@@ -73,8 +73,8 @@ def test_the_command(recorded, tmp_path):
 
 
 def test_runs_that_are_done_take_no_time(recorded, tmp_path):
-  (tmp_path / "mini" / "again" / "seed_0").mkdir(parents=True)
-  (tmp_path / "mini" / "again" / "seed_0" / "result.json").write_text("{}")
+  (tmp_path / "mini_poses" / "again" / "seed_0").mkdir(parents=True)
+  (tmp_path / "mini_poses" / "again" / "seed_0" / "result.json").write_text("{}")
   table = Table(title="One", source="our own", rows=TABLE.rows[1:2])
   found = sweep(table, scale="mini", runs=tmp_path, seeds=2, dry_run=True, topology="v5e:2x4").tpu_hours
   assert found and [row.runs for row in found.rows] == [1]
@@ -94,7 +94,7 @@ def test_runs_that_are_done_take_no_time(recorded, tmp_path):
   ],
 )
 def test_the_key_of_a_program(fields, same):
-  config, other = get_config("fashion_mnist"), get_config("fashion_mnist", fields)
+  config, other = get_config("poses"), get_config("fashion_mnist", fields)
   assert (program_key(config, 10) == program_key(other, 10)) is same
   assert program_key(config, 10) != program_key(config, 9)
 
