@@ -8,6 +8,7 @@ from mnv3_jax.architectures import fields
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.errors import UsageError
 from mnv3_jax.models.fake_quantization import is_range
+from mnv3_jax.models.feature_maps import FeatureMaps, with_input_channels
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
@@ -16,6 +17,7 @@ from mnv3_jax.training.checkpoints import flatten, unflatten
 from mnv3_jax.training.named_weights import resolve
 from mnv3_jax.types import PathLike, Variables
 
+STEM = "['params']['backbone']['stem']['kernel']"
 # fields that can be set on an Architecture too, by Architecture.replace; the others are edits
 REPLACED = ("num_classes", "resolution", "padding", "bn_momentum", "bn_epsilon")
 
@@ -58,6 +60,8 @@ def create_model(
   bn_group: int | None = None,
   padding: Literal["same", "symmetric", "keras_v1"] | None = None,
   dtype: Literal["float32", "bfloat16"] | None = None,
+  in_channels: int | None = None,
+  features_only: bool = False,
   seed: int = 0,
   weights: PathLike | None = None,
 ) -> tuple[nn.Module, Variables]:
@@ -67,7 +71,7 @@ def create_model(
 
   Args:
     name_or_architecture: one of list_models(), or an Architecture. Of the fields below an Architecture takes num_classes,
-      resolution, padding, bn_momentum, bn_epsilon, bn_group and dtype; `mnv3_jax.edits` has functions for the others.
+      resolution, in_channels, padding, bn_momentum, bn_epsilon, bn_group and dtype; `mnv3_jax.edits` has functions for the others.
     num_classes: number of classes (1000; with `weights` theirs).
     resolution: input height and width in pixels (224).
     resolution_width: input width in pixels where it is not the height.
@@ -104,6 +108,9 @@ def create_model(
     bn_group: images that share batch-norm statistics in training; 0: all of a device, -1: all of all devices (0).
     padding: "same" as TensorFlow pads, "symmetric" as PyTorch does, "keras_v1" as MobileNet (V1) of Keras does.
     dtype: of convolutions ("float32"); parameters and statistics stay float32.
+    in_channels: channels of the input (3). The stem of `weights` is adapted to others: summed for 1, repeated and scaled for
+      more.
+    features_only: the backbone alone.
     seed: of the random initialization.
     weights: name of published weights, one of list_weights() or "hf://USER/REPOSITORY", which are downloaded the first time; or
       run directory, a run's or an import's. Fields that are None are those of the weights; another num_classes gets new logits.
@@ -112,14 +119,16 @@ def create_model(
     (model, variables). `model.apply(variables, images)` computes logits (b, num_classes) from images (b, h, w, 3) in [-1, 1],
     or (b, h, w, num_classes) with a segmentation head, or SSDOutputs, the codes and logits of every anchor, with ssdlite;
     `model.apply(variables, images, method="features")` computes the feature maps by name, "C1" to "C5" among them. model.net
-    is the Architecture: print it to see the paper's table.
+    is the Architecture: print it to see the paper's table. With features_only, apply computes a tuple of maps instead, of
+    which model.strides and model.channels have the strides and channels.
 
   Raises:
     ArchitectureError: for an unknown name or an invalid value, with the nearest choice.
     UsageError: if `weights` is neither a name nor a run directory, or is of another network; for a field without effect.
   """
   options = dict(locals())
-  given = {name: options[name] for name in options.keys() - {"name_or_architecture", "seed", "weights"}}
+  own = {"name_or_architecture", "in_channels", "features_only", "seed", "weights"}
+  given = {name: options[name] for name in options.keys() - own}
   given = {name: value for name, value in given.items() if value is not None}
   run = resolve(weights) if weights is not None else None
   if isinstance(name_or_architecture, Architecture):
@@ -131,7 +140,10 @@ def create_model(
       if name in given and needed not in given:
         raise UsageError(f"{name}={given[name]!r} has an effect only with {needed}")
     architecture = fields.architecture(name_or_architecture, **given)
-  model = network(architecture, Compute(dtype=dtype or "float32", bn_group=bn_group or 0))
+  if in_channels is not None:
+    architecture = architecture.replace(in_channels=in_channels)
+  compute = Compute(dtype=dtype or "float32", bn_group=bn_group or 0)
+  model = FeatureMaps(architecture, compute) if features_only else network(architecture, compute)
   variables = initialize(model, seed)
   return model, _loaded(variables, run, weights) if run else variables
 
@@ -162,6 +174,10 @@ def _loaded(seeded: Variables, run: trained.TrainedRun, weights: object) -> Vari
   """
   # ranges of fake quantization belong to a network that has it
   new, old = ({n: leaf for n, leaf in flatten(tree).items() if not is_range(n)} for tree in (seeded, run.variables))
+  if set(seeded["params"]) == {"backbone"}:
+    old = {n: leaf for n, leaf in old.items() if "['backbone']" in n}
+  if STEM in new and STEM in old and new[STEM].shape[2] != old[STEM].shape[2]:
+    old[STEM] = with_input_channels(old[STEM], new[STEM].shape[2])
   differ = [n for n in {**new, **old} if n not in new or n not in old or new[n].shape != old[n].shape]
   if differ and all(n in new and n in old and new[n].shape[:-1] == old[n].shape[:-1] and "logits']" in n for n in differ):
     differ, new_logits = [], set(differ)
