@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tiny_network import tiny_architecture
 
 from mnv3_jax.architectures import channels, edits
-from mnv3_jax.architectures.spec import Block, FusedBlock, SqueezeExcite, UniversalBlock
+from mnv3_jax.architectures.spec import Block, SqueezeExcite
 from mnv3_jax.subnetworks.subnetwork import Subnetwork, sizes_inside
 
 
@@ -28,22 +28,6 @@ def seed_network(head="classifier", padding="same", resolution=(33, 48)):
   net = net.replace(head=dataclasses.replace(net.head, dropout=0.0))
   settings = {"lr_aspp": {"pool": "global"}, "r_aspp": {"dropout": 0.0}}
   return edits.with_head(net, head, **settings.get(head, {}))
-
-
-def universal_network():
-  """Every universal block, with both depthwise convolutions, one or none, squeeze-excite and stride 2 in either, between fused
-  ones with and without activation after the projection, and a hidden layer with batch norm."""
-  relu = {"activation": "relu"}
-  blocks = (
-    FusedBlock(kernel=3, expand=12, out=16, stride=2, project_activation="relu", **relu),
-    FusedBlock(kernel=5, expand=20, out=16, stride=1, se=SqueezeExcite(), **relu),
-    UniversalBlock(start=5, kernel=5, expand=24, out=16, stride=1, **relu),
-    UniversalBlock(start=5, kernel=0, expand=32, out=24, stride=2, **relu),
-    UniversalBlock(start=0, kernel=0, expand=48, out=24, stride=1, se=SqueezeExcite(of="input", divisor=1), **relu),
-    UniversalBlock(start=3, kernel=5, expand=40, out=32, stride=2, se=SqueezeExcite(), activation="hard_swish"),
-  )
-  net = tiny_architecture(blocks=blocks, num_classes=5, resolution=(33, 48))
-  return net.replace(head=dataclasses.replace(net.head, dropout=0.0, hidden_norm=True))
 
 
 def random_variables(variables, seed):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from conftest import NIGHTLY
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
-from random_subnetworks import cuts, random_subnetwork, random_variables, seed_network, universal_network
+from random_subnetworks import cuts, random_subnetwork, random_variables, seed_network
+from tiny_network import universal_network
 
 from mnv3_jax.architectures import channels, cost, edits, zoo
 from mnv3_jax.architectures.spec import ArchitectureError

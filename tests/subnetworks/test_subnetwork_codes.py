@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from random_subnetworks import cuts, first_channels, random_variables, seed_network, universal_network
+from random_subnetworks import cuts, first_channels, random_variables, seed_network
+from tiny_network import universal_network
 
 from mnv3_jax.architectures import edits
 from mnv3_jax.models.initialize import initialize
