@@ -33,8 +33,8 @@ class Dense(nn.Module):
     """Applies the layer; `train`: batch norm by the batch's own statistics."""
     w = kernel(self, (x_bc.shape[-1], self.features))
     if self.norm is not None:
-      product = (x_bc @ w.astype(x_bc.dtype))[:, None, None]
-      return normalized(self, self.norm, self.activation, product, train)[:, 0, 0]
+      x = normalized(self, self.norm, self.activation, x_bc @ w.astype(x_bc.dtype), train)
+      return activated(self, self.activation, x) if self.compute.quantize else x
     bias = param(self, "bias", nn.initializers.zeros, (self.features,))
     return activated(self, self.activation, x_bc @ w.astype(x_bc.dtype) + bias.astype(x_bc.dtype))
 

@@ -115,9 +115,9 @@ class BatchNorm(nn.Module):
   platform: str | None = None
 
   @nn.compact
-  def __call__(self, x_bhwc: Float[AnyArray, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
-    """Normalizes a map by the batch's statistics if `train`, else by the moving ones, and applies the activation."""
-    channels = (x_bhwc.shape[-1],)
+  def __call__(self, x: Float[AnyArray, "b *space c"], train: bool) -> Float[Array, "b *space c"]:
+    """Normalizes a map or (b, c) by the batch's statistics if `train`, else by the moving ones, and applies the activation."""
+    channels = (x.shape[-1],)
     scale = param(self, "scale", nn.initializers.ones, channels)
     bias = param(self, "bias", nn.initializers.zeros, channels)
     mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
@@ -125,7 +125,8 @@ class BatchNorm(nn.Module):
     activation = FUNCTIONS[self.activation]
     if not train:
       m, v = jnp.asarray(mean.value), jnp.asarray(var.value)
-      return batch_norm.normalise(x_bhwc, m, v, scale, bias, self.epsilon, activation)
+      return batch_norm.normalise(x, m, v, scale, bias, self.epsilon, activation)
+    x_bhwc = x if x.ndim == 4 else x[:, None, None]
     batch = x_bhwc.shape[0]
     group = self.group if self.group > 0 else batch
     if batch % group:
@@ -136,34 +137,33 @@ class BatchNorm(nn.Module):
       raise ValueError(f"{path}: a single value per channel in training; expected more images, or larger ones")
     # XLA's CPU reduces a 4-D map twice as fast as the same map with a leading axis of one group
     one = group == batch
-    x = x_bhwc if one else x_bhwc.reshape(batch // group, group, *x_bhwc.shape[1:])
+    x_grouped = x_bhwc if one else x_bhwc.reshape(batch // group, group, *x_bhwc.shape[1:])
     axes = (0, 1, 2) if one else (1, 2, 3)
     if self.group == EVERYWHERE:
       # the results of transformations are untyped
-      everywhere: Any = lax.pmean(batch_norm.moments(x, axes), AXIS)
+      everywhere: Any = lax.pmean(batch_norm.moments(x_grouped, axes), AXIS)
       m, v = everywhere[0], batch_norm.variance(*everywhere)
-      y = batch_norm.normalise(x, m, v, scale, bias, self.epsilon, activation)
+      y = batch_norm.normalise(x_grouped, m, v, scale, bias, self.epsilon, activation)
     else:
-      y, m, v = batch_norm.form(self.formulation, self.platform, axes, self.epsilon, activation)(x, scale, bias)
+      y, m, v = batch_norm.form(self.formulation, self.platform, axes, self.epsilon, activation)(x_grouped, scale, bias)
     if not self.is_initializing():
       keep = self.momentum
       mean.value = keep * mean.value + (1 - keep) * m.reshape(-1, *channels).mean(0)
       var.value = keep * var.value + (1 - keep) * v.reshape(-1, *channels).mean(0)
-    return y.reshape(x_bhwc.shape)
+    return y.reshape(x.shape)
 
 
 def normalized(
-  module: Any, net: Architecture, activation: str, x_bhwc: Float[Array, "b h w c"], train: bool, exact: bool = False
-) -> Float[Array, "b h w c"]:
+  module: Any, net: Architecture, activation: str, x: Float[Array, "b *space c"], train: bool
+) -> Float[Array, "b *space c"]:
   """Applies batch norm, or its bias where it is folded, and the activation to what a layer has computed.
 
   Args:
     module: the layer, one with a `compute`, within its nn.compact __call__.
     net: Architecture with the settings of batch norm.
-    activation: a key of FUNCTIONS.
-    x_bhwc: the map.
+    activation: a key of FUNCTIONS; if compute.quantize it is left to `activated`.
+    x: the map, or (b, c).
     train: batch norm by the batch's own statistics.
-    exact: the map is not rounded before the activation if compute.quantize, see `activated`.
   """
   compute: Compute = module.compute
   after = "linear" if compute.quantize else compute.function(activation)
@@ -172,12 +172,10 @@ def normalized(
       raise ValueError(
         f"invalid train=True at {'/'.join(module.path)}; a network with folded batch norm is for inference alone"
       )
-    bias = param(module, "bias", nn.initializers.zeros, (x_bhwc.shape[-1],))
-    x = FUNCTIONS[after](x_bhwc + bias).astype(x_bhwc.dtype)
-  else:
-    norm = BatchNorm(net.bn_momentum, net.bn_epsilon, after, compute.bn_group, compute.formulation, compute.platform, name="bn")
-    x = norm(x_bhwc, train)
-  return activated(module, activation, x, exact=exact) if compute.quantize else x
+    bias = param(module, "bias", nn.initializers.zeros, (x.shape[-1],))
+    return FUNCTIONS[after](x + bias).astype(x.dtype)
+  norm = BatchNorm(net.bn_momentum, net.bn_epsilon, after, compute.bn_group, compute.formulation, compute.platform, name="bn")
+  return norm(x, train)
 
 
 class ConvNorm(nn.Module):
@@ -216,7 +214,8 @@ class ConvNorm(nn.Module):
       x = convolutions.stem(x_bhwc, w, stride=self.stride, padding=self.net.stem_padding, **where)
     else:
       x = convolutions.convolution(x_bhwc, w, **place)
-    return normalized(self, self.net, self.activation, x, train, exact)
+    x = normalized(self, self.net, self.activation, x, train)
+    return activated(self, self.activation, x, exact=exact) if self.compute.quantize else x
 
 
 class Conv1x1(nn.Module):
