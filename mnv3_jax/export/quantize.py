@@ -116,7 +116,7 @@ def _with_ranges(found: dict[str, Any], ranges: Mapping[str, tuple[float, float]
     if known and name in ranges:
       ends = zip(("min", "max"), ranges[name], strict=True)
       known = {**known, **{end: np.full_like(known[end], value) for end, value in ends}}
-    # a scale of 4e-12, the library's for such a map, made XNNPACK corrupt its memory (a rectified squeeze, one calibration image)
+    # the library's scale for such a map, 4e-12, made XNNPACK corrupt its memory (a squeeze after ReLU, one image)
     if known and not np.any(known["min"]) and not np.any(known["max"]):
       return {**known, "max": np.ones_like(known["max"])}
     return known
