@@ -378,10 +378,11 @@ def test_the_claims_about_table_6_hold():
   assert stalled < 1 and other > 14
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/networks.md"])
-def test_the_counts_are_the_values(page):
-  for model in zoo.MODELS.values():
-    assert f"| {cost.params(model()):,} | {cost.madds(model()):,} |" in (ROOT / page).read_text()
+@pytest.mark.parametrize(("page", "left_out"), [("README.md", zoo.BEYOND), ("docs/networks.md", ())])
+def test_the_counts_are_the_values(page, left_out):
+  for name, model in zoo.MODELS.items():
+    counts = f"| {cost.params(model()):,} | {cost.madds(model()):,} |"
+    assert name in left_out or counts in (ROOT / page).read_text()
 
 
 def test_requirements_pin_everything_that_is_installed():

@@ -1,8 +1,8 @@
 """Channel groups: which layers of a network share their channels, so that one set of indices cuts them all.
 
 A group is named after the layer or row that computes it first: "stem", "block_04" (every block that adds to the same residual
-stream), "block_04/expand" (the expansion, its depthwise convolution and squeeze-excite's factors), "block_04/se" (the squeeze),
-"features", and the layers of the head. A block without expansion has the channels of its input.
+stream), "block_04/expand" (the expansion, the depthwise convolution after it and squeeze-excite's factors), "block_04/se" (the
+squeeze), "features", and the layers of the head. A block without expansion has the channels of its input.
 """
 
 import dataclasses
@@ -62,17 +62,19 @@ def _backbone(architecture: Architecture, by_name: dict[str, Layer]) -> tuple[li
   maps["stem"] = stream
   for name, channels, block in architecture.rows():
     inner = stream
-    if block.expand != channels:
-      inner = f"{name}/expand"
-      add(inner, stream, inner)
-      maps[inner] = inner
-    add(f"{name}/depthwise", inner, inner)
-    maps[f"{name}/depthwise"] = inner
-    if block.se is not None:
-      add(f"{name}/se/reduce", inner, f"{name}/se")
-      add(f"{name}/se/expand", f"{name}/se", inner)
-    stream = stream if block.adds_input(channels) else name
-    add(f"{name}/project", inner, stream)
+    for layer in block.layers(channels):
+      path = f"{name}/{layer.name}"
+      if layer.kind == "se":
+        add(f"{path}/reduce", inner, path)
+        add(f"{path}/expand", path, inner)
+        continue
+      before = inner
+      if layer.name == "project":
+        inner = stream = stream if block.adds_input(channels) else name
+      elif layer.kind != "depthwise":
+        inner = path
+      add(path, before, inner)
+      maps[path] = inner
     maps[name] = stream
   if architecture.features is not None:
     add("features", stream, "features")

@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any
 
 from mnv3_jax.architectures import sizes
+from mnv3_jax.architectures.blocks import Block
 from mnv3_jax.architectures.heads import HeadLayer
 from mnv3_jax.architectures.sizes import Size
 from mnv3_jax.architectures.spec import Architecture
@@ -67,42 +68,57 @@ def layers(architecture: Architecture) -> tuple[Layer, ...]:
   Sizes of maps are ceil(size / stride), but for depthwise convolutions with padding "keras_v1".
   """
   a = architecture
-  size, channels = a.resolution, a.in_channels
-  found = []
-
-  def add(name: str, kind: str, out_channels: int, *, stride: int = 1, pooled: bool = False, **fields: Any) -> None:
-    nonlocal size, channels
-    in_size = 1 if pooled else size
-    depthwise = kind == "depthwise"
-    out_size = sizes.after_depthwise(in_size, stride, a.padding) if depthwise else sizes.divided(in_size, stride)
-    found.append(
-      Layer(
-        name=name,
-        kind=kind,
-        in_size=in_size,
-        out_size=out_size,
-        in_channels=channels,
-        out_channels=out_channels,
-        stride=stride,
-        **fields,
-      )
-    )
-    channels = out_channels
-    if not pooled:
-      size = out_size
-
-  add("stem", "conv", a.stem.filters, kernel=a.stem.kernel, stride=a.stem.stride)
-  for name, in_channels, b in a.rows():
-    if b.expand != in_channels:
-      add(f"{name}/expand", "conv", b.expand)
-    add(f"{name}/depthwise", "depthwise", b.expand, kernel=b.kernel, stride=b.stride, dilation=b.dilation)
-    if b.se is not None:
-      add(f"{name}/se/reduce", "conv", b.se.channels(in_channels, b.expand), pooled=True, norm=False)
-      add(f"{name}/se/expand", "conv", b.expand, pooled=True, norm=False)
-    add(f"{name}/project", "conv", b.out)
+  stem = _convolution("stem", "conv", a.resolution, a.in_channels, a.stem.filters, kernel=a.stem.kernel, stride=a.stem.stride)
+  found = [stem]
+  for name, channels, block in a.rows():
+    found += block_layers(name, block, found[-1].out_size, channels, a.padding)
   if a.features is not None:
-    add("features", "conv", a.features.filters)
+    last = found[-1]
+    found.append(_convolution("features", "conv", last.out_size, last.out_channels, a.features.filters))
   return (*found, *(_layer(layer) for layer in a.head_layers() if layer.kind != "pool"))
+
+
+def block_layers(name: str, block: Block, size: Size, channels: int, padding: str) -> list[Layer]:
+  """Returns the layers of a block in the order of the data.
+
+  Args:
+    name: of the block, "block_04".
+    block: the block.
+    size: of its input map.
+    channels: of its input map.
+    padding: as in an Architecture.
+  """
+  found = []
+  for layer in block.layers(channels):
+    path, inputs = f"{name}/{layer.name}", found[-1].out_channels if found else channels
+    if layer.kind == "se":
+      for unit, (one, other) in (("reduce", (inputs, layer.channels)), ("expand", (layer.channels, inputs))):
+        found.append(_convolution(f"{path}/{unit}", "conv", 1, one, other, norm=False))
+      continue
+    convolution = _convolution(
+      path,
+      "depthwise" if layer.kind == "depthwise" else "conv",
+      size,
+      inputs,
+      layer.channels,
+      padding,
+      kernel=layer.kernel,
+      stride=layer.stride,
+      dilation=layer.dilation,
+    )
+    found.append(convolution)
+    size = convolution.out_size
+  return found
+
+
+def _convolution(
+  name: str, kind: str, size: Size, inputs: int, outputs: int, padding: str = "same", stride: int = 1, **fields: Any
+) -> Layer:
+  """Returns the Layer of a convolution, given its input's size and channels."""
+  out_size = sizes.after_depthwise(size, stride, padding) if kind == "depthwise" else sizes.divided(size, stride)
+  return Layer(
+    name=name, kind=kind, in_size=size, out_size=out_size, in_channels=inputs, out_channels=outputs, stride=stride, **fields
+  )
 
 
 def _layer(layer: HeadLayer) -> Layer:

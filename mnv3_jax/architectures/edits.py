@@ -144,7 +144,7 @@ def with_stem(architecture: Architecture, filters: int | None = None, activation
   if filters is not None:
     if architecture.width != 1:
       fail(architecture.name, "stem_filters", filters, "channels count at width 1.0; apply the width after it")
-    if first.expand == stem.filters:
+    if not first.expands(stem.filters):
       first = dataclasses.replace(first, expand=filters)
     stem = dataclasses.replace(stem, filters=filters)
   if activation is not None:
@@ -181,7 +181,7 @@ def with_last_stage(architecture: Architecture, stage: str) -> Architecture:
   return architecture.replace(
     blocks=(*architecture.blocks, last),
     features=dataclasses.replace(features, filters=head.hidden) if head.hidden is not None else features,
-    head=dataclasses.replace(head, hidden=None),
+    head=dataclasses.replace(head, hidden=None, hidden_norm=False),
   )
 
 
@@ -223,11 +223,11 @@ def with_channels(architecture: Architecture, channels: Mapping[str, tuple[int, 
   blocks, inputs = [], architecture.stem.filters
   for name, base_inputs, b in architecture.rows():
     expand, out = channels.get(name, (b.expand, b.out))
-    blocks.append(dataclasses.replace(b, expand=inputs if b.expand == base_inputs else expand, out=out))
+    blocks.append(dataclasses.replace(b, expand=expand if b.expands(base_inputs) else inputs, out=out))
     inputs = out
   found = architecture.replace(blocks=tuple(blocks))
   for (name, before, old), (_, inputs, new) in zip(architecture.rows(), found.rows(), strict=True):
-    if (new.expand == inputs) != (old.expand == before):
+    if new.expands(inputs) != old.expands(before):
       fail(architecture.name, name, new.expand, f"an expansion to the {inputs} channels of the input is none")
     if new.adds_input(inputs) != old.adds_input(before):
       fail(architecture.name, name, new.out, f"with {inputs} channels before it, this adds or removes a residual connection")
@@ -309,5 +309,5 @@ def with_output_stride(architecture: Architecture, stride: int, rule: str = "sli
 
 def minimalistic(architecture: Architecture) -> Architecture:
   """Applies the authors' minimalistic variant: 3x3 kernels, ReLU, no squeeze-excite; the same channels."""
-  plain = _each_block(architecture, lambda b: dataclasses.replace(b, kernel=3, se=None))
+  plain = _each_block(architecture, lambda b: dataclasses.replace(b.with_kernels(3), se=None))
   return _everywhere(plain, "relu")

@@ -14,7 +14,7 @@ from mnv3_jax.architectures.head_layers import HeadLayer as HeadLayer, Network a
 from mnv3_jax.architectures.segmentation_heads import POOLS, SKIPS, LRASPPHead as LRASPPHead, RASPPHead as RASPPHead
 from mnv3_jax.architectures.sizes import Size
 from mnv3_jax.architectures.ssdlite_head import SSDLiteHead as SSDLiteHead
-from mnv3_jax.architectures.validation import ACTIVATIONS, GATES, check_choice, check_range, check_whole, fail
+from mnv3_jax.architectures.validation import ACTIVATIONS, GATES, check_bool, check_choice, check_range, check_whole, fail
 
 
 class Head(Protocol):
@@ -48,10 +48,11 @@ class Head(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassifierHead:
-  """One class per image: average pool, a 1x1 convolution without batch norm (NBN), dropout, logits.
+  """One class per image: average pool, a 1x1 convolution, without batch norm (NBN) in V3, dropout, logits.
 
   Attributes:
     hidden: channels of the 1x1 convolution after the pool; None for none (V2, MnasNet).
+    hidden_norm: whether batch norm follows that convolution (MobileNetV4) in place of a bias.
     activation: after it.
     dropout: rate of the units dropped before the logits (the paper's "dropout of 0.8" is the share kept).
   """
@@ -60,6 +61,7 @@ class ClassifierHead:
   task: ClassVar[str] = "classification"
 
   hidden: int | None = None
+  hidden_norm: bool = False
   activation: str = "relu"
   dropout: float = 0.2
 
@@ -67,6 +69,9 @@ class ClassifierHead:
     """Raises ArchitectureError for a setting that is not possible."""
     if self.hidden is not None:
       check_whole(row, "hidden", self.hidden)
+    check_bool(row, "hidden_norm", self.hidden_norm)
+    if self.hidden_norm and self.hidden is None:
+      fail(row, "hidden_norm", True, "expected False without a hidden layer")
     check_choice(row, "activation", self.activation, ACTIVATIONS)
     check_range(row, "dropout", self.dropout, 0, 1)
 
@@ -84,7 +89,9 @@ class ClassifierHead:
       )
     ]
 
-    def connected(name: str, inputs: int, outputs: int, activation: str, per_class: bool) -> HeadLayer:
+    def connected(
+      name: str, inputs: int, outputs: int, activation: str, *, norm: bool = False, per_class: bool = False
+    ) -> HeadLayer:
       return HeadLayer(
         name=name,
         kind="fc",
@@ -92,15 +99,15 @@ class ClassifierHead:
         out_size=1,
         in_channels=inputs,
         out_channels=outputs,
-        norm=False,
+        norm=norm,
         activation=activation,
         per_class=per_class,
       )
 
     if self.hidden is not None:
-      found.append(connected("hidden", channels, self.hidden, self.activation, False))
+      found.append(connected("hidden", channels, self.hidden, self.activation, norm=self.hidden_norm))
       channels = self.hidden
-    return (*found, connected("logits", channels, architecture.num_classes, "linear", True))
+    return (*found, connected("logits", channels, architecture.num_classes, "linear", per_class=True))
 
   def output_shape(self, architecture: Network) -> tuple[int, ...]:
     """Returns (num_classes,)."""

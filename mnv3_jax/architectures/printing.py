@@ -5,6 +5,7 @@ from typing import Any, Protocol, TypeAlias
 
 from mnv3_jax.architectures import sizes
 from mnv3_jax.architectures.heads import HeadLayer, Network
+from mnv3_jax.architectures.sizes import Size
 
 # name of a row, and its texts in COLUMNS
 TableRow: TypeAlias = tuple[str, tuple[str, ...]]
@@ -38,20 +39,21 @@ def table(architecture: PrintedNetwork) -> list[TableRow]:
   size, channels = a.resolution, a.in_channels
   rows = []
 
-  def add(name: str, operator: str, out: int, nl: str, *, stride: int, exp: object = "-", se: object = "-") -> None:
+  def add(
+    name: str, operator: str, out: int, nl: str, after: Size, *, stride: int = 1, exp: object = "-", se: object = "-"
+  ) -> None:
     nonlocal size, channels
     rows.append((name, (f"{sizes.text(size)}×{channels}", operator, str(exp), str(out), str(se), NL[nl], str(stride))))
-    size, channels = sizes.divided(size, stride) if name == "stem" else sizes.after_depthwise(size, stride, a.padding), out
+    size, channels = after, out
 
-  add("stem", f"conv2d {a.stem.kernel}×{a.stem.kernel}", a.stem.filters, a.stem.activation, stride=a.stem.stride)
+  kernel, stride = f"conv2d {a.stem.kernel}×{a.stem.kernel}", a.stem.stride
+  add("stem", kernel, a.stem.filters, a.stem.activation, sizes.divided(size, stride), stride=stride)
   for name, in_channels, b in a.rows():
-    # MobileNetV1's block is no bottleneck
-    kind = "bneck" if b.project_activation == "linear" else "dw+pw"
-    operator = f"{kind} {b.kernel}×{b.kernel}" + (f" rate {b.dilation}" if b.dilation > 1 else "")
+    operator = b.operator + (f" rate {b.dilation}" if b.dilation > 1 else "")
     se = "-" if b.se is None else b.se.channels(in_channels, b.expand)
-    add(name, operator, b.out, b.activation, exp=b.expand, se=se, stride=b.stride)
+    add(name, operator, b.out, b.activation, b.out_size(size, a.padding), exp=b.expand, se=se, stride=b.stride)
   if a.features is not None:
-    add("features", "conv2d 1×1", a.features.filters, a.features.activation, stride=1)
+    add("features", "conv2d 1×1", a.features.filters, a.features.activation, size)
   by_row: dict[str, list[HeadLayer]] = {}
   for layer in a.head_layers():
     by_row.setdefault(layer.row, []).append(layer)

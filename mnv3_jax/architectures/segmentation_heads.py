@@ -91,7 +91,8 @@ class LRASPPHead(_SegmentationHead):
     filters, pool, bn_epsilon: see _SegmentationHead.
     gate: "sigmoid" (Figure 10) or "hard_sigmoid" (the authors' release).
     gate_bias: whether the gate's convolution has a bias; torchvision's has none.
-    skip: the map at stride 8: "depthwise", the depthwise map before squeeze-excite of the last block there (the authors' code),
+    skip: the map at stride 8: "depthwise", the depthwise map before squeeze-excite of the last block there (the authors' code;
+      the expansion of a block without such a map),
       or "block", the output of the first block there (torchvision).
   """
 
@@ -126,7 +127,7 @@ class LRASPPHead(_SegmentationHead):
       why = "it is a map at stride 8 with others after it: output stride 16 or 32"
       fail(architecture.name, "skip", self.skip, why)
     (first, first_block), (last, last_block) = at[0], at[-1]
-    return (f"{last}/depthwise", 8, last_block.expand) if self.skip == "depthwise" else (first, 8, first_block.out)
+    return (f"{last}/{last_block.inner}", 8, last_block.expand) if self.skip == "depthwise" else (first, 8, first_block.out)
 
   def layers(self, architecture: Network, size: Size, channels: int) -> tuple[HeadLayer, ...]:
     """Returns the filter, the pool and its gate, and the two layers of logits."""
@@ -135,7 +136,7 @@ class LRASPPHead(_SegmentationHead):
     reached = architecture.stem.stride
     for _, _, block in architecture.rows():
       if reached < stride:
-        eighth, reached = sizes.after_depthwise(eighth, block.stride, architecture.padding), reached * block.stride
+        eighth, reached = block.out_size(eighth, architecture.padding), reached * block.stride
     return (
       *self._first_layers(size, channels),
       _conv("gate", self.pooled(size), channels, self.filters, norm=False, bias=self.gate_bias, activation=self.gate),

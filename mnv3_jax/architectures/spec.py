@@ -5,15 +5,14 @@ Counting, building, training and exporting are functions of an `Architecture`.
 
 import dataclasses
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import Any
 
 from mnv3_jax.architectures import printing, sizes
+from mnv3_jax.architectures.blocks import Block, FusedBlock, SqueezeExcite, UniversalBlock, make_divisible
 from mnv3_jax.architectures.heads import HEADS, Head, HeadLayer
 from mnv3_jax.architectures.sizes import Size
 from mnv3_jax.architectures.validation import (
   ACTIVATIONS,
-  GATES,
   ArchitectureError,
   check_bool,
   check_choice,
@@ -24,7 +23,18 @@ from mnv3_jax.architectures.validation import (
   nearest,
 )
 
-__all__ = ("Architecture", "ArchitectureError", "Block", "Features", "SqueezeExcite", "Stem", "make_divisible", "nearest")
+__all__ = (
+  "Architecture",
+  "ArchitectureError",
+  "Block",
+  "Features",
+  "FusedBlock",
+  "SqueezeExcite",
+  "Stem",
+  "UniversalBlock",
+  "make_divisible",
+  "nearest",
+)
 
 PADDINGS = ("same", "symmetric", "keras_v1")
 
@@ -44,87 +54,6 @@ class Stem:
     check_odd(row, "kernel", self.kernel)
     check_choice(row, "stride", self.stride, (1, 2))
     check_choice(row, "activation", self.activation, ACTIVATIONS)
-
-
-def make_divisible(channels: float | Fraction, divisor: int = 8) -> int:
-  """Rounds `channels` to a multiple of `divisor`, never below 90 % of it: the rule of the authors' code."""
-  rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-  return rounded + divisor if rounded < 0.9 * channels else rounded
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SqueezeExcite:
-  """Squeeze-and-excite after the depthwise activation (section 5.3 of the paper).
-
-  Attributes:
-    ratio: squeeze width as a share of `of`.
-    of: "expansion" (V3: a quarter of the expanded channels) or "input" (MnasNet: a quarter of the block's input).
-    divisor: the squeeze width is a multiple of it; 1 leaves it unrounded.
-    gate: activation of the factor, "hard_sigmoid" (V3) or "sigmoid" (MnasNet).
-  """
-
-  ratio: float = 0.25
-  of: str = "expansion"
-  divisor: int = 8
-  gate: str = "hard_sigmoid"
-
-  def validate(self, row: str) -> None:
-    """Raises ArchitectureError for a setting that is not possible; `row` begins the message."""
-    check_range(row, "se ratio", self.ratio, 1e-3, 8)
-    check_choice(row, "se of", self.of, ("expansion", "input"))
-    check_whole(row, "se divisor", self.divisor)
-    check_choice(row, "se gate", self.gate, GATES)
-
-  def channels(self, in_channels: int, expand: int) -> int:
-    """Returns the width of the squeeze, given the block's input and expanded channels."""
-    return make_divisible(self.ratio * (expand if self.of == "expansion" else in_channels), self.divisor)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Block:
-  """One `bneck` row: 1x1 expansion, kxk depthwise, squeeze-excite, 1x1 projection (Figure 4 of the paper).
-
-  Attributes:
-    kernel: depthwise kernel size, odd.
-    expand: channels after the expansion; equal to the input's channels means no expansion convolution.
-    out: channels after the projection.
-    stride: of the depthwise convolution, 1 or 2.
-    activation: after the expansion and after the depthwise convolution.
-    se: its SqueezeExcite, or None.
-    dilation: atrous rate of the depthwise convolution.
-    residual: whether the input is added where stride and channels allow it (MobileNetV1 never does).
-    project_activation: after the projection; "linear" in every network but MobileNetV1.
-  """
-
-  kernel: int
-  expand: int
-  out: int
-  stride: int
-  activation: str
-  se: SqueezeExcite | None = None
-  dilation: int = 1
-  residual: bool = True
-  project_activation: str = "linear"
-
-  def validate(self, row: str) -> None:
-    """Raises ArchitectureError for a setting that is not possible; `row` begins the message."""
-    check_odd(row, "kernel", self.kernel)
-    for field in ("expand", "out", "dilation"):
-      check_whole(row, field, getattr(self, field))
-    check_choice(row, "stride", self.stride, (1, 2))
-    check_choice(row, "activation", self.activation, ACTIVATIONS)
-    if isinstance(self.se, SqueezeExcite):
-      self.se.validate(row)
-    elif self.se is not None:
-      fail(row, "se", self.se, "expected a SqueezeExcite or None")
-    check_choice(row, "project_activation", self.project_activation, ("linear", *ACTIVATIONS))
-    if self.stride > 1 and self.dilation > 1:
-      fail(row, "dilation", self.dilation, "expected 1 where the stride is 2")
-    check_bool(row, "residual", self.residual)
-
-  def adds_input(self, in_channels: int) -> bool:
-    """Returns whether the block's input is added to its output, given the input's channels."""
-    return self.residual and self.stride == 1 and in_channels == self.out
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -224,16 +153,20 @@ class Architecture:
       yield f"block_{i:02d}", channels, block
       channels = block.out
 
+  def padding_of(self, kind: str) -> str:
+    """Returns the padding of a layer of a kind: "keras_v1" is that of depthwise convolutions, beside "same" of all others."""
+    return "same" if self.padding == "keras_v1" and kind != "depthwise" else self.padding
+
   @property
   def stem_padding(self) -> str:
     """Padding of the first convolution, "same" or "symmetric"."""
-    return "same" if self.padding == "keras_v1" else self.padding
+    return self.padding_of("stem")
 
   def last_map(self) -> tuple[Size, int]:
     """Returns (size, channels) of the backbone's output, the map that the head is given."""
     size = sizes.divided(self.resolution, self.stem.stride)
     for block in self.blocks:
-      size = sizes.after_depthwise(size, block.stride, self.padding)
+      size = block.out_size(size, self.padding)
     return size, self.blocks[-1].out if self.features is None else self.features.filters
 
   def head_layers(self) -> tuple[HeadLayer, ...]:

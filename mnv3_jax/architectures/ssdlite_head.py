@@ -86,9 +86,12 @@ class SSDLiteHead:
     stride, found = architecture.stem.stride, None
     size = sizes.divided(architecture.resolution, stride)
     for name, channels, block in architecture.rows():
-      if stride == 16 and block.expand != channels:
-        found = f"{name}/expand", size, block.expand
-      stride, size = stride * block.stride, sizes.after_depthwise(size, block.stride, architecture.padding)
+      reached = stride
+      for layer in block.layers(channels):
+        reached *= layer.stride
+        if layer.name == "expand" and reached == stride == 16:
+          found = f"{name}/expand", size, block.expand
+      stride, size = stride * block.stride, block.out_size(size, architecture.padding)
       if stride == 16:
         found = name, size, block.out
     if found is None or stride == 16:

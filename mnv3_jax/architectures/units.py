@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from mnv3_jax.architectures import cost, sizes
 from mnv3_jax.architectures.heads import ClassifierHead
 from mnv3_jax.architectures.sizes import Size
-from mnv3_jax.architectures.spec import Architecture, Block, Features, Stem
+from mnv3_jax.architectures.spec import Architecture, Block, Features, FusedBlock, Stem, UniversalBlock
 from mnv3_jax.architectures.validation import fail
 
 # of a weight or an activation in float32
@@ -39,7 +39,7 @@ class LastStage:
 
 
 # first words of keys
-KINDS = {Stem: "stem", Block: "block", LastStage: "head"}
+KINDS = {Stem: "stem", Block: "block", UniversalBlock: "uib", FusedBlock: "fused", LastStage: "head"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,14 +72,16 @@ class Unit:
       words |= {**r.widths, "classes": self.classes, "activation": r.activation}
     else:
       # kernels are odd: at stride 1 the paddings are the same
-      words |= {"kernel": r.kernel, "stride": r.stride, "padding": self.padding if r.stride > 1 else None}
+      words |= {"kernel": r.kernel or None, "stride": r.stride, "padding": self.padding if r.stride > 1 else None}
     if isinstance(r, Stem):
       words |= {"out": r.filters, "activation": r.activation}
     elif isinstance(r, Block):
+      if isinstance(r, UniversalBlock):
+        words["start"] = r.start or None
       words |= {
-        "expand": None if r.expand == self.channels else r.expand,
+        "expand": r.expand if r.expands(self.channels) else None,
         "out": r.out,
-        "dilation": r.dilation,
+        "dilation": r.dilation if r.kernels else 1,
         "squeeze": r.se and r.se.channels(self.channels, r.expand),
         "gate": r.se and r.se.gate,
         "activation": r.activation,
@@ -103,10 +105,7 @@ class Unit:
     if isinstance(r, Stem):
       n = (r.kernel**2 * c + 1) * r.filters
     elif isinstance(r, Block):
-      squeeze = r.se.channels(c, r.expand) if r.se else 0
-      n = (r.kernel**2 + 1) * r.expand + (r.expand + 1) * r.out
-      n += (c + 1) * r.expand if r.expand != c else 0
-      n += (r.expand + 1) * squeeze + (squeeze + 1) * r.expand if squeeze else 0
+      n = sum(layer.folded_params for layer in self._layers(r))
     else:
       layers = [c, *(n for n in r.widths.values() if n is not None), self.classes]
       n = sum((a + 1) * b for a, b in itertools.pairwise(layers))
@@ -118,9 +117,7 @@ class Unit:
     r = self.row
     if isinstance(r, LastStage):
       return 1
-    return (
-      sizes.divided(self.size, r.stride) if isinstance(r, Stem) else sizes.after_depthwise(self.size, r.stride, self.padding)
-    )
+    return sizes.divided(self.size, r.stride) if isinstance(r, Stem) else r.out_size(self.size, self.padding)
 
   @property
   def output(self) -> int:
@@ -136,10 +133,16 @@ class Unit:
     r, area = self.row, sizes.area(self.size)
     n = area * self.channels
     if isinstance(r, Block):
-      n += sizes.area(self.out_size) * r.expand + (area * r.expand if r.expand != self.channels else 0)
+      # the projection's map is the output; those of squeeze-excite have one position
+      inside = (layer for layer in self._layers(r)[:-1] if layer.norm)
+      n += sum(sizes.area(layer.out_size) * layer.out_channels for layer in inside)
     elif isinstance(r, LastStage):
       n += area * (r.widths["features"] or 0)
     return BYTES * n + self.output
+
+  def _layers(self, block: Block) -> list[cost.Layer]:
+    """Returns the layers of the unit of a block."""
+    return cost.block_layers("block", block, self.size, self.channels, self.padding)
 
   def at(self, **axes: int) -> "Unit":
     """Returns the unit with other numbers of channels.
@@ -159,7 +162,11 @@ class Unit:
 
 
 # numbers of channels that make a family, by kind; the squeeze follows the expansion
-AXES = {"stem": ("out",), "block": ("channels", "expand", "out"), "head": ("channels", "features", "hidden")}
+AXES = {
+  "stem": ("out",),
+  **dict.fromkeys(("block", "uib", "fused"), ("channels", "expand", "out")),
+  "head": ("channels", "features", "hidden"),
+}
 
 
 def family(key: str) -> tuple[str, dict[str, int]]:
@@ -253,7 +260,9 @@ def grid(timed: Sequence[Unit], points: int = 3, divisor: int = 8) -> list[Unit]
       steps = [round(low * (high / low) ** (i / max(points - 1, 1)) / divisor) * divisor for i in range(points - 1)]
       # as many channels after the expansion as before it, or after a block that can add its input, are another family's
       row = model.row
-      apart = axis == "expand" or (axis == "out" and isinstance(row, Block) and row.residual and row.stride == 1)
+      apart = isinstance(row, Block) and (
+        (axis == "expand" and not row.expands(row.expand)) or (axis == "out" and row.residual and row.stride == 1)
+      )
       taken = axes.get("channels", ()) if apart else ()
       axes[axis] = sorted({_beside(taken, max(n, divisor), high, divisor) for n in steps} | {high})
     corners = [{}]

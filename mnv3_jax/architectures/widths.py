@@ -17,7 +17,8 @@ class WidthRule:
     stem, hidden: of the channels of those two rows, (channels, multiplier) -> channels. Some ports keep V3's 16 filters in the
       stem and scale its siblings' 32.
     wide: of the last 1x1 convolution where no hidden row follows it (the original last stage).
-    expand_by_factor: the expansion is a factor of the scaled input, or else the scaled absolute number.
+    expand_by_factor: the expansion is a factor of the scaled input, or else the scaled absolute number, which it always is in a
+      row that is no bottleneck: both of its convolutions have an activation.
     features_by_factor: likewise the last 1x1 convolution, a factor of the last block's scaled output.
     scales_all: whether the last 1x1 convolution is scaled where Features.scaled is False, too.
   """
@@ -78,6 +79,7 @@ RULES = {
     expand_by_factor=True,
     features_by_factor=False,
   ),
+  "timm_v4": WidthRule(stem=_kept_below_1, hidden=_kept, wide=_kept_below_1, expand_by_factor=True, features_by_factor=False),
 }
 
 
@@ -89,7 +91,8 @@ def with_width(architecture: Architecture, multiplier: float, rule: str = "paper
     multiplier: above 0; the paper's Table 9 has 0.35, 0.5, 0.75, 1.0 and 1.25.
     rule: "paper" (Table 9: stem and outputs scaled, expansion a factor of the scaled input, the 1280 / 1024 head kept below 1
       and 1280 above; V2's 1280 kept below 1 and scaled above, MnasNet's always kept), "slim" (the same, head scaled),
-      "detection" (Table 6: as slim, MnasNet's 1280 too), "torchvision" (everything scaled), "keras" (V3's stem kept), "timm".
+      "detection" (Table 6: as slim, MnasNet's 1280 too), "torchvision" (everything scaled), "keras" (V3's stem kept), "timm",
+      "timm_v4" (timm's of MobileNetV4: the stem kept below 1, the hidden layer always).
 
   Raises:
     ArchitectureError: for an unknown rule, a multiplier that is not positive, or a network that was already scaled.
@@ -106,9 +109,9 @@ def with_width(architecture: Architecture, multiplier: float, rule: str = "paper
   filters = widths.stem(architecture.stem.filters, multiplier)
   blocks, channels = [], filters
   for _, base_channels, b in architecture.rows():
-    if b.expand == base_channels:
+    if not b.expands(base_channels):
       expand = channels
-    elif widths.expand_by_factor:
+    elif widths.expand_by_factor and b.project_activation == "linear":
       expand = make_divisible(Fraction(b.expand, base_channels) * channels)
     else:
       expand = _scaled(b.expand, multiplier)

@@ -3,12 +3,13 @@
 Each function returns the network at width 1.0, 224 px and 1000 classes; edits.py changes it from there.
 """
 
+import dataclasses
 import fnmatch
 from typing import Any
 
 from mnv3_jax.architectures import edits
 from mnv3_jax.architectures.heads import ClassifierHead
-from mnv3_jax.architectures.spec import Architecture, Block, Features, SqueezeExcite, Stem
+from mnv3_jax.architectures.spec import Architecture, Block, Features, FusedBlock, SqueezeExcite, Stem, UniversalBlock
 
 RE, R6, HS = "relu", "relu6", "hard_swish"
 SE = SqueezeExcite()
@@ -173,6 +174,125 @@ def mobilenetv3_small_minimalistic() -> Architecture:
   return edits.minimalistic(mobilenetv3_small()).replace(name="mobilenetv3_small_minimalistic")
 
 
+def _universal(channels: int, factor: int, out: int, *, start: int, kernel: int, stride: int = 1) -> UniversalBlock:
+  """Builds a row of MobileNetV4: a universal inverted bottleneck with ReLU that expands its input `factor` times."""
+  return UniversalBlock(start=start, kernel=kernel, expand=factor * channels, out=out, stride=stride, activation=RE)
+
+
+def _fused(expand: int, out: int) -> FusedBlock:
+  """Builds the first row of MobileNetV4-Conv-Medium and -Large: 3x3 expansion of stride 2, linear projection."""
+  return FusedBlock(kernel=3, expand=expand, out=out, stride=2, activation=RE)
+
+
+def _two_convolutions(expand: int, out: int) -> FusedBlock:
+  """Builds one of the first two rows of MobileNetV4-Conv-Small: 3x3 of stride 2, then 1x1, ReLU after both."""
+  return dataclasses.replace(_fused(expand, out), project_activation=RE)
+
+
+def _mobilenetv4(name: str, stem: int, blocks: tuple[Block, ...]) -> Architecture:
+  """Builds a convolutional MobileNetV4: its last rows are alike, a hidden layer with batch norm among them."""
+  return Architecture(
+    name=name,
+    stem=Stem(filters=stem, activation=RE),
+    blocks=blocks,
+    features=Features(filters=960, activation=RE),
+    head=ClassifierHead(hidden=1280, hidden_norm=True, activation=RE),
+  )
+
+
+def mobilenetv4_conv_small() -> Architecture:
+  """MobileNetV4-Conv-Small, beyond the V3 paper: the appendix of Qin et al. 2024, arXiv 2404.10518."""
+  return _mobilenetv4(
+    "mobilenetv4_conv_small",
+    stem=32,
+    blocks=(
+      _two_convolutions(32, 32),
+      _two_convolutions(96, 64),
+      _universal(64, 3, 96, start=5, kernel=5, stride=2),
+      _universal(96, 2, 96, start=0, kernel=3),
+      _universal(96, 2, 96, start=0, kernel=3),
+      _universal(96, 2, 96, start=0, kernel=3),
+      _universal(96, 2, 96, start=0, kernel=3),
+      _universal(96, 4, 96, start=3, kernel=0),
+      _universal(96, 6, 128, start=3, kernel=3, stride=2),
+      _universal(128, 4, 128, start=5, kernel=5),
+      _universal(128, 4, 128, start=0, kernel=5),
+      _universal(128, 3, 128, start=0, kernel=5),
+      _universal(128, 4, 128, start=0, kernel=3),
+      _universal(128, 4, 128, start=0, kernel=3),
+    ),
+  )
+
+
+def mobilenetv4_conv_medium() -> Architecture:
+  """MobileNetV4-Conv-Medium, beyond the V3 paper; at 256 px in its own (Qin et al. 2024)."""
+  return _mobilenetv4(
+    "mobilenetv4_conv_medium",
+    stem=32,
+    blocks=(
+      _fused(128, 48),
+      _universal(48, 4, 80, start=3, kernel=5, stride=2),
+      _universal(80, 2, 80, start=3, kernel=3),
+      _universal(80, 6, 160, start=3, kernel=5, stride=2),
+      _universal(160, 4, 160, start=3, kernel=3),
+      _universal(160, 4, 160, start=3, kernel=3),
+      _universal(160, 4, 160, start=3, kernel=5),
+      _universal(160, 4, 160, start=3, kernel=3),
+      _universal(160, 4, 160, start=3, kernel=0),
+      _universal(160, 2, 160, start=0, kernel=0),
+      _universal(160, 4, 160, start=3, kernel=0),
+      _universal(160, 6, 256, start=5, kernel=5, stride=2),
+      _universal(256, 4, 256, start=5, kernel=5),
+      _universal(256, 4, 256, start=3, kernel=5),
+      _universal(256, 4, 256, start=3, kernel=5),
+      _universal(256, 4, 256, start=0, kernel=0),
+      _universal(256, 4, 256, start=3, kernel=0),
+      _universal(256, 2, 256, start=3, kernel=5),
+      _universal(256, 4, 256, start=5, kernel=5),
+      _universal(256, 4, 256, start=0, kernel=0),
+      _universal(256, 4, 256, start=0, kernel=0),
+      _universal(256, 2, 256, start=5, kernel=0),
+    ),
+  )
+
+
+def mobilenetv4_conv_large() -> Architecture:
+  """MobileNetV4-Conv-Large, beyond the V3 paper; at 384 px in its own (Qin et al. 2024)."""
+  return _mobilenetv4(
+    "mobilenetv4_conv_large",
+    stem=24,
+    blocks=(
+      _fused(96, 48),
+      _universal(48, 4, 96, start=3, kernel=5, stride=2),
+      _universal(96, 4, 96, start=3, kernel=3),
+      _universal(96, 4, 192, start=3, kernel=5, stride=2),
+      _universal(192, 4, 192, start=3, kernel=3),
+      _universal(192, 4, 192, start=3, kernel=3),
+      _universal(192, 4, 192, start=3, kernel=3),
+      _universal(192, 4, 192, start=3, kernel=5),
+      _universal(192, 4, 192, start=5, kernel=3),
+      _universal(192, 4, 192, start=5, kernel=3),
+      _universal(192, 4, 192, start=5, kernel=3),
+      _universal(192, 4, 192, start=5, kernel=3),
+      _universal(192, 4, 192, start=5, kernel=3),
+      _universal(192, 4, 192, start=3, kernel=0),
+      _universal(192, 4, 512, start=5, kernel=5, stride=2),
+      _universal(512, 4, 512, start=5, kernel=5),
+      _universal(512, 4, 512, start=5, kernel=5),
+      _universal(512, 4, 512, start=5, kernel=5),
+      _universal(512, 4, 512, start=5, kernel=0),
+      _universal(512, 4, 512, start=5, kernel=3),
+      _universal(512, 4, 512, start=5, kernel=0),
+      _universal(512, 4, 512, start=5, kernel=0),
+      _universal(512, 4, 512, start=5, kernel=3),
+      _universal(512, 4, 512, start=5, kernel=5),
+      _universal(512, 4, 512, start=5, kernel=0),
+      _universal(512, 4, 512, start=5, kernel=0),
+      _universal(512, 4, 512, start=5, kernel=0),
+    ),
+  )
+
+
 def mobilenetv3_development() -> list[tuple[str, Architecture]]:
   """Returns the chain of networks from MnasNet-A1 to V3-Large, one change at a time (sections 4 and 5, Figure 9 of the paper).
 
@@ -203,6 +323,8 @@ def mobilenetv3_development() -> list[tuple[str, Architecture]]:
   return chain
 
 
+# networks that the V3 paper does not have, by name
+BEYOND = {f.__name__: f for f in (mobilenetv4_conv_small, mobilenetv4_conv_medium, mobilenetv4_conv_large)}
 # by name on the command line
 MODELS = {
   f.__name__: f
@@ -216,7 +338,9 @@ MODELS = {
     mnasnet_a1,
     mnasnet_small,
   )
-}
+} | BEYOND
+# the same for people
+NAMES = f"{', '.join(name for name in MODELS if name not in BEYOND)}; beyond the paper {', '.join(BEYOND)}"
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -76,7 +76,7 @@ def _options() -> Options:
   what = "Writes a .tflite file if it agrees with Flax, and its accuracy, agreement and latency to FILE.json."
   options = Options("export", what, EXAMPLE)
   add_run(options, dest="run")
-  options.add_argument("--model", metavar="NAME", help=f"instead of --workdir: {', '.join(zoo.MODELS)} with random weights")
+  options.add_argument("--model", metavar="NAME", help=f"instead of --workdir: a network with random weights, {zoo.NAMES}")
   options.add_argument("--out", dest="file", metavar="FILE", help="file to write (DIR/export/MODEL_QUANTIZATION.tflite)")
   meanings = "; ".join(f"{name}: {meaning}" for name, meaning in QUANTIZATIONS.items())
   options.add_argument("--quantize", choices=tuple(QUANTIZATIONS), default="none", help=f"{meanings} (none)")

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
     "the same command goes on where it was stopped, and others add to it."
   )
   options = Options("latency_table", what, EXAMPLE)
-  options.add_argument("models", nargs="+", metavar="MODEL", help=", ".join(zoo.MODELS))
+  options.add_argument("models", nargs="+", metavar="MODEL", help=zoo.NAMES)
   options.add_argument(
     "--out", dest="path", required=True, metavar="FILE", help="the table, a .json file; an existing one is extended"
   )

@@ -12,7 +12,7 @@ EXAMPLE = """mnv3 summary mobilenetv3_small --width=0.75 --resolution=160 --h_sw
 def main(arguments: list[str]) -> None:
   """Runs the verb; see mnv3 summary --help."""
   options = Options("summary", "Prints a network as the paper's table, with parameters and multiply-adds.", EXAMPLE)
-  options.add_argument("model", metavar="MODEL", nargs="?", help=", ".join(zoo.MODELS))
+  options.add_argument("model", metavar="MODEL", nargs="?", help=zoo.NAMES)
   options.add_argument("--all", action="store_true", help="every network whose size a paper prints, beside our count")
   options.add_argument(
     "--json", action="store_true", help="print {model, resolution, params, madds, layers}, or a list for --all"
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
     print_json(summary.papers_as_json()) if given.json else print(summary.papers_as_text())
     return
   if not given.model:
-    raise UsageError(f"summary takes a MODEL or --all; the models are {', '.join(zoo.MODELS)}")
+    raise UsageError(f"summary takes a MODEL or --all; the models are {zoo.NAMES}")
   with options.naming_flags():
     architecture = fields.architecture(given.model, **changed)
   if given.json:

@@ -114,13 +114,16 @@ def quantize(
 
 
 def _with_ranges(found: dict[str, Any], ranges: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
-  """Returns the library's ranges of tensors with others by name."""
+  """Returns the library's ranges of tensors with others by name; maps that are zero on all images have one from 0 to 1."""
 
   def replaced(name: str, known: dict[str, Any]) -> dict[str, Any]:
-    if not known or name not in ranges:
-      return known
-    ends = zip(("min", "max"), ranges[name], strict=True)
-    return {**known, **{end: np.full_like(known[end], value) for end, value in ends}}
+    if known and name in ranges:
+      ends = zip(("min", "max"), ranges[name], strict=True)
+      known = {**known, **{end: np.full_like(known[end], value) for end, value in ends}}
+    # the library's scale for such a map, 4e-12, made XNNPACK corrupt its memory (a squeeze after ReLU, one image)
+    if known and not np.any(known["min"]) and not np.any(known["max"]):
+      return {**known, "max": np.ones_like(known["max"])}
+    return known
 
   return {name: replaced(name, known) for name, known in found.items()}
 

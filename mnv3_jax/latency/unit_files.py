@@ -26,8 +26,8 @@ from mnv3_jax.architectures.spec import Architecture, Block, Stem
 from mnv3_jax.architectures.units import Unit
 from mnv3_jax.export.converter import convert
 from mnv3_jax.export.tflite import PLAIN
-from mnv3_jax.models.classifier import Dense
-from mnv3_jax.models.layers import ConvNorm, InvertedResidual
+from mnv3_jax.models.classifier import Dense, hidden_layer
+from mnv3_jax.models.layers import BlockModule, ConvNorm
 
 # bytes that an invocation of the file with copies reads and writes, about: those of a network of 4 million parameters
 REFERENCE_BYTES = 16_000_000
@@ -45,15 +45,15 @@ class UnitModule(nn.Module):
     unit, row = self.unit, self.unit.row
     net = _net(unit)
     if isinstance(row, Block):
-      return InvertedResidual(net, PLAIN, row, name="block")(x_bhwc, False)[0]
+      return BlockModule(net, PLAIN, row, name="block")(x_bhwc, False)[0]
     if isinstance(row, Stem):
-      return ConvNorm(net, PLAIN, "conv", row.filters, row.activation, row.kernel, row.stride, name="stem")(x_bhwc, False)
+      return ConvNorm(net, PLAIN, "stem", row.filters, row.activation, row.kernel, row.stride, name="stem")(x_bhwc, False)
     x = x_bhwc
     if row.features is not None:
       x = ConvNorm(net, PLAIN, "pointwise", row.features.filters, row.features.activation, name="features")(x, False)
     x = x.mean((1, 2))
     if row.head.hidden is not None:
-      x = Dense(PLAIN, row.head.hidden, row.head.activation, name="hidden")(x)
+      x = hidden_layer(net, row.head, PLAIN, name="hidden")(x)
     assert unit.classes is not None
     return Dense(PLAIN, unit.classes, name="logits")(x)
 

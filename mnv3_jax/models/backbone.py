@@ -4,7 +4,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from mnv3_jax.architectures.spec import Architecture
-from mnv3_jax.models.layers import Compute, ConvNorm, InvertedResidual
+from mnv3_jax.models.layers import BlockModule, Compute, ConvNorm
 
 
 class Backbone(nn.Module):
@@ -22,9 +22,9 @@ class Backbone(nn.Module):
       train: batch norm by the batch's own statistics.
 
     Returns:
-      A dict: "stem", "block_01/expand" (where there is one), "block_01/depthwise" (before squeeze-excite), "block_01", ...,
-      "features" (the map that is pooled), and "C1", "C2", ...: the last map at 1/2, 1/4, ... of the input's size, as the
-      paper takes them for detection (C4 of V3-Large is the expansion of block 13, C5 the map before the pool).
+      A dict: "stem", "block_01/expand" and "block_01/depthwise" (of the layers that the block has before squeeze-excite),
+      "block_01", ..., "features" (the map that is pooled), and "C1", "C2", ...: the last map at 1/2, 1/4, ... of the input's
+      size, as the paper takes them for detection (C4 of V3-Large is the expansion of block 13, C5 the map before the pool).
     """
     a = self.net
     maps: dict[str, Array] = {}
@@ -38,14 +38,14 @@ class Backbone(nn.Module):
       return x
 
     stride = a.stem.stride
-    stem = ConvNorm(a, self.compute, "conv", a.stem.filters, a.stem.activation, a.stem.kernel, a.stem.stride, name="stem")
+    stem = ConvNorm(a, self.compute, "stem", a.stem.filters, a.stem.activation, a.stem.kernel, a.stem.stride, name="stem")
     x = keep("stem", stem(x_bhwc, trained("stem")), stride)
-    for name, _, block in a.rows():
-      x, inner = InvertedResidual(a, self.compute, block, name=name)(x, trained(name))
-      if "expand" in inner:
-        keep(f"{name}/expand", inner["expand"], stride)
-      stride *= block.stride
-      keep(f"{name}/depthwise", inner["depthwise"], stride)
+    for name, channels, block in a.rows():
+      x, inner = BlockModule(a, self.compute, block, name=name)(x, trained(name))
+      for layer in block.layers(channels):
+        if layer.name in inner:
+          stride *= layer.stride
+          keep(f"{name}/{layer.name}", inner[layer.name], stride)
       keep(name, x, stride)
     if a.features is not None:
       last = ConvNorm(a, self.compute, "pointwise", a.features.filters, a.features.activation, name="features")

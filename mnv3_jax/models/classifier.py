@@ -1,6 +1,6 @@
-"""Classifier: images to logits through backbone, average pool, the 1x1 convolution without batch norm, dropout, logits."""
+"""Classifier: images to logits through backbone, average pool, the hidden 1x1 convolution, dropout, logits."""
 
-from typing import cast
+from typing import Any, cast
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,22 +11,38 @@ from mnv3_jax.architectures.heads import ClassifierHead
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.models.backbone import Backbone
 from mnv3_jax.models.fake_quantization import Quantized
-from mnv3_jax.models.layers import Compute, activated, kernel, param
+from mnv3_jax.models.layers import Compute, activated, kernel, normalized, param
 
 
 class Dense(nn.Module):
-  """Fully connected layer and activation."""
+  """Fully connected layer and activation.
+
+  Attributes:
+    features: output channels.
+    activation: a key of FUNCTIONS.
+    norm: Architecture with the settings of the batch norm that follows the product; None for a bias in its place.
+  """
 
   compute: Compute
   features: int
   activation: str = "linear"
+  norm: Architecture | None = None
 
   @nn.compact
-  def __call__(self, x_bc: Float[Array, "b c"]) -> Float[Array, "b {self.features}"]:
-    """Applies the layer."""
+  def __call__(self, x_bc: Float[Array, "b c"], train: bool = False) -> Float[Array, "b {self.features}"]:
+    """Applies the layer; `train`: batch norm by the batch's own statistics."""
     w = kernel(self, (x_bc.shape[-1], self.features))
+    if self.norm is not None:
+      x = normalized(self, self.norm, self.activation, x_bc @ w.astype(x_bc.dtype), train)
+      return activated(self, self.activation, x) if self.compute.quantize else x
     bias = param(self, "bias", nn.initializers.zeros, (self.features,))
     return activated(self, self.activation, x_bc @ w.astype(x_bc.dtype) + bias.astype(x_bc.dtype))
+
+
+def hidden_layer(net: Architecture, head: ClassifierHead, compute: Compute, **options: Any) -> Dense:
+  """Builds the hidden layer of a classifier's head; `net` has the settings of its batch norm."""
+  assert head.hidden is not None
+  return Dense(compute, head.hidden, head.activation, net if head.hidden_norm else None, **options)
 
 
 class Classifier(nn.Module):
@@ -47,7 +63,7 @@ class Classifier(nn.Module):
     """Builds the submodules."""
     self.backbone = Backbone(self.net, self.compute)
     if self.head.hidden is not None:
-      self.hidden = Dense(self.compute, self.head.hidden, self.head.activation)
+      self.hidden = hidden_layer(self.net, self.head, self.compute)
     self.dropout = nn.Dropout(self.head.dropout)
     self.logits = Dense(self.compute, self.net.num_classes)
     if self.compute.quantize:
@@ -75,6 +91,7 @@ class Classifier(nn.Module):
     if self.compute.quantize:
       x_bc = self.pool(x_bc, already=features.size == x_bc.size)
     if self.head.hidden is not None:
-      x_bc = self.hidden(x_bc)
+      trained = train and "hidden" not in self.compute.frozen and not self.compute.quantize
+      x_bc = self.hidden(x_bc, trained)
     x_bc = self.dropout(x_bc, deterministic=not train)
     return self.logits(x_bc)

@@ -1,4 +1,4 @@
-"""Layers of the rows: convolution + norm + activation, squeeze-excite, the inverted residual.
+"""Layers of the rows: convolution + norm + activation, squeeze-excite, the block.
 
 Parameters are named as in architectures/cost.py: "block_04/depthwise/kernel", ".../bn/scale", "block_04/se/reduce/bias".
 """
@@ -115,9 +115,9 @@ class BatchNorm(nn.Module):
   platform: str | None = None
 
   @nn.compact
-  def __call__(self, x_bhwc: Float[AnyArray, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
-    """Normalizes a map by the batch's statistics if `train`, else by the moving ones, and applies the activation."""
-    channels = (x_bhwc.shape[-1],)
+  def __call__(self, x: Float[AnyArray, "b *space c"], train: bool) -> Float[Array, "b *space c"]:
+    """Normalizes a map or (b, c) by the batch's statistics if `train`, else by the moving ones, and applies the activation."""
+    channels = (x.shape[-1],)
     scale = param(self, "scale", nn.initializers.ones, channels)
     bias = param(self, "bias", nn.initializers.zeros, channels)
     mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
@@ -125,7 +125,8 @@ class BatchNorm(nn.Module):
     activation = FUNCTIONS[self.activation]
     if not train:
       m, v = jnp.asarray(mean.value), jnp.asarray(var.value)
-      return batch_norm.normalise(x_bhwc, m, v, scale, bias, self.epsilon, activation)
+      return batch_norm.normalise(x, m, v, scale, bias, self.epsilon, activation)
+    x_bhwc = x if x.ndim == 4 else x[:, None, None]
     batch = x_bhwc.shape[0]
     group = self.group if self.group > 0 else batch
     if batch % group:
@@ -136,27 +137,52 @@ class BatchNorm(nn.Module):
       raise ValueError(f"{path}: a single value per channel in training; expected more images, or larger ones")
     # XLA's CPU reduces a 4-D map twice as fast as the same map with a leading axis of one group
     one = group == batch
-    x = x_bhwc if one else x_bhwc.reshape(batch // group, group, *x_bhwc.shape[1:])
+    x_grouped = x_bhwc if one else x_bhwc.reshape(batch // group, group, *x_bhwc.shape[1:])
     axes = (0, 1, 2) if one else (1, 2, 3)
     if self.group == EVERYWHERE:
       # the results of transformations are untyped
-      everywhere: Any = lax.pmean(batch_norm.moments(x, axes), AXIS)
+      everywhere: Any = lax.pmean(batch_norm.moments(x_grouped, axes), AXIS)
       m, v = everywhere[0], batch_norm.variance(*everywhere)
-      y = batch_norm.normalise(x, m, v, scale, bias, self.epsilon, activation)
+      y = batch_norm.normalise(x_grouped, m, v, scale, bias, self.epsilon, activation)
     else:
-      y, m, v = batch_norm.form(self.formulation, self.platform, axes, self.epsilon, activation)(x, scale, bias)
+      y, m, v = batch_norm.form(self.formulation, self.platform, axes, self.epsilon, activation)(x_grouped, scale, bias)
     if not self.is_initializing():
       keep = self.momentum
       mean.value = keep * mean.value + (1 - keep) * m.reshape(-1, *channels).mean(0)
       var.value = keep * var.value + (1 - keep) * v.reshape(-1, *channels).mean(0)
-    return y.reshape(x_bhwc.shape)
+    return y.reshape(x.shape)
+
+
+def normalized(
+  module: Any, net: Architecture, activation: str, x: Float[Array, "b *space c"], train: bool
+) -> Float[Array, "b *space c"]:
+  """Applies batch norm, or its bias where it is folded, and the activation to what a layer has computed.
+
+  Args:
+    module: the layer, one with a `compute`, within its nn.compact __call__.
+    net: Architecture with the settings of batch norm.
+    activation: a key of FUNCTIONS; if compute.quantize it is left to `activated`.
+    x: the map, or (b, c).
+    train: batch norm by the batch's own statistics.
+  """
+  compute: Compute = module.compute
+  after = "linear" if compute.quantize else compute.function(activation)
+  if compute.folded:
+    if train:
+      raise ValueError(
+        f"invalid train=True at {'/'.join(module.path)}; a network with folded batch norm is for inference alone"
+      )
+    bias = param(module, "bias", nn.initializers.zeros, (x.shape[-1],))
+    return FUNCTIONS[after](x + bias).astype(x.dtype)
+  norm = BatchNorm(net.bn_momentum, net.bn_epsilon, after, compute.bn_group, compute.formulation, compute.platform, name="bn")
+  return norm(x, train)
 
 
 class ConvNorm(nn.Module):
   """Convolution, batch norm, activation.
 
   Attributes:
-    kind: "conv" (kxk), "depthwise" or "pointwise".
+    kind: "stem" (kxk of an image), "conv" (kxk of any map), "depthwise" or "pointwise".
     features: output channels; for "depthwise" those of the input.
     activation: a key of FUNCTIONS.
   """
@@ -176,44 +202,20 @@ class ConvNorm(nn.Module):
     channels = 1 if self.kind == "depthwise" else x_bhwc.shape[-1]
     shape = (self.kernel, self.kernel, channels, self.features)
     # an 8-bit stem loses more than it saves: exporters leave it in float32
-    exact = self.kind == "conv"
+    exact = self.kind == "stem"
     w = kernel(self, shape, exact).astype(x_bhwc.dtype)
+    place: dict[str, Any] = {"stride": self.stride, "dilation": self.dilation, "padding": self.net.padding_of(self.kind)}
+    where: dict[str, Any] = {"formulation": self.compute.formulation, "platform": self.compute.platform}
     if self.kind == "pointwise":
-      x = convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation, platform=self.compute.platform)
+      x = convolutions.pointwise(x_bhwc, w, **where)
     elif self.kind == "depthwise":
-      x = convolutions.depthwise(
-        x_bhwc,
-        w,
-        stride=self.stride,
-        dilation=self.dilation,
-        padding=self.net.padding,
-        formulation=self.compute.formulation,
-        platform=self.compute.platform,
-      )
+      x = convolutions.depthwise(x_bhwc, w, **place, **where)
+    elif self.kind == "stem":
+      x = convolutions.stem(x_bhwc, w, stride=self.stride, padding=self.net.stem_padding, **where)
     else:
-      x = convolutions.stem(
-        x_bhwc,
-        w,
-        stride=self.stride,
-        padding=self.net.stem_padding,
-        formulation=self.compute.formulation,
-        platform=self.compute.platform,
-      )
-    net, compute = self.net, self.compute
-    after = "linear" if compute.quantize else compute.function(self.activation)
-    if compute.folded:
-      if train:
-        raise ValueError(
-          f"invalid train=True at {'/'.join(self.path)}; a network with folded batch norm is for inference alone"
-        )
-      bias = param(self, "bias", nn.initializers.zeros, (self.features,))
-      x = FUNCTIONS[after](x + bias).astype(x.dtype)
-    else:
-      norm = BatchNorm(
-        net.bn_momentum, net.bn_epsilon, after, compute.bn_group, compute.formulation, compute.platform, name="bn"
-      )
-      x = norm(x, train)
-    return activated(self, self.activation, x, exact=exact) if compute.quantize else x
+      x = convolutions.convolution(x_bhwc, w, **place)
+    x = normalized(self, self.net, self.activation, x, train)
+    return activated(self, self.activation, x, exact=exact) if self.compute.quantize else x
 
 
 class Conv1x1(nn.Module):
@@ -251,11 +253,11 @@ class SqueezeExciteLayer(nn.Module):
     return activated(self, "linear", x_bhwc * s)
 
 
-class InvertedResidual(nn.Module):
-  """One Block (Figures 3 and 4 of the paper).
+class BlockModule(nn.Module):
+  """One Block of any kind (Figures 3 and 4 of the paper), layer by layer.
 
   Returns:
-    (output, {"expand": map or absent, "depthwise": map before squeeze-excite}), all (B, H, W, C).
+    (output, {name of a layer: its map} of all before the projection but squeeze-excite), all (B, H, W, C).
   """
 
   net: Architecture
@@ -265,19 +267,14 @@ class InvertedResidual(nn.Module):
   @nn.compact
   def __call__(
     self, x_bhwc: Float[Array, "b h w c"], train: bool
-  ) -> tuple[Float[Array, "b out_h out_w {self.block.out}"], dict[str, Float[Array, "b _ _ {self.block.expand}"]]]:
+  ) -> tuple[Float[Array, "b out_h out_w {self.block.out}"], dict[str, Float[Array, "b _ _ _"]]]:
     """Applies the block."""
-    b, inner, channels = self.block, {}, x_bhwc.shape[-1]
-
-    def unit(name: str, kind: str, features: int, activation: str, **row: Any) -> ConvNorm:
-      return ConvNorm(self.net, self.compute, kind, features, activation, name=name, **row)
-
-    x = x_bhwc
-    if b.expand != channels:
-      x = inner["expand"] = unit("expand", "pointwise", b.expand, b.activation)(x, train)
-    row = {"kernel": b.kernel, "stride": b.stride, "dilation": b.dilation}
-    x = inner["depthwise"] = unit("depthwise", "depthwise", b.expand, b.activation, **row)(x, train)
-    if b.se is not None:
-      x = SqueezeExciteLayer(self.compute, b.se.channels(channels, b.expand), b.se.gate, name="se")(x)
-    x = unit("project", "pointwise", b.out, b.project_activation)(x, train)
-    return (activated(self, "linear", x_bhwc + x) if b.adds_input(channels) else x), inner
+    channels, x, inner = x_bhwc.shape[-1], x_bhwc, {}
+    for layer in self.block.layers(channels):
+      name, kind, features, activation, *row = layer
+      if kind == "se":
+        x = SqueezeExciteLayer(self.compute, features, activation, name=name)(x)
+      else:
+        x = inner[name] = ConvNorm(self.net, self.compute, kind, features, activation, *row, name=name)(x, train)
+    del inner["project"]
+    return (activated(self, "linear", x_bhwc + x) if self.block.adds_input(channels) else x), inner

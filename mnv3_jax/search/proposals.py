@@ -68,7 +68,7 @@ def _options(architecture: Architecture) -> Iterator[Iterator[tuple[str, Archite
   """Yields (name, network) by width, from the largest to the smallest, for each expansion and each bottleneck."""
   rows = {name: (inputs, block) for name, inputs, block in architecture.rows()}
   for name, (inputs, block) in rows.items():
-    if block.expand != inputs:
+    if block.expands(inputs):
       widths = range(_below(block.expand), inputs, -DIVISOR)
       yield _edited(architecture, f"{name}_expand", widths, {name: (None, block.out)})
   for group, blocks in channels.streams(architecture).items():

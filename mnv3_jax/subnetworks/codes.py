@@ -1,12 +1,13 @@
 """Subnetworks as short vectors of integers, from which their masks are computed inside a compiled function.
 
 A vector has the number of channels of every channel group (the first ones are kept), and for every block whether it is there,
-its kernel size, and whether it has squeeze-excite. So a training step takes other subnetworks in every step, and no program is
-compiled for them nor masks as large as the weights copied to the device.
+whether it has squeeze-excite, and the sizes of its kernels. So a training step takes other subnetworks in every step, and no
+program is compiled for them nor masks as large as the weights copied to the device.
 """
 
 import dataclasses
 import functools
+import itertools
 from typing import Any
 
 import jax
@@ -21,8 +22,8 @@ from mnv3_jax.subnetworks.subnetwork import OPEN, Subnetwork
 from mnv3_jax.subnetworks.taps import taps
 from mnv3_jax.types import AnyArray
 
-# of each block, in this order, after the channel groups
-FLAGS = ("present", "kernel", "se")
+# of each block, in this order and before its kernel sizes, after the channel groups
+FLAGS = ("present", "se")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,16 @@ class Codes:
 
   @functools.cached_property
   def _blocks(self) -> dict[str, int]:
-    return {name: len(self._groups) + len(FLAGS) * i for i, (name, _, _) in enumerate(self.seed.rows())}
+    lengths = [len(FLAGS) + len(block.kernels) for block in self.seed.blocks]
+    starts = itertools.accumulate(lengths, initial=len(self._groups))
+    return {name: start for (name, _, _), start in zip(self.seed.rows(), starts, strict=False)}
+
+  @functools.cached_property
+  def _kernels(self) -> dict[str, int]:
+    rows = {name: block for name, _, block in self.seed.rows()}
+    return {
+      f"{name}/{layer}": self._blocks[name] + len(FLAGS) + i for name in rows for i, layer in enumerate(rows[name].kernels)
+    }
 
   @functools.cached_property
   def _layers(self) -> dict[str, channels.LayerChannels]:
@@ -50,7 +60,7 @@ class Codes:
   @property
   def size(self) -> int:
     """Length of a vector."""
-    return len(self._groups) + len(FLAGS) * len(self._blocks)
+    return len(self._groups) + len(FLAGS) * len(self._blocks) + len(self._kernels)
 
   def encode(self, subnetwork: Subnetwork) -> Int[np.ndarray, " codes"]:
     """Returns the vector of a subnetwork of the seed.
@@ -65,7 +75,8 @@ class Codes:
         raise ValueError(f"{group}: expected the first {len(indices)} channels, got {list(indices)}")
       found[i] = len(indices)
     for name, (_, _, block) in zip(subnetwork.blocks, subnetwork.architecture.rows(), strict=True):
-      found[self._blocks[name] :][: len(FLAGS)] = 1, block.kernel, block.se is not None
+      flags = 1, block.se is not None, *block.kernels.values()
+      found[self._blocks[name] :][: len(flags)] = flags
     return found
 
   def apply(self, code: Int[AnyArray, " codes"], params: Any) -> Any:
@@ -94,10 +105,10 @@ class Codes:
     if row in self._blocks:
       flags = code[self._blocks[row] :][: len(FLAGS)]
       present = flags[0] > 0
-      if rest == "depthwise":
-        kernel = flags[1]
+      if name in self._kernels:
+        kernel = code[self._kernels[name]]
       if rest.startswith("se/"):
-        se = flags[2] > 0
+        se = flags[1] > 0
     outputs = self._first(code, x.output) & present & se
     if leaf != "kernel":
       opened = present & ~se if (rest, leaf) == ("se/expand", "bias") else jnp.bool_(False)
@@ -116,7 +127,7 @@ class Codes:
     """Returns which taps along an axis are inside, of kernels that can be inside of this one."""
     own = np.zeros((layer.kernel + 1, layer.kernel), bool)
     for smaller in range(layer.kernel % 2, layer.kernel + 1, 2):
-      place = {"stride": layer.stride, "dilation": layer.dilation, "padding": self.seed.padding}
+      place = {"stride": layer.stride, "dilation": layer.dilation, "padding": self.seed.padding_of(layer.kind)}
       try:
         own[smaller, taps(size, layer.kernel, smaller, **place)] = True
       except ValueError:

@@ -7,7 +7,7 @@ import json
 import math
 import pathlib
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -21,15 +21,30 @@ from mnv3_jax.types import PathLike
 # {"stage_1.kernel": 3, ...}: a value for every key of SearchSpace.options
 Choices: TypeAlias = dict[str, Any]
 
-# expansion factor of each operation
-OPS = {"depthwise": 1, "mbconv3": 3, "mbconv6": 6}
+
+class Op(NamedTuple):
+  """Operation of a layer: kind of its block, a key of block_text.KINDS, and expansion factor."""
+
+  kind: str
+  factor: int
+
+
+# from the smallest to the largest
+OPS = {
+  "depthwise": Op("k", 1),
+  "mbconv3": Op("k", 3),
+  "mbconv6": Op("k", 6),
+  **{f"uib{factor}": Op("u", factor) for factor in (2, 3, 4, 6)},
+  **{f"fused{factor}": Op("f", factor) for factor in (2, 3, 4, 6)},
+}
+MNASNET_OPS = ("depthwise", "mbconv3", "mbconv6")
 SKIPS = ("identity", "none")
 # number of filters by stage, number of layers, stride: Table 2 of MobileNetV2, whose rows MnasNet varies
 V2_STAGES = ((16, 1, 1), (24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
 FILTER_FACTORS = (0.75, 1.0, 1.25)
 LAYER_CHANGES = (-1, 0, 1)
 # choices that make a kind of block
-KINDS = ("op", "kernel", "se", "skip")
+KINDS = ("op", "kernel", "start", "se", "skip")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,8 +55,10 @@ class Stage:
     filters: output channels.
     layers: number of layers, at least 1.
     stride: of the first layer, not a choice.
-    ops: keys of OPS.
-    kernels: depthwise kernel sizes.
+    ops: keys of OPS: MnasNet's three, or universal inverted bottlenecks ("uib4") or fused ones ("fused4") of MobileNetV4.
+    kernels: depthwise kernel sizes, or those of the expansion of a fused operation; 0 for none, with `starts` alone.
+    starts: kernel sizes of the depthwise convolution before the expansion of universal operations, 0 for none; None where
+      there is no such choice.
     se_ratios: squeeze-excite ratios; 0 for none.
     skips: values of SKIPS.
     activation: of its blocks, not a choice.
@@ -53,8 +70,9 @@ class Stage:
   filters: tuple[int, ...]
   layers: tuple[int, ...]
   stride: int = 1
-  ops: tuple[str, ...] = tuple(OPS)
+  ops: tuple[str, ...] = MNASNET_OPS
   kernels: tuple[int, ...] = (3, 5)
+  starts: tuple[int, ...] | None = None
   se_ratios: tuple[float, ...] = (0.0, 0.25)
   skips: tuple[str, ...] = SKIPS
   activation: str = "relu"
@@ -67,9 +85,16 @@ class Stage:
       for value in values:
         if value not in known:
           raise UsageError(f"invalid {name}={value!r} of a stage; {nearest(value, known)}")
-    for name, values in (("filters", self.filters), ("layers", self.layers), ("kernels", self.kernels)):
-      if not all(isinstance(n, int) and 1 <= n <= 10_000 for n in values):
-        raise UsageError(f"invalid {name}={values!r} of a stage; expected whole numbers of at least 1")
+    self._check_starts()
+    least = 1 if self.starts is None else 0
+    for name, values, at_least in (
+      ("filters", self.filters, 1),
+      ("layers", self.layers, 1),
+      ("kernels", self.kernels, least),
+      ("starts", self.starts or (), 0),
+    ):
+      if not all(isinstance(n, int) and at_least <= n <= 10_000 for n in values):
+        raise UsageError(f"invalid {name}={values!r} of a stage; expected whole numbers of at least {at_least}")
     if not all(isinstance(ratio, int | float) and 0 <= ratio < 8 for ratio in self.se_ratios):
       raise UsageError(f"invalid se_ratios={self.se_ratios!r} of a stage; expected 0 for none, or shares such as 0.25")
     activations = block_text.ACTIVATIONS.values()
@@ -78,12 +103,28 @@ class Stage:
     if self.stride not in (1, 2):
       raise UsageError(f"invalid stride={self.stride!r} of a stage; expected 1 or 2")
 
+  def _check_starts(self) -> None:
+    """Raises UsageError for `starts` that a network of the stage could not have."""
+    universal = {OPS[op].kind == "u" for op in self.ops}
+    if True in universal and (self.starts is None or False in universal):
+      raise UsageError(
+        f"invalid ops={self.ops!r} of a stage with starts={self.starts!r}; universal ones need them, and no others"
+      )
+    if self.starts is not None and True not in universal:
+      raise UsageError(f"invalid starts={self.starts!r} of a stage; expected None, only universal operations have them")
+    if self.starts is not None and self.stride == 2 and 0 in self.starts and 0 in self.kernels:
+      raise UsageError(
+        f"invalid starts={self.starts!r} of a stage of stride 2 with kernels={self.kernels!r}; expected no 0 in one of them, "
+        "since a layer without depthwise convolutions has no stride"
+      )
+
   @property
   def options(self) -> dict[str, tuple[Any, ...]]:
     """The values of each choice, by the choice's name."""
     return {
       "op": self.ops,
       "kernel": self.kernels,
+      **({} if self.starts is None else {"start": self.starts}),
       "se": self.se_ratios,
       "skip": self.skips,
       "filters": self.filters,
@@ -98,7 +139,7 @@ class SearchSpace:
   The stages replace the blocks of a network; its stem, last 1x1 convolution and head stay. Against MnasNet's space:
 
   - ConvOp: `depthwise` (depthwise and 1x1 convolution) and MBConv with the expansions 3 and 6 that MnasNet-A1 has. Left out is
-    the ordinary convolution, which MnasNet-A1 does not have: the rows of an `Architecture` are inverted residuals.
+    the ordinary convolution, which MnasNet-A1 does not have. A stage may have the two kinds of MobileNetV4 instead.
   - SkipOp: `identity` and `none`. Left out is pooling, for the same reason.
   - Filters and layers are those of MobileNetV2 times 0.75, 1, 1.25, and plus -1, 0, 1. Filters are rounded to multiples of 8
     and layers are at least 1; values that fall together are one value.
@@ -164,13 +205,15 @@ class SearchSpace:
         texts.append(
           block_text.block_text(
             kernel=chosen["kernel"],
-            factor=OPS[chosen["op"]],
+            factor=OPS[chosen["op"]].factor,
             out=chosen["filters"],
             stride=stage.stride if layer == 0 else 1,
             activation=stage.activation,
             squeeze="si" if self.se_of == "input" else "se",
             ratio=chosen["se"],
             skip=chosen["skip"] == "identity",
+            kind=OPS[chosen["op"]].kind,
+            start=chosen.get("start", 0),
           )
         )
     return ",".join(texts)
@@ -205,7 +248,8 @@ class SearchSpace:
     fewest channels.
     """
     options = self.options
-    kinds = {name: list(dict.fromkeys(v for stage in self.stages for v in stage.options[name])) for name in KINDS}
+    kinds = {name: list(dict.fromkeys(v for stage in self.stages for v in stage.options.get(name, ()))) for name in KINDS}
+    kinds = {name: values for name, values in kinds.items() if values}
     for pick in (max, min):
       for values in itertools.product(*kinds.values()):
         chosen = dict(zip(kinds, values, strict=True))
@@ -226,6 +270,14 @@ class SearchSpace:
     for i, stage in enumerate(self.stages, 1):
       if "depthwise" in stage.ops and len(stage.ops) > 1:
         raise UsageError(f"invalid ops={stage.ops!r} of stage {i} in a supernet; expected no 'depthwise', or that alone")
+      if len({OPS[op].kind for op in stage.ops}) > 1:
+        raise UsageError(f"invalid ops={stage.ops!r} of stage {i} in a supernet; expected operations of one kind")
+      for field, sizes in (("kernels", stage.kernels), ("starts", stage.starts or ())):
+        if 0 in sizes and len(sizes) > 1:
+          raise UsageError(
+            f"invalid {field}={sizes!r} of stage {i} in a supernet; expected no 0, or that alone: a layer without the "
+            "convolution is not inside of one with it"
+          )
       if len(stage.skips) > 1 or (stage.skips == ("none",) and len(stage.layers) > 1):
         raise UsageError(f"invalid skips={stage.skips!r} of stage {i} in a supernet; expected ('identity',)")
       filters = set(stage.filters)
@@ -243,7 +295,10 @@ class SearchSpace:
 
   def to_dict(self) -> dict[str, Any]:
     """Returns the space as JSON has it."""
-    return json.loads(json.dumps(dataclasses.asdict(self)))
+    found = json.loads(json.dumps(dataclasses.asdict(self)))
+    # what files of earlier versions do not have leaves the identity of a space alone
+    stages = [{name: value for name, value in stage.items() if (name, value) != ("starts", None)} for stage in found["stages"]]
+    return {**found, "stages": stages}
 
   def write(self, file: PathLike) -> None:
     """Writes the space as a JSON file."""

@@ -31,7 +31,7 @@ Index: TypeAlias = tuple[Sequence[int], ...]
 # bias for which every gate is exactly 1
 OPEN = 40.0
 # what a block has in common with the block of the seed that it is cut from
-SHARED = ("stride", "activation", "dilation", "project_activation")
+SHARED = ("kind", "stride", "activation", "dilation", "project_activation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,8 @@ class Subnetwork:
       seed_inputs, seed_block = rows[name]
       # a squeeze-excite can be left out
       like = dataclasses.replace(seed_block, se=block.se and seed_block.se)
-      if _structure(inputs, block) != _structure(seed_inputs, like) or block.kernel > seed_block.kernel:
+      smaller = all(size <= seed_block.kernels.get(layer, 0) for layer, size in block.kernels.items())
+      if _structure(inputs, block) != _structure(seed_inputs, like) or not smaller:
         self._fail(name, block, f"expected one with the structure of {seed_block}")
     maps = [tuple(_seed_name(name, self.blocks) for name in layer.takes) for layer in own.head_layers()]
     if maps != [layer.takes for layer in seed.head_layers()]:
@@ -111,9 +112,8 @@ class Subnetwork:
   @functools.cached_property
   def _index(self) -> dict[str, dict[str, Index]]:
     """Indices into the seed's tensors by layer (the seed's name) and by "kernel" or "channels"; of layers that it has."""
-    kernels = {
-      f"{name}/depthwise": block.kernel for name, (_, _, block) in zip(self.blocks, self.architecture.rows(), strict=True)
-    }
+    own = zip(self.blocks, self.architecture.blocks, strict=True)
+    kernels = {f"{name}/{layer}": size for name, block in own for layer, size in block.kernels.items()}
     found = {}
     for x in channels.layers(self.seed):
       layer, row = x.layer, x.layer.name.partition("/")[0]
@@ -128,7 +128,7 @@ class Subnetwork:
 
   def _taps(self, layer: Layer, kernel: int) -> list[range]:
     """Returns the taps along each axis of a seed's layer."""
-    place = {"stride": layer.stride, "dilation": layer.dilation, "padding": self.seed.padding}
+    place = {"stride": layer.stride, "dilation": layer.dilation, "padding": self.seed.padding_of(layer.kind)}
     return [taps(n, layer.kernel, kernel, **place) for n in sizes.sides(layer.in_size)]
 
   def index(self, path: Sequence[str]) -> Index | None:
@@ -159,7 +159,7 @@ def sizes_inside(seed: Architecture, architecture: Architecture, blocks: Sequenc
 def _structure(inputs: int, block: Block) -> tuple[object, ...]:
   """Returns what channels and kernel sizes do not change."""
   shared = [getattr(block, field) for field in SHARED]
-  return (*shared, block.se and block.se.gate, block.expand == inputs, block.adds_input(inputs))
+  return (*shared, block.se and block.se.gate, block.expands(inputs), block.adds_input(inputs), tuple(block.kernels))
 
 
 def _keys(path: tuple[Any, ...]) -> tuple[str, ...]:

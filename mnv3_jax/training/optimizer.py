@@ -53,7 +53,7 @@ def decay_mask(params: Any, depthwise: bool, everything: bool = False) -> Any:
 
   def decays(path: tuple[Any, ...], _: Any) -> bool:
     names = [k.key for k in path]
-    return everything or (names[-1] == "kernel" and (depthwise or "depthwise" not in names))
+    return everything or (names[-1] == "kernel" and (depthwise or not any(n.endswith("depthwise") for n in names)))
 
   return jax.tree_util.tree_map_with_path(decays, params)
 

@@ -7,7 +7,7 @@ from mnv3_jax.architectures import sizes
 from mnv3_jax.architectures.spec import Architecture
 
 # settings of heads that are seen in their layers, or in training alone
-OF_LAYERS = ("hidden", "activation", "dropout", "class_bias")
+OF_LAYERS = ("hidden", "hidden_norm", "activation", "dropout", "class_bias")
 
 
 def differences(ours: Architecture, theirs: Architecture) -> list[str]:
@@ -29,13 +29,15 @@ def _values(a: Architecture) -> dict[str, Any]:
   found |= _fields("stem", a.stem)
   for name, channels, block in a.rows():
     se = block.se and {"channels": block.se.channels(channels, block.expand), "gate": block.se.gate}
-    found |= {**_fields(name, block), f"{name}.se": se, f"{name}.residual": block.adds_input(channels)}
+    found |= {f"{name}.kind": block.kind, **_fields(name, block)}
+    found |= {f"{name}.se": se, f"{name}.residual": block.adds_input(channels)}
   if a.features is not None:
     found |= {"features.filters": a.features.filters, "features.activation": a.features.activation}
   found["head"] = a.head.name
   found |= {f"head.{name}": value for name, value in dataclasses.asdict(a.head).items() if name not in OF_LAYERS}
   for layer in a.head_layers():
     found |= {f"{layer.name}.filters": layer.out_channels, f"{layer.name}.activation": layer.activation}
+    found[f"{layer.name}.norm"] = layer.norm
   return found
 
 
@@ -47,7 +49,7 @@ def padding_of(a: Architecture) -> str:
   """Returns the padding in effect: "same" for "keras_v1" where no depthwise convolution of stride 2 has a map of odd sides."""
   size = sizes.divided(a.resolution, a.stem.stride)
   for block in a.blocks:
-    if a.padding == "keras_v1" and block.stride == 2 and any(n % 2 for n in sizes.sides(size)):
+    if block.out_size(size, a.padding) != block.out_size(size, "same"):
       return a.padding
-    size = sizes.after_depthwise(size, block.stride, a.padding)
+    size = block.out_size(size, a.padding)
   return "same" if a.padding == "keras_v1" else a.padding

@@ -22,14 +22,30 @@ NAMES = {
 }
 
 
+# beyond the paper: parameters and multiply-adds of timm's networks, at the sizes that it names them by
+MOBILENETV4 = (
+  ("mobilenetv4_conv_small", 1.0, 224, 3_774_024, 186_005_568),
+  ("mobilenetv4_conv_small", 0.5, 224, 2_238_952, 64_741_408),
+  ("mobilenetv4_conv_small", 0.35, 224, 1_905_384, 47_723_040),
+  ("mobilenetv4_conv_medium", 1.0, 256, 9_715_512, 1_080_244_224),
+  ("mobilenetv4_conv_large", 1.0, 384, 32_590_864, 6_376_220_672),
+)
+
+
 @pytest.mark.parametrize(("name", "width", "resolution", "params", "madds"), COUNTS)
 def test_every_model_width_and_resolution(name, width, resolution, params, madds):
   a = edits.with_width(zoo.MODELS[NAMES[name]]().replace(resolution=resolution), width)
   assert (cost.params(a), cost.madds(a)) == (params, madds)
 
 
+@pytest.mark.parametrize(("name", "width", "resolution", "params", "madds"), MOBILENETV4)
+def test_mobilenetv4_is_counted_as_timm_does(name, width, resolution, params, madds):
+  a = edits.with_width(zoo.MODELS[name]().replace(resolution=resolution), width, "timm_v4")
+  assert (cost.params(a), cost.madds(a)) == (params, madds)
+
+
 def test_every_model_is_counted():
-  assert {NAMES[row[0]] for row in COUNTS} == set(zoo.MODELS)
+  assert {*(NAMES[row[0]] for row in COUNTS), *(row[0] for row in MOBILENETV4)} == set(zoo.MODELS)
 
 
 def test_layers_by_hand(tiny):

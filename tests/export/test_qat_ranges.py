@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import tiny_architecture
+from tiny_network import universal_network
 
 from mnv3_jax.architectures import edits
 from mnv3_jax.errors import FatalError
@@ -34,6 +35,7 @@ EDITS = {
   "relu6": lambda a: edits.h_swish_as(a, "relu6"),
   "sigmoid": lambda a: edits.with_se(a, gate="sigmoid"),
   "no hidden": lambda a: a.replace(head=dataclasses.replace(a.head, hidden=None)),
+  "universal and fused blocks": lambda a: universal_network().replace(resolution=32),
   "pixels of one": lambda a: a.replace(resolution=4),
 }
 

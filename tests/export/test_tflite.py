@@ -30,6 +30,7 @@ OPS = {
     "MEAN": 10,
     "FULLY_CONNECTED": 2,
   },
+  "mobilenetv4_conv_small": {"CONV_2D": 30, "DEPTHWISE_CONV_2D": 15, "ADD": 10, "MEAN": 1, "FULLY_CONNECTED": 2},
 }
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import tiny_architecture
+from tiny_network import universal_network
 
 from mnv3_jax.architectures import cost, edits, fields, zoo
 from mnv3_jax.models.activations import FUNCTIONS
@@ -72,6 +73,29 @@ def lively(architecture):
   variables = initialize(Classifier(architecture), 0)
   _, changed = run(architecture.replace(bn_momentum=0.0), train=True)
   return {**variables, **changed}
+
+
+@pytest.mark.parametrize("frozen", [(), ("hidden",)])
+def test_batch_norm_of_the_hidden_layer_is_trained_but_where_frozen(frozen, tiny):
+  net = tiny.replace(head=dataclasses.replace(tiny.head, hidden_norm=True))
+  variables = initialize(Classifier(net), 0)
+  assert variables["params"]["hidden"].keys() == {"kernel", "bn"}
+  _, changed = run(net, Compute(frozen=frozen), train=True, variables=variables)
+  moved = changed["batch_stats"]["hidden"]["bn"]["mean"]
+  assert np.any(np.asarray(moved) != 0) != bool(frozen)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("padding", ["same", "symmetric", "keras_v1"])
+def test_formulations_of_universal_and_fused_blocks_agree(padding):
+  net = universal_network().replace(padding=padding, resolution=33)
+  variables = lively(net)
+  fast, plain = (run(net, Compute(formulation=f), variables=variables) for f in ("auto", "plain"))
+  assert np.abs(plain).max() > 0.01
+  np.testing.assert_allclose(fast, plain, atol=2e-6)
+  maps = jax.eval_shape(lambda v, x: Classifier(net).apply(v, x, method="features"), variables, jnp.zeros((1, 33, 33, 3)))
+  found = {layer.name: layer for layer in cost.layers(net) if layer.name in maps}
+  assert len(found) == 13 and all(maps[name].shape[1] == layer.out_size for name, layer in found.items())
 
 
 @pytest.mark.slow

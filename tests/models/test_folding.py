@@ -18,6 +18,8 @@ BLOCKS = "k3_e16_o16_s2_re_se0.25,k3_e72_o24_s2_re,k5_e96_o40_s2_hs_se0.25"
 NETWORKS = {
   "mobilenetv1": {"blocks": "k3_o16_s2_r6,k3_o24_s2_r6"},
   "mobilenetv3_small": {"blocks": BLOCKS},
+  # universal blocks with both, one and no depthwise convolutions, and a hidden layer with batch norm
+  "mobilenetv4_conv_small": {"blocks": "f3_o16_s2_re_act,u5k3_x2_o24_s2_re,u0k0_x2_o24_s1_re_se0.25,u3k0_x2_o32_s2_re"},
   "lr_aspp": {"name": "mobilenetv3_small", "head": "lr_aspp", "blocks": BLOCKS},
   "r_aspp": {"name": "mobilenetv3_small", "head": "r_aspp", "blocks": BLOCKS},
   "ssdlite": {"name": "mobilenetv3_small", "head": "ssdlite"},

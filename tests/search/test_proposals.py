@@ -15,7 +15,9 @@ def milliseconds(architecture):
   return cost.madds(architecture) * 1e-6 + cost.params(architecture) * 1e-7
 
 
-@pytest.mark.parametrize("name", ["mobilenetv3_large", "mobilenetv3_small", "mnasnet_a1", "mobilenetv2", "mobilenetv1"])
+@pytest.mark.parametrize(
+  "name", ["mobilenetv3_large", "mobilenetv3_small", "mnasnet_a1", "mobilenetv2", "mobilenetv1", "mobilenetv4_conv_small"]
+)
 def test_proposals_are_the_papers(name):
   net = zoo.MODELS[name]()
   ms = milliseconds(net)

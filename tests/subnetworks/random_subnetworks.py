@@ -57,13 +57,14 @@ def cuts(seed, unskippable=()):
       outs |= dict.fromkeys(blocks, size)
     found, inputs = [], stem
     for name, base, b in rows:
-      kernel = pick(st.sampled_from([k for k in (3, 5) if k <= b.kernel]))
-      expand = inputs if b.expand == base else pick(st.integers(2, b.expand).filter(lambda n, inputs=inputs: n != inputs))
+      sizes = {field: getattr(b, field) for field in ("kernel", "start") if getattr(b, field, 0)}
+      kernels = {field: pick(st.sampled_from([k for k in (3, 5) if k <= size])) for field, size in sizes.items()}
+      expand = inputs if not b.expands(base) else pick(st.integers(2, b.expand).filter(lambda n, inputs=inputs: n != inputs))
       residual = b.adds_input(base)
       skipped = residual and name not in unskippable and pick(st.integers(0, 4)) == 0
       if not skipped:
         se = b.se and pick(st.sampled_from([b.se, None]))
-        found.append((name, dataclasses.replace(b, kernel=kernel, expand=expand, out=outs[name], residual=residual, se=se)))
+        found.append((name, dataclasses.replace(b, expand=expand, out=outs[name], residual=residual, se=se, **kernels)))
       inputs = outs[name]
     architecture = seed.replace(
       stem=dataclasses.replace(seed.stem, filters=stem), blocks=tuple(b for _, b in found), name="cut"

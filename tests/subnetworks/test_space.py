@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from mnv3_jax.architectures import cost, fields, units, zoo
-from mnv3_jax.architectures.spec import ArchitectureError
+from mnv3_jax.architectures.spec import ArchitectureError, FusedBlock, UniversalBlock
 from mnv3_jax.errors import UsageError
 from mnv3_jax.latency.latency_table import LatencyTable, predict_searched_latency
 from mnv3_jax.models.initialize import shapes
@@ -53,7 +53,7 @@ def test_every_combination_builds_counts_and_prints(choices):
     for layer in range(chosen["layers"]):
       _, channels, block = next(blocks)
       assert channels == inputs and block.out == chosen["filters"] and block.kernel == chosen["kernel"]
-      assert block.expand == OPS[chosen["op"]] * inputs
+      assert block.expand == OPS[chosen["op"]].factor * inputs
       assert block.stride == (stage.stride if layer == 0 else 1)
       assert (block.se.ratio if block.se else 0.0) == chosen["se"]
       if block.stride == 1 and inputs == block.out:
@@ -98,7 +98,8 @@ def test_a_table_of_these_predicts_all_others():
 
 def unit_kind(unit):
   row = unit.row
-  return unit.size, row.kernel, row.stride, row.se is None, row.expand == unit.channels
+  found = unit.size, row.kernel, row.stride, row.se is None, row.expand == unit.channels
+  return (*found, type(row), getattr(row, "start", None))
 
 
 COVERED = {
@@ -115,7 +116,7 @@ def test_other_stems_and_heads(choices, name, stem):
   base = fields.architecture(name, stem_filters=stem, width=0.5)
   assert found.stem.filters == base.stem.filters and type(found.head) is type(base.head)
   first = found.blocks[0]
-  assert first.activation == "relu" and first.expand == OPS[choices["stage_1.op"]] * found.stem.filters
+  assert first.activation == "relu" and first.expand == OPS[choices["stage_1.op"]].factor * found.stem.filters
 
 
 def test_extremes():
@@ -152,6 +153,12 @@ def test_json(tmp_path):
     ({"skips": ("pool",)}, "invalid skips='pool' of a stage"),
     ({"se_ratios": (-1.0,)}, "expected 0 for none"),
     ({"stride": 3}, "expected 1 or 2"),
+    ({"kernels": (0, 3)}, "expected whole numbers of at least 1"),
+    ({"ops": ("uib4",)}, "universal ones need them, and no others"),
+    ({"ops": ("uib4", "mbconv3"), "starts": (3,)}, "universal ones need them, and no others"),
+    ({"starts": (0, 3)}, "only universal operations have them"),
+    ({"ops": ("uib4",), "starts": (-1,)}, "at least 0"),
+    ({"ops": ("uib4",), "starts": (0, 3), "kernels": (0, 3), "stride": 2}, "without depthwise convolutions has no stride"),
     ({"activation": "hswish"}, "invalid activation='hswish' of a stage; did you mean 'swish'"),
   ],
 )
@@ -180,3 +187,57 @@ def test_choices_of_another_space():
 def test_bad_blocks(text, message):
   with pytest.raises(ArchitectureError, match=message):
     fields.architecture("mnasnet_a1", blocks=text)
+
+
+def universal_space(kernels=(0, 3, 5), starts=(0, 3, 5)):
+  """Stages of the two kinds of MobileNetV4, the second kind with every choice of its kernels."""
+  shared = {"layers": (1, 2), "se_ratios": (0.0,), "skips": ("identity",)}
+  fused = Stage(filters=(16, 24), ops=("fused2", "fused4"), stride=2, **shared)
+  first = Stage(filters=(32, 40), ops=("uib2", "uib4"), kernels=(3, 5), starts=starts, stride=2, **shared)
+  rest = Stage(filters=(48, 56), ops=("uib2", "uib3", "uib6"), kernels=kernels, starts=starts, **shared)
+  return SearchSpace(stages=(fused, first, rest))
+
+
+@given(any_choices(universal_space()))
+def test_networks_of_universal_and_fused_blocks(choices):
+  space = universal_space()
+  found = space.architecture(choices, "mobilenetv4_conv_small", resolution=64)
+  kinds = {"fused": FusedBlock, "uib": UniversalBlock}
+  blocks = iter(found.rows())
+  for i, stage in enumerate(space.stages, 1):
+    op = choices[f"stage_{i}.op"]
+    for layer in range(choices[f"stage_{i}.layers"]):
+      _, inputs, block = next(blocks)
+      assert type(block) is kinds[op.rstrip("0123456789")] and block.expand == OPS[op].factor * inputs
+      assert block.kernel == choices[f"stage_{i}.kernel"] and block.stride == (stage.stride if layer == 0 else 1)
+      assert getattr(block, "start", None) == choices.get(f"stage_{i}.start")
+  assert not list(blocks) and found.head.hidden_norm and cost.params(found) > 0
+  assert {unit_kind(unit) for unit in units.rows(found)[1:]} <= COVERED_UNIVERSAL
+
+
+COVERED_UNIVERSAL = {
+  unit_kind(unit)
+  for chosen in universal_space().covering()
+  for unit in units.rows(universal_space().architecture(chosen, "mobilenetv4_conv_small", resolution=64))[1:]
+}
+
+
+def test_a_space_of_universal_blocks_is_a_file(tmp_path):
+  space = universal_space()
+  space.write(tmp_path / "space.json")
+  assert SearchSpace.read(tmp_path / "space.json") == space == SearchSpace.from_text(space.text)
+  # spaces without the choice have the identity that they had before it
+  assert SPACE.digest == "0e64437905012414" and "starts" not in SPACE.text
+
+
+def test_universal_blocks_in_a_supernet():
+  universal_space(kernels=(3, 5), starts=(3, 5)).check_nested()
+  universal_space(kernels=(0,), starts=(3, 5)).check_nested()
+  for changes, field in (({"starts": (3, 5)}, "kernels"), ({"kernels": (3, 5)}, "starts")):
+    with pytest.raises(
+      UsageError, match=rf"invalid {field}=\(0, 3, 5\) of stage . in a supernet; expected no 0, or that alone"
+    ):
+      universal_space(**changes).check_nested()
+  mixed = Stage(filters=(8,), layers=(1,), ops=("mbconv3", "fused4"), skips=("identity",))
+  with pytest.raises(UsageError, match="expected operations of one kind"):
+    SearchSpace(stages=(mixed,)).check_nested()

@@ -9,6 +9,7 @@ import pytest
 from conftest import NIGHTLY
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 from random_subnetworks import cuts, random_subnetwork, random_variables, seed_network
+from tiny_network import universal_network
 
 from mnv3_jax.architectures import channels, cost, edits, zoo
 from mnv3_jax.architectures.spec import ArchitectureError
@@ -95,6 +96,28 @@ def test_a_masked_network_is_the_truncated_one(head):
     check_equal(seed, random_subnetwork(seed, *drawn, np.random.default_rng(number)))
 
   check()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("padding", ["same", pytest.param("symmetric", marks=NIGHTLY), pytest.param("keras_v1", marks=NIGHTLY)])
+def test_a_masked_network_of_universal_and_fused_blocks_is_the_truncated_one(padding):
+  seed = universal_network().replace(padding=padding)
+
+  @settings(max_examples=2, phases=[Phase.generate], deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+  @given(drawn=cuts(seed), number=st.integers(0, 100))
+  def check(drawn, number):
+    check_equal(seed, random_subnetwork(seed, *drawn, np.random.default_rng(number)))
+
+  check()
+
+
+def test_a_block_without_a_convolution_is_not_inside_of_one_with_it():
+  seed = universal_network()
+  for block, changes in ((2, {"start": 0}), (2, {"kernel": 0}), (3, {"kernel": 3})):
+    blocks = list(seed.blocks)
+    blocks[block] = dataclasses.replace(blocks[block], **changes)
+    with pytest.raises(ArchitectureError, match=f"invalid block_0{block + 1}=.*expected one with the structure of"):
+      Subnetwork(seed, seed.replace(blocks=tuple(blocks)), Subnetwork.whole(seed).blocks)
 
 
 @pytest.mark.slow

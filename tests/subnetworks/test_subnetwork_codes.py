@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from random_subnetworks import cuts, first_channels, random_variables, seed_network
+from tiny_network import universal_network
 
 from mnv3_jax.architectures import edits
 from mnv3_jax.models.initialize import initialize
@@ -16,7 +17,15 @@ from mnv3_jax.subnetworks.subnetwork import Subnetwork, masked, masks, outside
 @pytest.mark.slow
 @pytest.mark.parametrize(("head", "padding"), [("classifier", "same"), ("classifier", "symmetric"), ("lr_aspp", "same")])
 def test_weights_of_a_code_are_those_of_the_masks(head, padding):
-  seed = seed_network(head, padding, (32, 64) if head == "lr_aspp" else (33, 48))
+  check_weights(seed_network(head, padding, (32, 64) if head == "lr_aspp" else (33, 48)))
+
+
+@pytest.mark.slow
+def test_weights_of_a_code_of_universal_and_fused_blocks():
+  check_weights(universal_network())
+
+
+def check_weights(seed):
   taken = {name.partition("/")[0] for layer in seed.head_layers() for name in layer.takes}
   variables = random_variables(initialize(network(seed), 0), 1)
   codes = Codes(seed)

@@ -42,6 +42,7 @@ def test_rmsprop_is_tensorflows_over_60_steps(epsilon):
 
 PARAMS = {
   "block_01": {
+    "start_depthwise": {"kernel": np.ones(3)},
     "depthwise": {"kernel": np.ones(3), "bn": {"scale": np.ones(3), "bias": np.ones(3)}},
     "project": {"kernel": np.ones(3)},
   },
@@ -53,7 +54,7 @@ def test_l2_is_in_the_gradient_of_kernels_before_rmsprop():
   for depthwise in (False, True):
     mask = decay_mask(PARAMS, depthwise)
     assert mask["block_01"]["project"]["kernel"] and mask["logits"]["kernel"]
-    assert mask["block_01"]["depthwise"]["kernel"] == depthwise
+    assert mask["block_01"]["depthwise"]["kernel"] == mask["block_01"]["start_depthwise"]["kernel"] == depthwise
     assert not any([*mask["block_01"]["depthwise"]["bn"].values(), mask["logits"]["bias"]])
   rule = optimizer(optim(l2=0.5, epsilon=1e-3), lambda step: 0.1)
   zero = jax.tree.map(np.zeros_like, PARAMS)

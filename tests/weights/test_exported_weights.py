@@ -25,6 +25,7 @@ FILES = {"timm": "model.safetensors", "torchvision": "net.safetensors", "keras":
 QUICK = [
   ("timm", "mnasnet_small", {}),
   ("timm", "mobilenetv3_small_050", {}),
+  ("timm", "mobilenetv4_conv_small_050", {}),
   ("torchvision", "mobilenet_v3_small", {"width": 0.5}),
   ("torchvision", "lraspp_mobilenet_v3_large", {}),
   ("torchvision", "ssdlite320_mobilenet_v3_large", {}),

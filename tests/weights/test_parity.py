@@ -18,6 +18,7 @@ EXPECTED = ROOT / "tests" / "weights" / "expected"
 QUICK = (
   "torchvision-mobilenet_v3_small",
   "timm-mnasnet_small",
+  "timm-mobilenetv4_conv_small",
   "keras-MobileNetV3Small-width_0.75",
   "slim-v3-small_224_1.0_float",
   "torchvision-lraspp_mobilenet_v3_large-resolution_65-resolution_width_97",

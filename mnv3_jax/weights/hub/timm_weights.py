@@ -1,7 +1,8 @@
 """Weights of timm, in repositories of the Hugging Face Hub that have their names.
 
 Names and licenses are those of timm 1.0.31 (timm/models/mobilenetv3.py, efficientnet.py). Metrics are those that timm publishes
-(results/results-imagenet.csv, and its release notes for the recipe ra4), at the input size here; None where it publishes none.
+(results/results-imagenet.csv, and its release notes for the recipe ra4 and MobileNetV4), at the input size here; None where
+none were found.
 """
 
 from mnv3_jax.weights import timm
@@ -31,9 +32,19 @@ _METRICS: dict[str, tuple[float | None, float | None]] = {
   "semnasnet_075.rmsp_in1k": (72.992, 91.138),
   "semnasnet_100.rmsp_in1k": (75.45, 92.594),
   "mnasnet_small.lamb_in1k": (66.196, 86.504),
+  "mobilenetv4_conv_small_050.e3000_r224_in1k": (64.76, None),
+  "mobilenetv4_conv_small.e2400_r224_in1k": (73.756, 91.422),
+  "mobilenetv4_conv_small.e1200_r224_in1k": (73.454, 91.34),
+  "mobilenetv4_conv_medium.e500_r256_in1k": (79.928, 95.184),
+  "mobilenetv4_conv_medium.e500_r224_in1k": (79.094, 94.77),
+  "mobilenetv4_conv_large.e600_r384_in1k": (82.952, 96.266),
+  "mobilenetv4_conv_large.e500_r256_in1k": (81.862, 95.69),
 }
 # weights of more classes than ImageNet-1K's, without a published accuracy
-_NUM_CLASSES = {"mobilenetv3_large_100.miil_in21k": 11221}
+_NUM_CLASSES = {
+  "mobilenetv3_large_100.miil_in21k": 11221,
+  **dict.fromkeys((f"mobilenetv4_conv_medium.{tag}_in12k" for tag in ("e180_r384", "e180_ad_r384", "e250_r384")), 11821),
+}
 
 
 def _weights(name: str) -> NamedWeights:

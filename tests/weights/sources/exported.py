@@ -19,6 +19,7 @@ OWN_FILES = {**{format: (name,) for format, name in FILES.items()}, "keras": ("n
 OWN = [
   *(("timm", name, {}) for name in ("mobilenetv1", "mobilenetv2", "mobilenetv3_small", "mnasnet_a1")),
   ("timm", "mobilenetv3_small", {"width": 0.75}),
+  *(("timm", f"mobilenetv4_conv_{size}", {}) for size in ("small", "medium", "large")),
   ("torchvision", "mobilenetv3_small", {"padding": "symmetric"}),
   ("torchvision", "mobilenetv3_large", {"padding": "symmetric", "width": 0.75, "width_rule": "torchvision"}),
   *(("torchvision", "mobilenetv2", {"padding": "symmetric", "bn_epsilon": 1e-5, "width": width}) for width in (0.5, 1.4)),

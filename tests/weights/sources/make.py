@@ -61,7 +61,13 @@ def prepare(folder):
     weights = {f"w:{name}": a for name, a in seeds.tensors(published).items()}
     a = published.architecture()
     about = {"source": source, "model": model, "width": fields.get("width", 1.0), "minimalistic": "minimalistic" in fields}
-    about |= {"resolution": a.resolution, "params": cost.params(a), "classes": published.classes, **published.preprocessing}
+    about |= {
+      "resolution": a.resolution,
+      "params": cost.params(a),
+      "madds": cost.madds(a),
+      "classes": published.classes,
+      **published.preprocessing,
+    }
     np.savez(file, images=seeds.images(published), **about, **weights)
 
 

@@ -32,6 +32,21 @@ def build(case):
   return model
 
 
+def outputs_and_madds(model, images):
+  """What the model computes of images, and the multiply-adds of its convolutions and fully connected layers for one image."""
+  found = []
+
+  def count(module, inputs, output):
+    found.append(module.weight[0].numel() * output[0].numel())
+
+  layers = [layer for layer in model.modules() if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear))]
+  hooks = [layer.register_forward_hook(count) for layer in layers]
+  outputs = outputs_of(model, images)
+  for hook in hooks:
+    hook.remove()
+  return outputs, sum(found)
+
+
 def build_detector(name, case):
   """torchvision's detector; its full tail is that of a backbone with ImageNet's weights, which need not be downloaded."""
   name, _, tail = name.partition(".")
@@ -61,6 +76,7 @@ for path in map(pathlib.Path, sys.argv[1:]):
   # strict: the names and shapes are all of the source's and no others
   model.load_state_dict({**state, **counters}, strict=True)
   with torch.inference_mode():
-    logits = outputs_of(model.eval(), case["images"])
+    logits, madds = outputs_and_madds(model.eval(), case["images"])
+  assert case["source"] != "timm" or madds == int(case["madds"]), (path.stem, madds, int(case["madds"]))
   np.save(path.with_suffix(".logits.npy"), logits)
   print(f"{path.stem}: logits up to {np.abs(logits).max():.2f}, spread over images {logits.std(0).mean():.2f}", flush=True)
