@@ -4,7 +4,8 @@ python experiments/distillation.py FOLDER   trains in FOLDER what it lacks (abou
                                             command goes on) and keeps the figures in experiments/results/distillation.json
 python experiments/distillation.py          writes the docs' table from these
 
-Every student is trained with three seeds for as many steps as without a teacher; the teacher is one training of V3-Large.
+Every student is trained with three seeds for as many steps as without a teacher; the teacher is one training of V3-Large. The
+time of a step is measured in turn with and without it.
 """
 
 import json
@@ -31,6 +32,9 @@ STUDENTS: dict[str, Mapping[str, float]] = {
   "weight 0.9, temperature 2": {"weight": 0.9, "temperature": 2.0},
 }
 SEEDS = (0, 1, 2)
+# steps of the trainings whose difference is the time of a step, and how often both are timed
+FEW, MANY, ROUNDS = 40, 240, 3
+SHORT = {"data.eval_split": "test[:10]"}
 
 
 def training(directory: pathlib.Path, model: str, fields: Mapping[str, object]) -> Trial:
@@ -51,31 +55,44 @@ def run(folder: pathlib.Path) -> dict[str, Any]:
     students[name, seed] = training(folder / f"{name.replace(' ', '_').replace(',', '')}_{seed}", STUDENT, fields)
   for trials in ([teacher], students.values()):
     run_trials("local", trials, logs=folder / "logs", jobs=min(2, len(trials)))
-  rows = [{"student": name, "seed": seed, **figures(trial)} for (name, seed), trial in students.items()]
-  return {"teacher": figures(teacher), "students": rows}
+  rows = [{"student": name, "seed": seed, "top1": top1(trial)} for (name, seed), trial in students.items()]
+  return {"teacher": top1(teacher), "students": rows, "step_ms": step_ms(folder, teacher)}
 
 
-def figures(trial: Trial) -> dict[str, float]:
-  """Returns the top-1 of the averaged weights, and the images per second from start to end."""
-  result = json.loads(trial.results[0].read_text())
-  config = json.loads((trial.directory / "config.json").read_text())
-  images = result["steps"] * config["train"]["batch_size"]
-  return {"top1": result["metrics"]["test"]["ema"]["top1"], "images_per_second": round(images / result["seconds"], 1)}
+def top1(trial: Trial) -> float:
+  """Returns the top-1 of the averaged weights."""
+  return json.loads(trial.results[0].read_text())["metrics"]["test"]["ema"]["top1"]
+
+
+def step_ms(folder: pathlib.Path, teacher: Trial) -> dict[str, float]:
+  """Returns the milliseconds of a step with and without a teacher: medians of trainings of many steps less those of few."""
+  found: dict[str, list[float]] = {"with": [], "without": []}
+  for i in range(ROUNDS):
+    for name, fields in (("with", {"distill.teacher": str(teacher.directory)}), ("without", {})):
+      timed = {
+        steps: training(folder / "timed" / f"{name}_{steps}_{i}", STUDENT, {**fields, "train.steps": steps, **SHORT})
+        for steps in (FEW, MANY)
+      }
+      run_trials("local", timed.values(), logs=folder / "logs", jobs=1)
+      few, many = (json.loads(trial.results[0].read_text())["seconds"] for trial in timed.values())
+      found[name].append(1e3 * (many - few) / (MANY - FEW))
+  return {name: round(statistics.median(values), 2) for name, values in found.items()}
 
 
 def table() -> str:
   """Formats the kept results as a Markdown table."""
   kept = json.loads(KEPT.read_text())
-  lines = ["| V3-Small, taught by | top-1, % | gain, points | images/s |", "|---|---|---|---|"]
+  lines = ["| V3-Small, taught by | top-1, % | gain, points | time of a step |", "|---|---|---|---|"]
   alone = [row["top1"] for row in kept["students"] if row["student"] == "labels alone"]
   for name in STUDENTS:
     rows = [row for row in kept["students"] if row["student"] == name]
     gains = [100 * (row["top1"] - without) for row, without in zip(rows, alone, strict=True)]
     cells = [name if name == "labels alone" else f"V3-Large, {name}", spread([100 * row["top1"] for row in rows])]
     cells.append("" if name == "labels alone" else spread(gains))
-    cells.append(f"{statistics.median(row['images_per_second'] for row in rows):,.0f}")
+    ms = kept["step_ms"]
+    cells.append("1" if name == "labels alone" else f"{ms['with'] / ms['without']:.1f} ×")
     lines.append("| " + " | ".join(cells) + " |")
-  return "\n".join(lines) + f"\n\nThe teacher has {100 * kept['teacher']['top1']:.1f} %.\n"
+  return "\n".join(lines) + f"\n\nThe teacher has {100 * kept['teacher']:.1f} %.\n"
 
 
 def spread(values: list[float]) -> str:

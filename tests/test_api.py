@@ -120,7 +120,8 @@ def test_create_model_refuses_a_field_without_effect():
 def test_create_model_has_a_keyword_for_every_field():
   parameters = inspect.signature(mnv3_jax.create_model).parameters
   assert next(iter(parameters)) == "name_or_architecture" and list(parameters)[-2:] == ["seed", "weights"]
-  keywords = {name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY} - {"seed", "weights"}
+  others = {"in_channels", "features_only", "seed", "weights"}
+  keywords = {name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY} - others
   assert keywords == set(fields.FIELDS)
   described = inspect.getdoc(mnv3_jax.create_model)
   for name, field in fields.FIELDS.items():
@@ -137,6 +138,13 @@ def test_create_model_with_weights(run):
   assert other["params"]["logits"]["kernel"].shape[-1] == 3
   stem = other["params"]["backbone"]["stem"], expected.variables["params"]["backbone"]["stem"]
   jax.tree.map(np.testing.assert_array_equal, *stem)
+  for given in ({"features_only": True}, {"num_classes": 0}):
+    _, part = mnv3_jax.create_model("mobilenetv3_small", weights=run, **given)
+    jax.tree.map(np.testing.assert_array_equal, part["params"]["backbone"], expected.variables["params"]["backbone"])
+    assert "logits" not in part["params"]
+  _, grey = mnv3_jax.create_model("mobilenetv3_small", weights=run, in_channels=1)
+  kernels = (tree["params"]["backbone"]["stem"]["kernel"] for tree in (grey, expected.variables))
+  np.testing.assert_allclose(*(kernel.sum(2) for kernel in kernels), rtol=1e-6)
   with pytest.raises(UsageError, match="tensors differ"):
     mnv3_jax.create_model("mobilenetv3_small", weights=run, width=0.5)
   with pytest.raises(UsageError, match="the weights are those of 'mobilenetv3_small'"):

@@ -256,7 +256,19 @@ def test_the_pip_lines_name_extras_that_jax_has():
 
 @pytest.mark.parametrize(
   "program",
-  [demo, detection_fine_tuning, distillation, fine_tuning, mini, mini_task, netadapt, post_training, quantization, search_study, tables],
+  [
+    demo,
+    detection_fine_tuning,
+    distillation,
+    fine_tuning,
+    mini,
+    mini_task,
+    netadapt,
+    post_training,
+    quantization,
+    search_study,
+    tables,
+  ],
   ids=lambda program: program.__name__,
 )
 def test_tables_are_those_of_kept_results(program):

@@ -50,6 +50,8 @@ class Head(Protocol):
 class ClassifierHead:
   """One class per image: average pool, a 1x1 convolution, without batch norm (NBN) in V3, dropout, logits.
 
+  With num_classes=0 the network ends before the dropout, and its output are the features of an image.
+
   Attributes:
     hidden: channels of the 1x1 convolution after the pool; None for none (V2, MnasNet).
     hidden_norm: whether batch norm follows that convolution (MobileNetV4) in place of a bias.
@@ -107,11 +109,13 @@ class ClassifierHead:
     if self.hidden is not None:
       found.append(connected("hidden", channels, self.hidden, self.activation, norm=self.hidden_norm))
       channels = self.hidden
+    if not architecture.num_classes:
+      return tuple(found)
     return (*found, connected("logits", channels, architecture.num_classes, "linear", per_class=True))
 
   def output_shape(self, architecture: Network) -> tuple[int, ...]:
-    """Returns (num_classes,)."""
-    return (architecture.num_classes,)
+    """Returns (num_classes,), or the number of features without classes."""
+    return (architecture.num_classes or architecture.head_layers()[-1].out_channels,)
 
   def __str__(self) -> str:
     return self.name

@@ -34,6 +34,7 @@ class _SegmentationHead:
 
   def validate(self, row: str, architecture: Network) -> None:
     """Raises ArchitectureError for a setting that is not possible."""
+    check_whole(row, "num_classes", architecture.num_classes)
     check_whole(row, "filters", self.filters)
     check_choice(row, "pool", self.pool, POOLS)
     check_range(row, "bn_epsilon", self.bn_epsilon, 1e-12, 1)

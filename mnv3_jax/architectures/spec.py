@@ -87,7 +87,7 @@ class Architecture:
     features: its last row; None for none (MobileNetV1).
     head: the rows after the backbone, one of the classes in heads.HEADS.
     resolution: input height and width in pixels, or (height, width) where they differ.
-    num_classes: width of the logits.
+    num_classes: width of the logits; 0 leaves a classifier without them.
     in_channels: of the input image.
     width: the multiplier that the rows already carry, as edits.with_width applied it.
     padding: "same" as TensorFlow pads (asymmetric at stride 2), "symmetric" as PyTorch does, "keras_v1" as MobileNet of Keras
@@ -113,8 +113,7 @@ class Architecture:
   bn_epsilon: float = 1e-3
 
   def __post_init__(self) -> None:
-    for field in ("num_classes", "in_channels"):
-      check_whole(self.name, field, getattr(self, field))
+    check_whole(self.name, "in_channels", self.in_channels)
     for n in self.resolution if isinstance(self.resolution, tuple) and len(self.resolution) == 2 else (self.resolution,):
       check_whole(self.name, "resolution", n)
     # equal sizes are equal values
@@ -139,6 +138,7 @@ class Architecture:
       )
     if type(self.head) not in HEADS.values():
       fail(self.name, "head", self.head, f"expected a {', '.join(head.__name__ for head in HEADS.values())}")
+    check_whole(self.name, "num_classes", self.num_classes, 0)
     self.head.validate(f"{self.name}, head", self)
 
   @property

@@ -58,6 +58,7 @@ class SSDLiteHead:
 
   def validate(self, row: str, architecture: Network) -> None:
     """Raises ArchitectureError for a setting that is not possible, or a backbone without two maps for the head."""
+    check_whole(row, "num_classes", architecture.num_classes)
     check_choice(row, "convention", self.convention, CONVENTIONS)
     if not isinstance(self.extras, tuple):
       fail(row, "extras", self.extras, "expected a tuple of channels")

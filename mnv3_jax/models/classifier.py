@@ -65,7 +65,8 @@ class Classifier(nn.Module):
     if self.head.hidden is not None:
       self.hidden = hidden_layer(self.net, self.head, self.compute)
     self.dropout = nn.Dropout(self.head.dropout)
-    self.logits = Dense(self.compute, self.net.num_classes)
+    if self.net.num_classes:
+      self.logits = Dense(self.compute, self.net.num_classes)
     if self.compute.quantize:
       self.pool = Quantized()
 
@@ -75,15 +76,15 @@ class Classifier(nn.Module):
 
   def __call__(
     self, x_bhwc: Float[Array | np.ndarray, "b h w {self.net.in_channels}"], train: bool = False
-  ) -> Float[Array, "b {self.net.num_classes}"]:
-    """Computes the logits of images.
+  ) -> Float[Array, "b _"]:
+    """Computes the logits of images, or their features where the network has no classes.
 
     Args:
       x_bhwc: float images in [-1, 1], (batch, height, width, in_channels); any height and width.
       train: batch norm by the batch's own statistics, dropout on (needs a "dropout" rng).
 
     Returns:
-      float32 logits (batch, num_classes).
+      float32 logits (batch, num_classes); features (batch, channels) of the last layer before them with num_classes=0.
     """
     # the pool and what follows are float32 whatever the maps are: 3 % of V3-Small's work, and the loss is sensitive to it
     features = self.features(x_bhwc, train)["features"].astype(jnp.float32)
@@ -93,5 +94,7 @@ class Classifier(nn.Module):
     if self.head.hidden is not None:
       trained = train and "hidden" not in self.compute.frozen and not self.compute.quantize
       x_bc = self.hidden(x_bc, trained)
+    if not self.net.num_classes:
+      return x_bc
     x_bc = self.dropout(x_bc, deterministic=not train)
     return self.logits(x_bc)

@@ -142,9 +142,10 @@ class Classification(Task):
   def export_outputs(cls, architecture: Architecture, quantization: str = "none", **options: Any) -> OutputSpec:
     cls().check_options(options, ())
     dtype = "int8" if quantization == "int8_integer" else "float32"
+    meaning = "logits" if architecture.num_classes else "features"
     return OutputSpec(
       transform=lambda logits: logits,
-      tensors=({"shape": [1, architecture.num_classes], "type": dtype, "meaning": "logits"},),
+      tensors=({"shape": [1, *architecture.head.output_shape(architecture)], "type": dtype, "meaning": meaning},),
       decode=lambda found: found,
       comparison=LogitsComparison,
     )

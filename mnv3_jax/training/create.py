@@ -71,8 +71,8 @@ def create_model(
 
   Args:
     name_or_architecture: one of list_models(), or an Architecture. Of the fields below an Architecture takes num_classes,
-      resolution, in_channels, padding, bn_momentum, bn_epsilon, bn_group and dtype; `mnv3_jax.edits` has functions for the others.
-    num_classes: number of classes (1000; with `weights` theirs).
+      resolution, padding, bn_momentum, bn_epsilon, bn_group, dtype and in_channels; `mnv3_jax.edits` has functions for others.
+    num_classes: number of classes (1000; with `weights` theirs); 0 for the features of an image in place of logits.
     resolution: input height and width in pixels (224).
     resolution_width: input width in pixels where it is not the height.
     width: multiplier of the channels (1.0).
@@ -174,8 +174,8 @@ def _loaded(seeded: Variables, run: trained.TrainedRun, weights: object) -> Vari
   """
   # ranges of fake quantization belong to a network that has it
   new, old = ({n: leaf for n, leaf in flatten(tree).items() if not is_range(n)} for tree in (seeded, run.variables))
-  if set(seeded["params"]) == {"backbone"}:
-    old = {n: leaf for n, leaf in old.items() if "['backbone']" in n}
+  # without a head, or without logits
+  old = {n: leaf for n, leaf in old.items() if n in new or any(f"['{row}']" in n for row in seeded["params"])}
   if STEM in new and STEM in old and new[STEM].shape[2] != old[STEM].shape[2]:
     old[STEM] = with_input_channels(old[STEM], new[STEM].shape[2])
   differ = [n for n in {**new, **old} if n not in new or n not in old or new[n].shape != old[n].shape]
