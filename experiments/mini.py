@@ -39,10 +39,12 @@ def table(name: str) -> TableResult:
 def rendered(text: str) -> str:
   """Returns the text of a page with the tables as they should be."""
   for name, folder in TABLES.items():
-    seconds = [json.loads(file.read_text())["seconds"] for file in KEPT.glob(f"{folder}/*/seed_*/result.json")]
-    took = f"{len(seconds)} runs, {duration(sum(seconds))} of one core each."
     if begin(name) in text:
-      markdown = render.as_markdown(table(name).layout)
+      found = table(name)
+      files = [file for row in found.table.rows for file in KEPT.glob(f"{folder}/{row.key}/seed_*/result.json")]
+      seconds = [json.loads(file.read_text())["seconds"] for file in files]
+      took = f"{len(seconds)} runs, {duration(sum(seconds))} of one core each."
+      markdown = render.as_markdown(found.layout)
       text = section.put(text, begin(name), END, f"{markdown.rstrip()}  \n{took}\n")
   return text
 

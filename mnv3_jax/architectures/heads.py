@@ -115,7 +115,7 @@ class ClassifierHead:
 
   def output_shape(self, architecture: Network) -> tuple[int, ...]:
     """Returns (num_classes,), or the number of features without classes."""
-    return (architecture.num_classes or architecture.head_layers()[-1].out_channels,)
+    return (architecture.num_classes or self.hidden or architecture.last_map()[1],)
 
   def __str__(self) -> str:
     return self.name
