@@ -365,10 +365,11 @@ def test_the_kept_figures_are_what_is_claimed():
 
 
 def test_the_claims_about_table_5_hold():
-  """Accuracies differ by less than the seeds do; latencies have the paper's ratios."""
-  reference, *others = mini.table("table5").rows
+  """Accuracies decide no pair; latencies have the paper's ratios."""
+  found = mini.table("table5")
+  reference, *others = found.rows
+  assert any("0 supported, 0 contradicted, 6 undecided" in note for note in found.layout.notes)
   for row in others:
-    assert abs(row.mean - reference.mean) < max(row.std, reference.std)
     for ours, printed in (("ms", "P1_ms"), ("ms_parts", "P1_parts_ms")):
       ratio = getattr(row, ours) / getattr(reference, ours)
       paper = float(row.row.paper[printed]) / float(reference.row.paper[printed])
