@@ -141,6 +141,12 @@ def _module(name: str) -> str | None:
   return found
 
 
+def module(operator: Operator) -> str:
+  """Returns the row whose module computes an operator's output; "" for the network itself, outside any row."""
+  scoped = [part for part in operator.scope.split(";") if _SCOPED.fullmatch(part)]
+  return _module(scoped[0]) or "" if scoped else operator.row
+
+
 def _some(vector: Any) -> Any:
   """Returns a vector of the flatbuffer, which is None where it is missing."""
   return () if vector is None else vector
