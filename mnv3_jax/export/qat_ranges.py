@@ -1,6 +1,6 @@
 """Ranges of quantization-aware training by tensor of a float .tflite file, so that they can be written into it.
 
-A row of the network, and what it computes outside any row, is a chain of maps: there both sides are in the order of computation.
+A row of the network is a chain of maps, and so are the maps outside any row: there both sides are in the order of computation.
 Rows may be in another order, as a converter may compute the logits of a skip wherever their map is known. Where the file
 computes a map in more steps than the network, the tensors between have ranges that follow from the map's, or none.
 """

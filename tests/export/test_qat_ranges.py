@@ -17,9 +17,11 @@ from mnv3_jax.models import fake_quantization
 from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.models.network import network
 from mnv3_jax.tasks import agreement
+from mnv3_jax.tasks.agreement import MIN_SNR_DB_RANDOM
 from mnv3_jax.tasks.job import task_class
 
-# least agreement of files with the rounded network, whose stem "int8_integer" rounds as well
+# least agreement of files of five blocks with the rounded network, whose stem "int8_integer" rounds as well; in whole networks
+# of random weights the neighbour that one value is rounded to changes the more, the more rows come after it
 LEAST_DB = {"int8": 15, "int8_integer": 8}
 
 
@@ -160,7 +162,7 @@ def test_files_of_segmenters_agree_with_the_rounded_network(a, tmp_path):
   for kind in ("int8", "int8_integer"):
     options = exporting.TFLiteOptions(quantization=kind, qat=True, trained=False)
     exported = exporting.write_tflite(a, variables, tmp_path / kind, images, options, calibration=images[:1])
-    assert exported.agreement.snr_db > LEAST_DB[kind], kind
+    assert exported.agreement.snr_db > (LEAST_DB[kind] if a.name == "tiny" else MIN_SNR_DB_RANDOM[kind]), kind
 
 
 def test_the_mask_of_classes_needs_no_range():
