@@ -141,10 +141,13 @@ def _module(name: str) -> str | None:
   return found
 
 
-def module(operator: Operator) -> str:
-  """Returns the row whose module computes an operator's output; "" for the network itself, outside any row."""
+def module(operator: Operator) -> str | None:
+  """Returns the row whose module computes an operator's output.
+
+  It is "" for the network itself, outside any row, and None where the name tells nothing, as that of the graph's output.
+  """
   scoped = [part for part in operator.scope.split(";") if _SCOPED.fullmatch(part)]
-  return _module(scoped[0]) or "" if scoped else operator.row
+  return _module(scoped[0]) if scoped else None
 
 
 def _some(vector: Any) -> Any:

@@ -41,7 +41,8 @@ def match_ranges(operators: Sequence[Operator], ranges: Sequence[Range]) -> dict
   makers, readers = {op.output: op for op in operators}, {i: op for op in operators for i in op.inputs}
 
   def take(op: Operator, factor: float = 1.0, stays: bool = False) -> None:
-    own = left[graph.module(op)]
+    module = graph.module(op)
+    own = left[op.row if module is None else module]
     if not own or own[0].shape != op.shape:
       expected = f"{own[0].path} of {own[0].shape}" if own else "no map"
       raise FatalError(f"trained ranges do not fit the file: {op.type} of {op.row} has shape {op.shape}; expected {expected}")
