@@ -141,6 +141,15 @@ def _module(name: str) -> str | None:
   return found
 
 
+def module(operator: Operator) -> str | None:
+  """Returns the row whose module computes an operator's output.
+
+  It is "" for the network itself, outside any row, and None where the name tells nothing, as that of the graph's output.
+  """
+  scoped = [part for part in operator.scope.split(";") if _SCOPED.fullmatch(part)]
+  return _module(scoped[0]) if scoped else None
+
+
 def _some(vector: Any) -> Any:
   """Returns a vector of the flatbuffer, which is None where it is missing."""
   return () if vector is None else vector

@@ -12,7 +12,7 @@ ai-edge-quantizer does the work; the settings that are right for these networks 
 - The first depthwise convolution stays in float in "int8", as the stem before it does: networks take 0.96 (V3-Small) to 1.02
   (V1) times as long at 224 px. A few of the stem's channels can be twenty times as large as the others, of which 8 bits then
   leave three or four levels: 7 points of mIoU on the embedded scenes, and 20 dB by itself on V2's ImageNet weights.
-  Quantization-aware training of classifiers rounds it, so that their files have it in 8 bits.
+  Quantization-aware training rounds it, so that files have it in 8 bits.
 - The scores that a file ends with (a sigmoid or softmax that no operator but a custom one reads) stay in float in "int8": in 8
   bits every score below 1/256 would be 0 and many others equal, and XNNPACK has no 8-bit softmax.
 - The gate of the stem's h-swish is a depthwise convolution in "int8_integer" (`gates`), since channels differ by a factor of

@@ -9,7 +9,7 @@ operation inside our batch norm and not one kernel; and its kernels' scale is la
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import flax.linen as nn
@@ -111,6 +111,21 @@ class Quantized(nn.Module):
     return jnp.where(bounds[0] == bounds[1], x, activations(x, *bounds))
 
 
+def rounded_alike(module: nn.Module, path: Sequence[str], x: Float[AnyArray, "*axes"]) -> Float[Array, "*axes"]:
+  """Fake-quantizes a map that was interpolated from another one by the range of that one; a runtime gives both the same scale.
+
+  Args:
+    module: one that the other map was rounded in.
+    path: names of the submodules of `module` that lead to the Quantized of the other map.
+    x: the interpolated map.
+  """
+  own = module.variables["batch_stats"]
+  for name in path:
+    own = own[name]
+  bounds = jnp.asarray(own["low"]), jnp.asarray(own["high"])
+  return jnp.where(bounds[0] == bounds[1], x, activations(x, *bounds))
+
+
 @dataclasses.dataclass(frozen=True)
 class Range:
   """Range of a map: its path in "batch_stats", e.g. "backbone/block_04/se/mean", its shape for one image, its bounds."""
@@ -125,7 +140,7 @@ def ranges(model: Any, variables: Variables) -> list[Range]:
   """Returns the trained ranges of the maps of a network, for an exporter.
 
   Args:
-    model: a Classifier with Compute(quantize=True).
+    model: a network with Compute(quantize=True).
     variables: its variables, trained.
 
   Returns:

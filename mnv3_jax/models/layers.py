@@ -219,20 +219,27 @@ class ConvNorm(nn.Module):
 
 
 class Conv1x1(nn.Module):
-  """1x1 convolution without batch norm, with a bias unless told: (B, H, W, C) -> (B, H, W, features)."""
+  """1x1 convolution without batch norm: (B, H, W, C) -> (B, H, W, features).
+
+  Attributes:
+    features: output channels.
+    bias: whether it has one.
+    activation: a key of FUNCTIONS, its maps being rounded if compute.quantize; None leaves both to the module around it.
+  """
 
   compute: Compute
   features: int
   bias: bool = True
+  activation: str | None = None
 
   @nn.compact
   def __call__(self, x_bhwc: Float[Array, "b h w c"]) -> Float[Array, "b h w {self.features}"]:
     """Applies the layer."""
     w = kernel(self, (1, 1, x_bhwc.shape[-1], self.features)).astype(x_bhwc.dtype)
-    if not self.bias:
-      return convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation, platform=self.compute.platform)
-    b = param(self, "bias", nn.initializers.zeros, (self.features,)).astype(x_bhwc.dtype)
-    return convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation, platform=self.compute.platform) + b
+    x = convolutions.pointwise(x_bhwc, w, formulation=self.compute.formulation, platform=self.compute.platform)
+    if self.bias:
+      x = x + param(self, "bias", nn.initializers.zeros, (self.features,)).astype(x_bhwc.dtype)
+    return x if self.activation is None else activated(self, self.activation, x)
 
 
 class SqueezeExciteLayer(nn.Module):

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 
 from mnv3_jax.architectures.heads import LRASPPHead, RASPPHead
 from mnv3_jax.architectures.spec import Architecture
-from mnv3_jax.models.activations import FUNCTIONS
 from mnv3_jax.models.backbone import Backbone
+from mnv3_jax.models.fake_quantization import Quantized, rounded_alike
 from mnv3_jax.models.layers import Compute, Conv1x1, ConvNorm
 from mnv3_jax.models.resize import bilinear, map_size
 
@@ -55,9 +55,15 @@ class Segmenter(nn.Module):
     if isinstance(s, RASPPHead):
       self.pooled, self.merge, self.dropout = conv(), conv(), nn.Dropout(s.dropout)
     else:
-      self.gate = Conv1x1(self.compute, s.filters, s.gate_bias)
-      self.skip_logits = Conv1x1(self.compute, net.num_classes)
-    self.logits = Conv1x1(self.compute, net.num_classes)
+      self.gate = Conv1x1(self.compute, s.filters, s.gate_bias, s.gate)
+      self.skip_logits = Conv1x1(self.compute, net.num_classes, activation="linear")
+    self.logits = Conv1x1(self.compute, net.num_classes, activation="linear")
+    if self.compute.quantize:
+      self.pool = Quantized()
+      if isinstance(s, RASPPHead):
+        self.joined = Quantized()
+      else:
+        self.gated, self.total = Quantized(), Quantized()
 
   def features(self, x_bhwc: Float[Array | np.ndarray, "b h w c"], train: bool = False) -> dict[str, Float[Array, "b _ _ _"]]:
     """Computes the backbone's maps by name; see Backbone."""
@@ -70,24 +76,31 @@ class Segmenter(nn.Module):
     s, maps = self.head, self.features(x_bhwc, train)
 
     def trained(row: str) -> bool:
-      return train and row not in self.compute.frozen
+      return train and row not in self.compute.frozen and not self.compute.quantize
 
-    def up(x_bhwc: Float[Array, "b h w c"], like: Float[Array, "b out_h out_w _"]) -> Float[Array, "b out_h out_w c"]:
-      return bilinear(x_bhwc, map_size(like), self.compute.formulation)
+    def up(
+      x_bhwc: Float[Array, "b h w c"], like: Float[Array, "b out_h out_w _"], *path: str
+    ) -> Float[Array, "b out_h out_w c"]:
+      x = bilinear(x_bhwc, map_size(like), self.compute.formulation)
+      return rounded_alike(self, path, x) if self.compute.quantize else x
+
+    def rounded(x_bhwc: Float[Array, "b h w c"], name: str, already: bool = False) -> Float[Array, "b h w c"]:
+      return getattr(self, name)(x_bhwc, already=already) if self.compute.quantize else x_bhwc
 
     last = maps["features"]
     x = self.filter(last, trained("filter"))
     pool = average_pool(last, *s.window(map_size(last)))
+    pool = rounded(pool, "pool", already=pool.shape == last.shape)
     if isinstance(s, RASPPHead):
-      pool = up(self.pooled(pool, trained("pooled")), x)
+      pool = up(self.pooled(pool, trained("pooled")), x, "pooled", "output")
       pool = jnp.broadcast_to(pool, x.shape)
-      x = self.merge(jnp.concatenate([x, pool], -1), trained("merge"))
+      x = self.merge(rounded(jnp.concatenate([x, pool], -1), "joined"), trained("merge"))
       return self.logits(self.dropout(x, deterministic=not train))
-    gate = FUNCTIONS[s.gate](self.gate(pool))
+    gate = self.gate(pool)
     # one number for all of a map is multiplied as it is
-    x = x * (gate if gate.shape[1:3] == (1, 1) else up(gate, x))
+    x = rounded(x * (gate if gate.shape[1:3] == (1, 1) else up(gate, x, "gate", "output")), "gated")
     skip = maps[s.skip_map(self.net)[0]]
-    return self.logits(up(x, skip)) + self.skip_logits(skip)
+    return rounded(self.logits(up(x, skip, "gated")) + self.skip_logits(skip), "total")
 
   def __call__(
     self, x_bhwc: Float[Array | np.ndarray, "b h w {self.net.in_channels}"], train: bool = False

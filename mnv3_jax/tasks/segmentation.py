@@ -70,11 +70,6 @@ class Segmentation(Task):
 
   @classmethod
   def from_config(cls, config: ConfigDict, architecture: Architecture, classes: Sequence[str]) -> "Segmentation":
-    if config.quantize_aware:
-      raise UsageError(
-        "invalid config.quantize_aware=True for segmentation; expected False: export(quantize='int8') finds the ranges of "
-        "activations afterwards"
-      )
     check_num_classes(config.model.num_classes, "config.model.num_classes=1")
     if architecture.num_classes > IGNORED:
       raise UsageError(

@@ -45,7 +45,7 @@ def test_everything_as_a_folder(tmp_path):
     assert len(pictures) >= 15 and all((out / picture).stat().st_size > 5000 for picture in pictures)
     assert all((out / link).is_file() for link in re.findall(r'href="([^"#:]+)"', page))
     assert "h-swish@112" in page and "paper only" in page
-  assert len(list(out.glob("*.md"))) == 15 and len(list(out.glob("*.csv"))) == 14
+  assert len(list(out.glob("*.md"))) == 16 and len(list(out.glob("*.csv"))) == 15
   assert "tested on 16,000" in page and "all pools are global here" in page
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from conftest import ROOT, tiny_architecture
 from tiny_run import last_state, tiny_config, tiny_job
 
+from mnv3_jax.architectures import edits
 from mnv3_jax.data.dataset import Dataset
 from mnv3_jax.export.random_weights import random_weights
 from mnv3_jax.export.tflite import PLAIN
@@ -21,12 +23,23 @@ from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.models.fake_quantization import KEPT, Quantized
 from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.layers import Compute
+from mnv3_jax.models.network import network as network_of
+from mnv3_jax.models.resize import bilinear
 from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.training import trained
 from mnv3_jax.training.checkpoints import flatten, unflatten
 from mnv3_jax.training.loop import train
 
 EIGHT_BITS = Compute(quantize=True)
+LOGITS = ("logits/output", "skip_logits/output")
+
+
+def segmenter(head):
+  """The tiny network with a map at stride 8 and one at 16."""
+  tiny = tiny_architecture(resolution=32, num_classes=3)
+  first, second, third = tiny.blocks
+  blocks = (dataclasses.replace(first, stride=2), second, dataclasses.replace(third, stride=2))
+  return edits.with_head(tiny.replace(blocks=blocks), head, filters=8, pool="global")
 
 
 def int8_kernel(w):
@@ -143,6 +156,63 @@ def test_the_maps_that_are_rounded(network):
   assert found["backbone/block_01/depthwise/output"].low == 0
   assert found["backbone/block_02/se/mean"].shape == (1, 1, 1, 24)
   assert found["backbone/features/output"].low == pytest.approx(-0.375, abs=0.05)
+
+
+@pytest.mark.parametrize(
+  ("head", "expected"),
+  [
+    ("lr_aspp", ["filter/output", "pool", "gate/linear_output", "gate/output", "gated", *LOGITS, "total"]),
+    ("r_aspp", ["filter/output", "pool", "pooled/output", "joined", "merge/output", "logits/output"]),
+  ],
+)
+def test_the_maps_of_a_segmenter(head, expected):
+  model = network_of(segmenter(head), EIGHT_BITS)
+  found = [r.path for r in fake_quantization.ranges(model, initialize(model, 0))]
+  assert [path for path in found if not path.startswith("backbone/")] == expected
+
+
+@pytest.mark.parametrize("head", ["lr_aspp", "r_aspp"])
+def test_a_segmenter_in_training(head):
+  a = segmenter(head)
+  model = network_of(a, EIGHT_BITS)
+  start = initialize(model, 0)
+
+  @jax.jit
+  def step(x):
+    # logits before the last interpolation, which is not rounded
+    _, changed = model.apply(start, x, True, method="coarse", mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)})
+    variables = {**start, **changed}
+    return changed["batch_stats"], model.apply(variables, x, method="coarse"), model.apply(variables, x)
+
+  x = np.random.default_rng(0).uniform(-1, 1, (4, *a.image_shape)).astype(np.float32)
+  own, coarse, whole = step(x)
+  # a gate is one half at first
+  assert all(r.low < r.high or r.path == "gate/output" for r in fake_quantization.ranges(model, {**start, "batch_stats": own}))
+  for name, leaf in flatten(own).items():
+    if not fake_quantization.is_range(name):
+      np.testing.assert_array_equal(leaf, flatten(start["batch_stats"])[name])
+  last = own["total"] if head == "lr_aspp" else own["logits"]["output"]
+  _, scale, zero = int8_map(np.asarray(coarse), float(last["low"]), float(last["high"]))
+  steps = np.asarray(coarse) / scale + zero
+  np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
+  steps = np.asarray(whole) / scale
+  assert np.abs(steps - np.rint(steps)).max() > 0.1
+
+
+def test_an_interpolated_map_has_the_scale_of_its_input():
+  class Scaled(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      return fake_quantization.rounded_alike(self, ("q",), bilinear(Quantized(name="q")(x), (8, 8)))
+
+  x = np.random.default_rng(0).uniform(-1, 3, (1, 4, 4, 2)).astype(np.float32)
+  bounds = {"q": {"low": np.float32(-1), "high": np.float32(2)}}
+  found = np.asarray(Scaled().apply({"batch_stats": bounds}, x))
+  assert len(np.unique(found)) > 50
+  np.testing.assert_allclose(found, fake_quantization.activations(found, -1.0, 2.0), atol=1e-6)
+  # before the first batch maps stay as they are
+  zeros = {"q": {"low": np.float32(0), "high": np.float32(0)}}
+  np.testing.assert_array_equal(Scaled().apply({"batch_stats": zeros}, x), bilinear(jnp.asarray(x), (8, 8)))
 
 
 def test_a_mean_of_one_value_is_not_rounded_twice():
