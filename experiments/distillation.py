@@ -45,7 +45,7 @@ def training(directory: pathlib.Path, model: str, fields: Mapping[str, object]) 
 
 
 def run(folder: pathlib.Path) -> dict[str, Any]:
-  """Trains the teacher and all students; returns their top-1 and images per second."""
+  """Trains the teacher and all students; returns their top-1 and the time of a step."""
   folder = folder.absolute()
   teacher = training(folder / "teacher", TEACHER, {})
   students = {}

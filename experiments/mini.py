@@ -2,7 +2,7 @@
 
 Command:  python experiments/mini.py RUNS   keeps the result files of runs at the scale mini, of any table, and of latencies
           python experiments/mini.py        writes the tables and their plots
-Machine:  Table 5: 12 runs, 2 to 5 minutes of one CPU core each. Table 6: 22 runs, 7 to 16 minutes
+Machine:  Table 5: 12 runs, 4 to 8 minutes of one busy CPU core each. Table 6: 22 runs, 7 to 16 minutes
 
 The runs: mnv3 sweep table5 --scale mini, mnv3 table table5 --measure, mnv3 sweep table6 --scale mini.
 """

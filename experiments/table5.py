@@ -1,7 +1,7 @@
 """Table 5: non-linearities on V3-Large.
 
 Command:  mnv3 table table5 --scale mini --runs experiments/results
-Machine:  kept runs: 4 to 9 minutes each on one busy CPU core
+Machine:  kept runs: 4 to 8 minutes each on one busy CPU core
 Result:   latency of ReLU 0.96 (paper 0.98), of h-swish@16 1.03 (1.04); accuracies at this scale decide no pair of rows
 """
 

@@ -30,7 +30,7 @@ def base() -> ConfigDict:
     config.model[name] = config_dict.placeholder(field.type)
   config.data = ConfigDict(
     {
-      # embedded: fashion_mnist and scenes of its items; folder: class folders; imagenet: these, or TFDS's; a name of TFDS
+      # embedded: fashion_mnist, poses and scenes of it; folder: class folders; imagenet: these, or TFDS's; a name of TFDS
       "dataset": "fashion_mnist",
       "dir": "",  # folder: has one folder per split, each with class folders; of TFDS: where it keeps its data sets
       "classes": (),  # names of the classes, in the order of the labels, chosen among folders; (): all
