@@ -134,12 +134,11 @@ def create_model(
   if isinstance(name_or_architecture, Architecture):
     architecture = _replaced(name_or_architecture, given)
   else:
-    if run:
-      given = _inherited(name_or_architecture, given, run)
+    known = _inherited(name_or_architecture, given, run) if run else given
     for name, needed in fields.ONLY_WITH.items():
-      if name in given and needed not in given:
+      if name in given and needed not in known:
         raise UsageError(f"{name}={given[name]!r} has an effect only with {needed}")
-    architecture = fields.architecture(name_or_architecture, **given)
+    architecture = fields.architecture(name_or_architecture, **known)
   if in_channels is not None:
     architecture = architecture.replace(in_channels=in_channels)
   compute = Compute(dtype=dtype or "float32", bn_group=bn_group or 0)

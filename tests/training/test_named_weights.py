@@ -34,6 +34,7 @@ sys.path.insert(0, str(ROOT / "tests" / "weights"))
 from weight_server import COMMIT, Server, set_endpoint
 
 NAME, MODEL = "timm/mobilenetv3_small_050.lamb_in1k", "mobilenetv3_small_050"
+FULL_WIDTH = "timm/mobilenetv3_small_100.lamb_in1k"
 KERAS = "keras/MobileNet_0.25_128"
 TORCHVISION = "torchvision/MobileNet_V3_Small_Weights.IMAGENET1K_V1"
 TUNED = {
@@ -70,6 +71,7 @@ def contents(tmp_path_factory):
   return {
     NAME: save(tensors),
     "three": save(three),
+    FULL_WIDTH: save(seeds.tensors(catalogue.find(FULL_WIDTH).published)),
     TORCHVISION: save(seeds.tensors(torchvision.published)),
     KERAS: legacy_keras(tmp_path_factory.mktemp("keras") / "keras.h5", layers),
   }
@@ -95,7 +97,8 @@ def server(environment, contents):
   with Server() as found, pytest.MonkeyPatch.context() as patch:
     set_endpoint(patch, found.url)
     patch.setenv("MNV3_WEIGHTS_MIRROR", found.url)
-    found.add_repository(NAME, model_safetensors=contents[NAME])
+    for name in (NAME, FULL_WIDTH):
+      found.add_repository(name, model_safetensors=contents[name])
     card = b"---\nlicense: cc-by-4.0\n---\n"
     tuned = {"model_safetensors": contents["three"], "config_json": json.dumps(TUNED).encode(), "README_md": card}
     found.add_repository("someone/tuned", **tuned)
@@ -139,6 +142,15 @@ def test_a_run_says_where_its_weights_are_from(server, tmp_path):
   run = mnv3_jax.import_weights(NAME, out=tmp_path / "run", resolution=96)
   assert repr(run).endswith(f"mobilenetv3_small, imported from {NAME} (Apache-2.0))")
   assert run.config.model.resolution == 96 and same_variables(mnv3_jax.load(run), NAME)
+
+
+def test_a_model_by_name_at_full_width(server):
+  model, variables = mnv3_jax.create_model("mobilenetv3_small", weights=FULL_WIDTH)
+  assert model.net == mnv3_jax.load_weights(FULL_WIDTH).architecture
+  _, expected = seeds.variables(catalogue.find(FULL_WIDTH).published)
+  jax.tree.map(np.testing.assert_array_equal, dict(variables), expected)
+  with pytest.raises(UsageError, match="width_rule='slim' has an effect only with width"):
+    mnv3_jax.create_model("mobilenetv3_small", weights=FULL_WIDTH, width_rule="slim")
 
 
 def test_a_model_by_name(server):
