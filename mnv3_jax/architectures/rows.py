@@ -30,14 +30,24 @@ def convolutions(architecture: Architecture) -> tuple[str, ...]:
   return tuple(row for row, layer in last.items() if layer.kind == "conv" and layer.activation in ("linear", "relu"))
 
 
-def same_head(one: Architecture, other: Architecture) -> bool:
-  """Returns whether the head's weights of one network fit into another, but for those that depend on the number of classes."""
+def fitting(one: Architecture, other: Architecture) -> tuple[str, ...] | None:
+  """Returns the head's layers of `other` that can have the weights of `one` whatever the classes are.
+
+  `one` may lack the last layers of the head, as weights that were saved without classes do.
+
+  Returns:
+    Names of layers; None where the heads are of another kind or have other layers.
+  """
 
   def weights(a: Architecture) -> list[tuple[object, ...]]:
     layers = [layer for layer in a.head_layers() if layer.kind != "pool"]
     return [(x.name, x.kind, x.kernel, x.in_channels, x.per_class or x.out_channels, x.norm, x.bias) for x in layers]
 
-  return type(one.head) is type(other.head) and weights(one) == weights(other)
+  theirs = weights(one)
+  if type(one.head) is not type(other.head) or theirs != weights(other)[: len(theirs)]:
+    return None
+  there = {layer.name for layer in one.head_layers()}
+  return tuple(x.name for x in other.head_layers() if x.kind != "pool" and x.name in there and not x.per_class)
 
 
 def factors(architecture: Architecture, text: str) -> dict[str, float]:

@@ -158,6 +158,20 @@ def load(workdir: PathLike, weights: str = "ema", *, on_message: Callable[[str],
   return TrainedRun(config=config, job=job, variables=variables, weights=weights, step=step, workdir=workdir)
 
 
+def with_head(run: TrainedRun) -> TrainedRun:
+  """Returns a trained network that has outputs for its task.
+
+  Raises:
+    UsageError: for weights that were imported without a classification head.
+  """
+  if not run.architecture.num_classes:
+    raise UsageError(
+      f"{str(run.workdir)!r} has no classification head, its weights were saved without one; mnv3 train --init DIR trains a "
+      "new one, create_model(NAME, weights=DIR) gives features"
+    )
+  return run
+
+
 def _trim_heap() -> None:
   """Gives the memory that reading has freed back to the system.
 
