@@ -131,7 +131,7 @@ def load(workdir: PathLike, weights: str = "ema", *, on_message: Callable[[str],
   run = RunDirectory(workdir)
   config = from_dict(run.config(), f"{workdir}/config.json")
   job = jobs.from_config(config)
-  factors = rows.factors(job.architecture, config.optim.lr_groups)
+  factors = rows.factors(job.architecture, config.optim.lr_groups, config.optim.layer_decay)
   like = jax.eval_shape(
     lambda variables: states.create(variables, optimizer(config.optim, lambda step: 0.0, factors), config.optim.ema > 0),
     shapes(job.model),
