@@ -70,6 +70,8 @@ def base() -> ConfigDict:
       "warmup_from": 0.0,  # share of the peak that its first step has; 0: one over the number of its steps
       # factors of lr by row: "backbone=0.1,stem=0"; the last match counts, 0 freezes parameters and statistics
       "lr_groups": "",
+      # times this for each row from the head back to the stem: of n rows before the head, row i has layer_decay ** (n - i)
+      "layer_decay": 1.0,
       "ema": 0.9999,  # of parameters and statistics, with min(ema, (1 + n) / (10 + n)) at step n; 0: none
     }
   )
@@ -220,6 +222,7 @@ def check(config: ConfigDict) -> None:
     raise UsageError(
       "invalid config.quantize_aware=True with config.supernet.space; expected False, then a network of it alone"
     )
+  _share(config, "optim.layer_decay")
   _check_distillation(config)
   for field in ("optim.momentum", "optim.decay", "optim.warmup_from", "optim.ema", "train.label_smoothing"):
     _range(config, field, 0, 1)
@@ -237,15 +240,14 @@ def check(config: ConfigDict) -> None:
       raise UsageError(f"invalid config.data.classes with {name!r}; expected names")
   preprocessing.from_config(config.data)
   architecture = fields.architecture(**config.model)
-  rows.factors(architecture, config.optim.lr_groups)
+  rows.factors(architecture, config.optim.lr_groups, config.optim.layer_decay)
   check_memory(config, architecture)
 
 
 def _check_distillation(config: ConfigDict) -> None:
   distill, defaults = config.distill, base().distill
   _range(config, "distill.temperature", 0, None, above=True)
-  if not 0 < distill.weight <= 1:
-    raise UsageError(f"invalid config.distill.weight={distill.weight!r}; expected above 0 and at most 1")
+  _share(config, "distill.weight")
   for field in ("weight", "temperature"):
     if not distill.teacher and distill[field] != defaults[field]:
       raise UsageError(
@@ -276,6 +278,12 @@ def _range(config: ConfigDict, field: str, low: float, high: float | None, above
     least = "above" if above else "at least"
     most = "" if high is None else f" and below {high}"
     raise UsageError(f"invalid config.{field}={found!r}; expected {least} {low}{most}")
+
+
+def _share(config: ConfigDict, field: str) -> None:
+  found = value(config, field)
+  if not 0 < found <= 1:
+    raise UsageError(f"invalid config.{field}={found!r}; expected above 0 and at most 1")
 
 
 def field_types(config: ConfigDict) -> dict[str, type]:

@@ -54,6 +54,7 @@ OTHER = {
   "optim.warmup": 0.0,
   "optim.warmup_from": 0.5,
   "optim.lr_groups": "stem=0.5",
+  "optim.layer_decay": 0.5,
   "optim.ema": 0.5,
   "train.batch_size": 20,
   "train.epochs": 2.0,

@@ -72,6 +72,9 @@ FIELDS = {
 # field: the one without which it has no effect
 ONLY_WITH = {"width_rule": "width", "atrous": "output_stride"}
 
+# fields of the head alone
+HEAD_FIELDS = tuple(name for name in FIELDS if name.startswith("head"))
+
 # settings of the computation: these go to the module, not into the Architecture
 COMPUTE_FIELDS = ("bn_group", "dtype")
 
@@ -119,6 +122,11 @@ def with_current_names(given: Mapping[str, Any], quiet: bool = False) -> dict[st
 def head_name(model: Mapping[str, Any]) -> str:
   """Returns the name of the head of config.model."""
   return model["head"] or ClassifierHead.name
+
+
+def incomplete_head(model: Mapping[str, Any]) -> tuple[str, ...]:
+  """Returns the fields of config.model that weights without classes do not hand on: their head may lack layers; else ()."""
+  return HEAD_FIELDS if model["num_classes"] == 0 else ()
 
 
 def architecture(name: str, **fields: Any) -> Architecture:

@@ -12,6 +12,7 @@ def with_head(
   architecture: Architecture,
   head: str,
   *,
+  hidden: int | None = None,
   filters: int | None = None,
   pool: str | None = None,
   gate: str | None = None,
@@ -30,8 +31,9 @@ def with_head(
   Args:
     architecture: with its width, output stride and halved tail.
     head: a key of heads.HEADS; "classifier" keeps the head, with other settings where there are any.
-    filters, pool, gate, gate_bias, skip, convention, class_bias, dropout: settings of the head's class; None keeps its
-      default. The padding that belongs to a convention is set apart, as Architecture.padding.
+    hidden, filters, pool, gate, gate_bias, skip, convention, class_bias, dropout: settings of the head's class; None keeps its
+      default. hidden=0 removes the hidden layer. The padding that belongs to a convention is set apart, as
+      Architecture.padding.
 
   Raises:
     ArchitectureError: for a setting that is not possible or that the head does not have, or a network with another head.
@@ -41,7 +43,7 @@ def with_head(
   if head not in HEADS:
     fail(architecture.name, "head", head, nearest(head, HEADS))
   settings = {"filters": filters, "pool": pool, "gate": gate, "gate_bias": gate_bias, "skip": skip, "dropout": dropout}
-  settings |= {"convention": convention, "class_bias": class_bias}
+  settings |= {"hidden": hidden, "convention": convention, "class_bias": class_bias}
   return _with_head(architecture, head, {name: value for name, value in settings.items() if value is not None})
 
 
@@ -58,6 +60,8 @@ def _with_head(architecture: Architecture, head: str, settings: dict[str, Any]) 
       why = f"{head} has no {name}; {' and '.join(having)} {'has' if len(having) == 1 else 'have'} one"
       fail(architecture.name, what, value, why)
   if head == ClassifierHead.name:
+    if settings.get("hidden") == 0:
+      settings |= {"hidden": None, "hidden_norm": False}
     return architecture.replace(head=dataclasses.replace(old, **settings))
   stays = old.hidden is not None or head == SSDLiteHead.name
   features = architecture.features if stays else None

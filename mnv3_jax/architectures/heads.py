@@ -143,6 +143,7 @@ class Setting(NamedTuple):
 
 
 SETTINGS = {
+  "hidden": Setting(int, "channels of a classifier's hidden layer, as the network has them at any width; 0: none"),
   "filters": Setting(int, "F of Table 7 (128; r_aspp: 256)"),
   "pool": Setting(str, "a segmentation head's average pool: 49x49, the authors' release's 25x25, or all (paper)", tuple(POOLS)),
   "gate": Setting(str, "activation after lr_aspp's pool (sigmoid)", GATES),

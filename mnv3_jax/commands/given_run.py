@@ -34,9 +34,9 @@ def check_run(options: Options, given: argparse.Namespace, dest: str = "workdir"
 
 
 def load_run(given: argparse.Namespace, dest: str = "workdir") -> "TrainedRun":
-  """Loads the trained network that the options name."""
+  """Loads the trained network that the options name, which has outputs for its task."""
   from mnv3_jax.training.named_weights import load_weights
-  from mnv3_jax.training.trained import load
+  from mnv3_jax.training.trained import load, with_head
 
   workdir = getattr(given, dest)
-  return load_weights(given.weights) if workdir is None else load(workdir, given.weights or "ema")
+  return with_head(load_weights(given.weights) if workdir is None else load(workdir, given.weights or "ema"))

@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> None:
   view, result = run.config.data, run.result or {}
   imported = result["imported"]
   architecture = fields.architecture(**run.config.model)
-  classes = counted(architecture.num_classes, "class", "classes")
+  classes = counted(architecture.num_classes, "class", "classes") if architecture.num_classes else "no classification head"
   print(f"{given.out}: {imported['from']}'s {imported['model']}, {classes}, {result['params']:,} parameters")
   size = sizes.pixels(architecture.resolution)
   print(f"  {architecture.name}, width {architecture.width:g}, {size}, padding {architecture.padding}")

@@ -8,6 +8,7 @@ EXAMPLE = """mnv3 train --config configs/fashion_mnist.py --workdir /tmp/run --c
   Any field of the config can be set: --config.model.width=0.75 --config.optim.lr=0.05
   A config may take an argument: --config configs/fashion_mnist.py:mobilenetv3_large
   --init DIR fine-tunes; --config.optim.lr_groups=stem=0,block_0[12]=0,logits=2 freezes rows or changes their learning rate
+  --init DIR --config.optim.layer_decay=0.75 lowers it by that factor for each row before the head
   --init DIR --config.quantize_aware=True fine-tunes for an int8 file, as configs/fashion_mnist_qat.py and
   configs/scenes_segmentation_qat.py do
   The same command again resumes after the last checkpoint, or does nothing when the run is finished."""

@@ -77,7 +77,7 @@ class MaskedTraining:
     parallel.check_batch(config.train.batch_size, config.model.bn_group or 0, config.train.accumulate)
     self.config, self.job = config, job
     self.devices = parallel.MODES[config.train.parallel]()
-    factors = rows.factors(job.architecture, config.optim.lr_groups)
+    factors = rows.factors(job.architecture, config.optim.lr_groups, config.optim.layer_decay)
     self.rule = masked_updates(optimizer(config.optim, lambda step: jnp.float32(learning_rate), factors))
     step = train_step(
       gradient_of(job.model, job.task),

@@ -197,6 +197,6 @@ def _table_command(
   named = "mnasnet" if space == mnasnet_space() else "FILE" if file.startswith("{") or not file else file
   words = ["mnv3", "latency_table", config.model.name, "--space", named, "--grid", "2", "--out", os.fspath(table)]
   # tables have no heads of other tasks, and latency does not depend on the others
-  free = {name.removeprefix("model.") for name in FREE} | {"num_classes", *(n for n in fields.FIELDS if n.startswith("head"))}
+  free = {name.removeprefix("model.") for name in FREE} | {"num_classes", *fields.HEAD_FIELDS}
   model = {name: config.model[name] for name in fields.FIELDS if config.model[name] is not None and name not in free}
   return shlex.join([*words, *(f"--{name}={value}" for name, value in {"num_classes": num_classes, **model}.items())])

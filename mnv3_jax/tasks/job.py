@@ -175,7 +175,9 @@ def recall_class_names(config: ConfigDict, sections: Mapping[str, Any], finished
 
 def compute(config: ConfigDict, architecture: Architecture) -> Compute:
   """Returns how config.model is computed: dtype, batch-norm group, frozen rows, fake quantization."""
-  frozen = tuple(row for row, factor in rows.factors(architecture, config.optim.lr_groups).items() if factor == 0)
+  frozen = tuple(
+    row for row, factor in rows.factors(architecture, config.optim.lr_groups, config.optim.layer_decay).items() if factor == 0
+  )
   return Compute(
     dtype=config.model.dtype or "float32",
     bn_group=config.model.bn_group or 0,

@@ -11,7 +11,7 @@ import pathlib
 import shutil
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import absl.logging
@@ -33,6 +33,11 @@ IDENTITY = ("digest", "run", "step")
 def flatten(tree: Any) -> FlatTree:
   """Flattens a pytree to {path: leaf}; files on disk then do not depend on Python classes."""
   return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def in_layers(name: str, layers: Iterable[str]) -> bool:
+  """Tells whether a path of `flatten` is in one of some layers, named as in architectures/cost.py: "classes_0/logits"."""
+  return any("".join(f"['{key}']" for key in layer.split("/")) in name for layer in layers)
 
 
 def unflatten(like: Any, flat: Mapping[str, Any]) -> Any:

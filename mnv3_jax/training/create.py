@@ -4,7 +4,7 @@ from typing import Literal
 
 import flax.linen as nn
 
-from mnv3_jax.architectures import fields
+from mnv3_jax.architectures import fields, rows
 from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.errors import UsageError
 from mnv3_jax.models.fake_quantization import is_range
@@ -13,8 +13,8 @@ from mnv3_jax.models.initialize import initialize
 from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
 from mnv3_jax.training import trained
-from mnv3_jax.training.checkpoints import flatten, unflatten
-from mnv3_jax.training.named_weights import resolve
+from mnv3_jax.training.checkpoints import flatten, in_layers, unflatten
+from mnv3_jax.training.named_weights import load_run
 from mnv3_jax.types import PathLike, Variables
 
 STEM = "['params']['backbone']['stem']['kernel']"
@@ -46,6 +46,7 @@ def create_model(
   halved_tail: Literal["segmentation", "detection"] | None = None,
   atrous: str | None = None,
   head: str | None = None,
+  head_hidden: int | None = None,
   head_filters: int | None = None,
   head_pool: str | None = None,
   head_gate: str | None = None,
@@ -94,6 +95,7 @@ def create_model(
     halved_tail: half the channels from stride 32 on: RF2 of Table 7, or the dagger of Table 6.
     atrous: rule for the rates of blocks that lose their stride to `output_stride` ("slim").
     head: "classifier", "lr_aspp", "r_aspp" or "ssdlite".
+    head_hidden: channels of a classifier's hidden layer, as the network has them at any width; 0 for none.
     head_filters: F of Table 7 (128; r_aspp: 256).
     head_pool: average pool of the segmentation head ("paper": 49x49).
     head_gate: gate of lr_aspp ("sigmoid").
@@ -113,7 +115,8 @@ def create_model(
     features_only: the backbone alone.
     seed: of the random initialization.
     weights: name of published weights, one of list_weights() or "hf://USER/REPOSITORY", which are downloaded the first time; or
-      run directory, a run's or an import's. Fields that are None are those of the weights; another num_classes gets new logits.
+      run directory, a run's or an import's. Fields that are None are those of the weights; another num_classes gets new logits,
+      and of weights without a classification head every layer that they lack.
 
   Returns:
     (model, variables). `model.apply(variables, images)` computes logits (b, num_classes) from images (b, h, w, 3) in [-1, 1],
@@ -130,11 +133,12 @@ def create_model(
   own = {"name_or_architecture", "in_channels", "features_only", "seed", "weights"}
   given = {name: options[name] for name in options.keys() - own}
   given = {name: value for name, value in given.items() if value is not None}
-  run = resolve(weights) if weights is not None else None
+  run = load_run(weights) if weights is not None else None
   if isinstance(name_or_architecture, Architecture):
     architecture = _replaced(name_or_architecture, given)
   else:
-    known = _inherited(name_or_architecture, given, run) if run else given
+    known = {**(_inherited(name_or_architecture, given, run) if run else {}), **given}
+    # a rule that the weights bring along may be without effect
     for name, needed in fields.ONLY_WITH.items():
       if name in given and needed not in known:
         raise UsageError(f"{name}={given[name]!r} has an effect only with {needed}")
@@ -144,7 +148,7 @@ def create_model(
   compute = Compute(dtype=dtype or "float32", bn_group=bn_group or 0)
   model = FeatureMaps(architecture, compute) if features_only else network(architecture, compute)
   variables = initialize(model, seed)
-  return model, _loaded(variables, run, weights) if run else variables
+  return model, _loaded(architecture, variables, run, weights) if run else variables
 
 
 def _replaced(architecture: Architecture, given: dict[str, object]) -> Architecture:
@@ -157,16 +161,17 @@ def _replaced(architecture: Architecture, given: dict[str, object]) -> Architect
 
 
 def _inherited(name: str, given: dict[str, object], run: trained.TrainedRun) -> dict[str, object]:
-  """Completes fields with those of a run's network."""
+  """Returns the fields of a run's network that another one of as many or other classes takes over."""
   model = run.config.model
   if name != model.name:
     raise UsageError(f"invalid name {name!r}; the weights are those of {model.name!r}")
-  own = {field: model[field] for field in fields.FIELDS if model[field] is not None and field not in fields.COMPUTE_FIELDS}
-  return {**own, "num_classes": run.job.architecture.num_classes, **given}
+  without = (*fields.COMPUTE_FIELDS, *(fields.incomplete_head(model) if given.get("num_classes") else ()))
+  own = {field: model[field] for field in fields.FIELDS if model[field] is not None and field not in without}
+  return {**own, "num_classes": run.job.architecture.num_classes}
 
 
-def _loaded(seeded: Variables, run: trained.TrainedRun, weights: object) -> Variables:
-  """Replaces seeded variables by those of a run; logits for another number of classes stay.
+def _loaded(architecture: Architecture, seeded: Variables, run: trained.TrainedRun, weights: object) -> Variables:
+  """Replaces seeded variables by those of a run; logits for another number of classes, and layers that it lacks, stay.
 
   Raises:
     UsageError: naming the first tensor that differs.
@@ -178,14 +183,16 @@ def _loaded(seeded: Variables, run: trained.TrainedRun, weights: object) -> Vari
   if STEM in new and STEM in old and new[STEM].shape[2] != old[STEM].shape[2]:
     old[STEM] = with_input_channels(old[STEM], new[STEM].shape[2])
   differ = [n for n in {**new, **old} if n not in new or n not in old or new[n].shape != old[n].shape]
-  if differ and all(n in new and n in old and new[n].shape[:-1] == old[n].shape[:-1] and "logits']" in n for n in differ):
-    differ, new_logits = [], set(differ)
-  else:
-    new_logits = set()
+  fitting = rows.fitting(run.architecture, architecture)
+  if fitting is not None:
+    # layers whose width depends on the classes, and those that weights without a head lack
+    stay = [layer.name for layer in architecture.head_layers() if layer.name not in fitting]
+    old = {n: leaf for n, leaf in old.items() if n not in differ or not in_layers(n, stay)}
+    differ = [n for n in differ if not in_layers(n, stay)]
   if differ:
     shapes = [str(tree[differ[0]].shape) if differ[0] in tree else "missing" for tree in (new, old)]
     raise UsageError(
       f"invalid weights={str(weights)!r}: they are those of another network; {len(differ)} tensors differ, first {differ[0]}, "
       f"{shapes[0]} here and {shapes[1]} there"
     )
-  return unflatten(seeded, {**flatten(seeded), **{n: leaf for n, leaf in old.items() if n not in new_logits}})
+  return unflatten(seeded, {**flatten(seeded), **old})

@@ -99,7 +99,7 @@ def load_teacher(config: ConfigDict, job: Job, platform: str | None = None) -> T
   if not job.task.distills:
     raise UsageError(f"invalid config.distill.teacher={source!r} for {job.task.name}, which has no distillation; expected ''")
   try:
-    run = trained.load(directory_of(source))
+    run = trained.with_head(trained.load(directory_of(source)))
   except UsageError as error:
     raise UsageError(f"invalid config.distill.teacher={source!r}: {error}") from None
   _check(run, job, f"invalid config.distill.teacher={source!r}")

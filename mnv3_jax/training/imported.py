@@ -60,7 +60,8 @@ def import_weights(
     file: the weights: .safetensors, .npz, .h5, .keras and .pb are read directly, files of torch.save (.pth, .pt, .bin, .ckpt,
       .pth.tar) with PyTorch's safe loader, pickles never; the content decides, not the suffix. The network may stand under any
       prefix ("module.", "model."), and averaged weights are preferred where a training checkpoint has them. Of timm's
-      model.safetensors the config.json beside it sets padding and epsilon, if it is there.
+      model.safetensors the config.json beside it sets padding and epsilon, if it is there. The classification head may be
+      missing (num_classes=0 of timm, include_top=False of Keras): create_model and train(init=...) take the rest.
     out: directory to create.
     classes: class names, or a text file with one per line, where they are not the source's own.
     width, minimalistic, resolution, resolution_width: fields of config.model in which the file differs from what is published

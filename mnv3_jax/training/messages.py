@@ -11,7 +11,7 @@ import orbax.checkpoint
 from ml_collections import ConfigDict
 
 import mnv3_jax
-from mnv3_jax.architectures import cost, sizes
+from mnv3_jax.architectures import cost, rows, sizes
 from mnv3_jax.architectures.heads import ClassifierHead
 from mnv3_jax.names import counted
 from mnv3_jax.tasks.base import Task
@@ -40,12 +40,14 @@ def announcement(
   peak = optim.lr * (batch / optim.batch_reference if optim.batch_reference else 1)
   begin = f" from {peak * optim.warmup_from:.4g}" if optim.warmup_from else ""
   warmup = f", {optim.warmup:.4g} epochs of warm-up{begin}" if optim.warmup else ""
+  factors = rows.factors(a, optim.lr_groups, optim.layer_decay)
   examples = "one random batch repeated" if data.fake else f"{job.dataset.fingerprint}, augmentation {data.augment}"
   return [
     f"{a.name}{head}, {sizes.pixels(a.resolution)}, {counted(a.num_classes, 'class', 'classes')}: {cost.params(a):,} "
     f"parameters, {cost.madds(a):,} multiply-adds",
     f"{n} × {device}: {counted(batch, 'image')} per step, {batch // n} per device{parts}",
     f"{optim.name}, learning rate {peak:.4g}{scaled}, {optim.schedule}{warmup}",
+    *([f"learning-rate factors: {rows.factors_text(factors)}"] if set(factors.values()) != {1.0} else []),
     *(["quantization-aware: 8-bit kernels and activations, fixed batch-norm statistics"] if config.quantize_aware else []),
     *([f"supernet: each step trains {2 + job.inner.random} of {job.inner.space.size:,} networks"] if job.inner else []),
     *([str(teacher)] if teacher else []),

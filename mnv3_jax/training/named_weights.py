@@ -65,7 +65,7 @@ def directory_of(run: PathLike) -> PathLike:
   return cached_run(os.fspath(run)) if catalogue.is_name(run) else run
 
 
-def resolve(run: "TrainedRun | Run | PathLike", weights: str = "ema") -> TrainedRun:
+def load_run(run: "TrainedRun | Run | PathLike", weights: str = "ema") -> TrainedRun:
   """Returns a trained network: `run` itself where it is one already, else that of a Run, a run directory or a name.
 
   Args:
@@ -76,6 +76,15 @@ def resolve(run: "TrainedRun | Run | PathLike", weights: str = "ema") -> Trained
     UsageError: as `load` and `load_weights` do.
   """
   return run if isinstance(run, TrainedRun) else trained.load(directory_of(run), weights)
+
+
+def resolve(run: "TrainedRun | Run | PathLike", weights: str = "ema") -> TrainedRun:
+  """Returns a trained network that has outputs for its task; see `load_run`.
+
+  Raises:
+    UsageError: as `load_run` does; for weights that were imported without a classification head.
+  """
+  return trained.with_head(load_run(run, weights))
 
 
 def _directory_name(weights: NamedWeights, file: pathlib.Path) -> str:

@@ -73,7 +73,7 @@ def optimizer(
   Args:
     optim: config.optim; name "none" gives the identity.
     rate: learning rate by step.
-    factors: {row: factor of its learning rate}; 0 freezes a row. None: 1 for every row.
+    factors: {row: factor of its learning rate}, result of rows.factors; 0 freezes a row. None: 1 for every row.
 
   Returns:
     An optax.GradientTransformation.

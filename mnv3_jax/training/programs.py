@@ -30,7 +30,7 @@ def optimization(config: ConfigDict, job: Job, run: RunSchedule) -> tuple[optax.
     run: its schedule in steps.
   """
   rate = schedule(config.optim, batch_size=config.train.batch_size, steps_per_epoch=run.per_epoch, total_steps=run.total)
-  return rate, optimizer(config.optim, rate, rows.factors(job.architecture, config.optim.lr_groups))
+  return rate, optimizer(config.optim, rate, rows.factors(job.architecture, config.optim.lr_groups, config.optim.layer_decay))
 
 
 def training(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 from mnv3_jax.architectures import fields, rows
+from mnv3_jax.architectures.spec import Architecture
 from mnv3_jax.config import from_dict
 from mnv3_jax.errors import UsageError
 from mnv3_jax.models.fake_quantization import is_range
@@ -12,14 +13,14 @@ from mnv3_jax.names import counted
 from mnv3_jax.runs.directory import RunDirectory
 from mnv3_jax.tasks.job import Job
 from mnv3_jax.training import trained
-from mnv3_jax.training.checkpoints import flatten, unflatten
+from mnv3_jax.training.checkpoints import flatten, in_layers, unflatten
 from mnv3_jax.training.named_weights import directory_of
 from mnv3_jax.types import PathLike, Variables
 
 # input preprocessing belongs to the weights
 PREPROCESSING = ("mean", "std", "crop", "interpolation")
 # fields of config.model that another task does not inherit
-TASK_FIELDS = ("num_classes", "resolution", "resolution_width", "dropout", *(n for n in fields.FIELDS if n.startswith("head")))
+TASK_FIELDS = ("num_classes", "resolution", "resolution_width", "dropout", *fields.HEAD_FIELDS)
 
 
 def inherit_settings(config: ConfigDict, workdir: PathLike) -> None:
@@ -49,9 +50,10 @@ def inherit_settings(config: ConfigDict, workdir: PathLike) -> None:
       f"invalid config.model.name={config.model.name!r}; expected {other.model.name!r}, the network of init={str(source)!r}"
     )
   # image size and head belong to the task, not to the backbone
-  task_fields = ("num_classes",) if fields.head_name(config.model) == fields.head_name(other.model) else TASK_FIELDS
+  own_head = fields.head_name(config.model) == fields.head_name(other.model)
+  own = ("num_classes", *fields.incomplete_head(other.model)) if own_head else TASK_FIELDS
   for name in fields.FIELDS:
-    if config.model[name] is None and name not in (*task_fields, *fields.COMPUTE_FIELDS):
+    if config.model[name] is None and name not in (*own, *fields.COMPUTE_FIELDS):
       config.model[name] = other.model[name]
   if config.model.padding is None and config.model.head_convention is not None:
     # that of the convention is for new weights
@@ -79,14 +81,13 @@ def initial_variables(config: ConfigDict, job: Job, seeded: Variables, on_messag
   # ranges of fake quantization are found again: not every network has them, and they depend on the images
   new, old = ({name: leaf for name, leaf in flatten(tree).items() if not is_range(name)} for tree in (seeded, source.variables))
   # the same number of different classes needs a new head too
-  same_task = rows.same_head(source.job.architecture, job.architecture)
+  fitting = rows.fitting(source.job.architecture, job.architecture)
+  same_task = fitting is not None
   same_head = same_task and source.classes == job.dataset.classes and source.classes
-  # as keys of nested dicts
-  per_class = ["".join(f"['{key}']" for key in layer.split("/")) for layer in rows.per_class(job.architecture)]
 
   def is_new(name: str) -> bool:
     """Tells whether a tensor belongs to a new layer: the logits, or for another task everything after the backbone."""
-    return not same_head and (any(layer in name for layer in per_class) if same_task else "['backbone']" not in name)
+    return not same_head and "['backbone']" not in name and not in_layers(name, fitting or ())
 
   kept = {name for name in new if not is_new(name)}
   # for another task, the last layers of the other head are unused
@@ -98,7 +99,24 @@ def initial_variables(config: ConfigDict, job: Job, seeded: Variables, on_messag
       f"invalid init={str(config.train.init)!r}, the weights of another network: {len(differ)} tensors differ, first "
       f"{differ[0]}, {shapes[0]} here and {shapes[1]} there"
     )
-  head = "with its head" if same_head else f"with a new head of {counted(job.architecture.num_classes, 'class', 'classes')}"
-  head = head if same_task else f"backbone only, with a new head: {job.architecture.head}"
+  head = _about_head(job.architecture, fitting, bool(same_head))
   on_message(f"initialized from {config.train.init} ({source.weights} weights of step {source.step:,}), {head}")
   return unflatten(seeded, {**flatten(seeded), **{name: old[name] for name in kept}})
+
+
+def _about_head(architecture: Architecture, fitting: tuple[str, ...] | None, whole: bool) -> str:
+  """Formats which part of a network's head is new.
+
+  Args:
+    architecture: the network.
+    fitting: result of rows.fitting.
+    whole: whether all of its layers have weights.
+  """
+  if fitting is None:
+    return f"backbone only, with a new head: {architecture.head}"
+  if whole:
+    return "with its head"
+  new = [layer.name for layer in architecture.head_layers() if layer.kind != "pool" and layer.name not in fitting]
+  # weights that were saved without a head lack more than depends on the classes
+  layers = f": {', '.join(new)}" if len(new) > len(rows.per_class(architecture)) else ""
+  return f"with a new head of {counted(architecture.num_classes, 'class', 'classes')}{layers}"

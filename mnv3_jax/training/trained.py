@@ -131,7 +131,7 @@ def load(workdir: PathLike, weights: str = "ema", *, on_message: Callable[[str],
   run = RunDirectory(workdir)
   config = from_dict(run.config(), f"{workdir}/config.json")
   job = jobs.from_config(config)
-  factors = rows.factors(job.architecture, config.optim.lr_groups)
+  factors = rows.factors(job.architecture, config.optim.lr_groups, config.optim.layer_decay)
   like = jax.eval_shape(
     lambda variables: states.create(variables, optimizer(config.optim, lambda step: 0.0, factors), config.optim.ema > 0),
     shapes(job.model),
@@ -156,6 +156,20 @@ def load(workdir: PathLike, weights: str = "ema", *, on_message: Callable[[str],
   weights = "raw" if weights == "raw" or not state.ema else "ema"
   variables = state.ema if weights == "ema" else state.variables
   return TrainedRun(config=config, job=job, variables=variables, weights=weights, step=step, workdir=workdir)
+
+
+def with_head(run: TrainedRun) -> TrainedRun:
+  """Returns a trained network that has outputs for its task.
+
+  Raises:
+    UsageError: for weights that were imported without a classification head.
+  """
+  if not run.architecture.num_classes:
+    raise UsageError(
+      f"{str(run.workdir)!r} has no classification head, its weights were saved without one; mnv3 train --init DIR trains a "
+      "new one, create_model(NAME, weights=DIR) gives features"
+    )
+  return run
 
 
 def _trim_heap() -> None:

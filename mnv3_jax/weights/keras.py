@@ -7,6 +7,7 @@ The width (alpha) and the minimalistic variants are fields of config.model: widt
 
 from mnv3_jax.architectures import cost
 from mnv3_jax.architectures.spec import Architecture
+from mnv3_jax.weights import mapping
 from mnv3_jax.weights.content import KerasLayers, Tensors
 from mnv3_jax.weights.mapping import TENSORFLOW, LayerNames, NameMap, Published
 
@@ -75,9 +76,10 @@ def tensors(file: KerasLayers, published: Published) -> Tensors:
     published: the expected network.
   """
   layers = file.layers
-  expected = _layers(published)
-  if file.ordered and len(layers) == len(expected) and {name for name, _ in layers} != set(expected):
-    layers = [(name, arrays) for name, (_, arrays) in zip(expected, layers, strict=True)]
+  for network in (published, *mapping.headless(published)):
+    expected = _layers(network)
+    if file.ordered and len(layers) == len(expected) and {name for name, _ in layers} != set(expected):
+      layers = [(name, arrays) for name, (_, arrays) in zip(expected, layers, strict=True)]
   found = {}
   for name, arrays in layers:
     names = VARIABLES.get(len(arrays), tuple(str(i) for i in range(len(arrays))))

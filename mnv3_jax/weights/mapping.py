@@ -3,6 +3,7 @@
 A source has names for each layer of architectures/cost.py (LayerNames), and names and axes for a layer's tensors (Layout).
 """
 
+import contextlib
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from mnv3_jax.architectures import cost, fields, rows
-from mnv3_jax.architectures.spec import Architecture
+from mnv3_jax.architectures.spec import Architecture, ArchitectureError
 from mnv3_jax.errors import UsageError
 from mnv3_jax.types import Variables
 from mnv3_jax.weights.content import Tensors, Weight, shown
@@ -91,6 +92,9 @@ TENSORFLOW = Layout(
   joint="/",
 )
 
+
+# fields of config.model of networks that end before their logits, or before the hidden layer too
+HEADLESS: tuple[dict[str, Any], ...] = ({"num_classes": 0}, {"num_classes": 0, "head_hidden": 0})
 
 # names of every layer of an Architecture, by its name in architectures/cost.py
 NameMap: TypeAlias = Callable[[Architecture], dict[str, LayerNames]]
@@ -208,6 +212,36 @@ def tensor_names(published: Published) -> list[str]:
   return [tensor.name for tensor in _tensors(published, published.architecture())]
 
 
+def headless(published: Published) -> list[Published]:
+  """Returns a network without its logits, and without all layers of its head; [] where its head needs classes."""
+  whole, found = published.architecture(), []
+  for changes in HEADLESS:
+    network = dataclasses.replace(
+      published, model={**published.model, **changes}, names=lambda architecture: published.names(whole)
+    )
+    with contextlib.suppress(ArchitectureError):
+      network.architecture()
+      found.append(network)
+  return found
+
+
+def of_file(published: Published, tensors: Tensors) -> Published:
+  """Returns a network with the classes that a file has, and without the last layers of the head where the file lacks them."""
+  classes = _num_classes(published, tensors)
+  if classes is not None:
+    return dataclasses.replace(published, model={**published.model, "num_classes": classes})
+  there = {row for row, prefix in _head_prefixes(published).items() if any(name.startswith(prefix) for name in tensors)}
+  same = (network for network in headless(published) if set(_head_prefixes(network)) == there)
+  return next(same, published)
+
+
+def _head_prefixes(published: Published) -> dict[str, str]:
+  """Returns what the names of the tensors of the head's layers begin with in the source, by layer."""
+  a = published.architecture()
+  names = published.names(a)
+  return {x.name: names[x.name].layer + published.layout.joint for x in a.head_layers() if x.kind != "pool"}
+
+
 def _differences(expected: list[_Tensor], tensors: Tensors, layout: Layout) -> list[str]:
   """Returns the differences of a file's tensors from the expected ones, as phrases."""
   names = {e.name for e in expected}
@@ -238,27 +272,27 @@ def _num_classes(published: Published, tensors: Tensors) -> int | None:
 
 
 def fits(published: Published, tensors: Tensors) -> bool:
-  """Returns whether tensors have the names and shapes of a published network with any number of classes."""
-  classes = _num_classes(published, tensors)
-  return bool(classes) and not _differences(_tensors(published, published.architecture(classes)), tensors, published.layout)
+  """Returns whether tensors have the names and shapes of a published network with any number of classes, or headless."""
+  network = of_file(published, tensors)
+  return not _differences(_tensors(network, network.architecture()), tensors, network.layout)
 
 
 def from_source(published: Published, tensors: Tensors, context: str) -> tuple[Architecture, dict[str, Any]]:
   """Converts a file's tensors to variables.
 
   Args:
-    published: the expected network.
+    published: the expected network, with any number of classes or without its head.
     tensors: arrays under the source's names.
     context: the file and the network, which error messages start with.
 
   Returns:
-    (Architecture with the file's number of classes, {"params", "batch_stats"} of float32 NumPy arrays).
+    (Architecture, {"params", "batch_stats"} of float32 NumPy arrays); a background class is dropped.
 
   Raises:
     UsageError: for a tensor that is missing, left over, of another shape or not finite, or a variance below 0; names them.
   """
-  classes = _num_classes(published, tensors)
-  architecture = published.architecture(classes)
+  published = of_file(published, tensors)
+  architecture = published.architecture()
   expected = _tensors(published, architecture)
   differences = _differences(expected, tensors, published.layout)
   if differences:
@@ -277,7 +311,7 @@ def from_source(published: Published, tensors: Tensors, context: str) -> tuple[A
       node = node.setdefault(key, {})
     node[e.path[-1]] = a
   _scale_gated(architecture, variables, published.gate)
-  if published.background and classes == 1001:
+  if published.background and architecture.num_classes == 1001:
     architecture = architecture.replace(num_classes=1000)
     variables["params"]["logits"] = {k: v[..., 1:] for k, v in variables["params"]["logits"].items()}
   return architecture, variables

@@ -18,12 +18,13 @@ from mnv3_jax.weights.values import listed
 AVERAGED = {"ema", "swa", "average", "averaged", "avg"}
 
 
-def without_prefix(tensors: Tensors, names: Collection[str]) -> Tensors:
+def without_prefix(tensors: Tensors, names: Collection[str], least: int | None = None) -> Tensors:
   """Returns the tensors of a network under its own names.
 
   Args:
     tensors: arrays of a file.
     names: of the network's tensors.
+    least: number of them that a network has without its head; None where it needs one.
 
   Returns:
     The arrays whose names begin with the prefix under which most of `names` are, without it. Where averaged weights and others
@@ -45,7 +46,7 @@ def without_prefix(tensors: Tensors, names: Collection[str]) -> Tensors:
   prefixes = [prefix for prefix, n in found.items() if n == most]
   prefixes = [prefix for prefix in prefixes if _is_average(prefix, tensors)] or prefixes
   groups = [_group(tensors, prefix, found, most) for prefix in prefixes]
-  if most == len(names) and any(not _same(groups[0], group, names) for group in groups[1:]):
+  if most >= (least or len(names)) and any(not _same(groups[0], group, names) for group in groups[1:]):
     there = listed(shown(f"{prefix}*") for prefix in prefixes)
     raise UsageError(f"the network is there {len(prefixes)} times, as {there}; expected one of them alone")
   return groups[0]
@@ -71,4 +72,4 @@ def _is_average(prefix: str, tensors: Tensors) -> bool:
 
 def _same(one: Tensors, other: Tensors, names: Collection[str]) -> bool:
   """Tells whether two copies of a network are equal."""
-  return all(np.array_equal(one[name], other[name]) for name in names)
+  return all((name in one) == (name in other) and np.array_equal(one.get(name, 0), other.get(name, 0)) for name in names)

@@ -76,7 +76,7 @@ def variables(
     file: name of the file, for error messages.
 
   Returns:
-    (Published, Architecture, variables).
+    (Published as in the file, Architecture, variables).
 
   Raises:
     UsageError: if tensors are missing, left over or of another shape; names them, and the network that the file seems to be.
@@ -84,7 +84,7 @@ def variables(
   expected = published(source, model, **fields)
   tensors = _tensors(source, expected, content, file)
   try:
-    return expected, *mapping.from_source(expected, tensors, f"{file!r} as {source}'s {model}")
+    return mapping.of_file(expected, tensors), *mapping.from_source(expected, tensors, f"{file!r} as {source}'s {model}")
   except UsageError as error:
     # where names and shapes are right, the values are not
     seems = [] if mapping.fits(expected, tensors) else [f"source={s!r}, model={m!r}" for s, m in _candidates(content, tensors)]
@@ -110,7 +110,8 @@ def _named(source: str, expected: Published, content: Tensors) -> Tensors:
     content = slim.averaged(content)
   elif source == "tf_object_detection":
     content = tf_object_detection.weights(content)
-  return without_prefix(content, mapping.tensor_names(expected))
+  least = min((mapping.tensor_names(network) for network in (expected, *mapping.headless(expected))), key=len)
+  return without_prefix(content, mapping.tensor_names(expected), len(least))
 
 
 def _fits(source: str, expected: Published, content: Content) -> bool:

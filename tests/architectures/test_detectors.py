@@ -191,9 +191,9 @@ def test_the_padding_belongs_to_the_convention():
 
 
 def test_weights_fit_other_classes_but_no_other_convention():
-  assert rows.same_head(detector(), detector(num_classes=3, resolution=64, head_class_bias=-4.6))
-  assert not rows.same_head(detector(), detector(head_convention="torchvision"))
-  assert not rows.same_head(detector(), detector(**DAGGER))
+  assert rows.fitting(detector(), detector(num_classes=3, resolution=64, head_class_bias=-4.6))
+  assert rows.fitting(detector(), detector(head_convention="torchvision")) is None
+  assert rows.fitting(detector(), detector(**DAGGER)) is None
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ OTHER = {
   "bn_epsilon": 1e-5,
   "padding": "symmetric",
   "head": "lr_aspp",
+  "head_hidden": 0,
 }
 # likewise where there is a segmenter
 OF_SEGMENTER = {

@@ -97,11 +97,11 @@ def test_heads_whose_weights_fit_each_other():
   def net(**changes):
     return fields.architecture("mobilenetv3_small", **changes)
 
-  assert rows.same_head(net(), net(dropout=0.5, num_classes=3))
-  assert rows.same_head(net(head="lr_aspp"), net(head="lr_aspp", head_pool="global", num_classes=3))
-  assert not rows.same_head(net(head="lr_aspp"), net(head="lr_aspp", head_filters=64))
-  assert not rows.same_head(net(head="lr_aspp"), net(head="lr_aspp", head_gate_bias=False))
-  assert not rows.same_head(net(head="r_aspp"), net(head="lr_aspp", head_filters=256))
+  assert rows.fitting(net(), net(dropout=0.5, num_classes=3)) == ("hidden",)
+  assert rows.fitting(net(head="lr_aspp"), net(head="lr_aspp", head_pool="global", num_classes=3)) == ("filter", "gate")
+  assert rows.fitting(net(head="lr_aspp"), net(head="lr_aspp", head_filters=64)) is None
+  assert rows.fitting(net(head="lr_aspp"), net(head="lr_aspp", head_gate_bias=False)) is None
+  assert rows.fitting(net(head="r_aspp"), net(head="lr_aspp", head_filters=256)) is None
 
 
 def test_the_head_is_the_last_edit():

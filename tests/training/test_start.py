@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import pytest
 from conftest import tiny_architecture
+from tiny_run import tiny_config, tiny_job
 
 from mnv3_jax.architectures import fields, rows
 from mnv3_jax.architectures.spec import ArchitectureError
-from mnv3_jax.config import base
+from mnv3_jax.config import base, check
 from mnv3_jax.errors import UsageError
 from mnv3_jax.models.classifier import Classifier
 from mnv3_jax.models.initialize import initialize
@@ -17,8 +18,9 @@ from mnv3_jax.models.layers import Compute
 from mnv3_jax.models.network import network
 from mnv3_jax.tasks import job as jobs
 from mnv3_jax.tasks.classification import Classification
-from mnv3_jax.training import parallel, start, state as states, trained
+from mnv3_jax.training import messages, parallel, start, state as states, trained
 from mnv3_jax.training.optimizer import optimizer
+from mnv3_jax.training.run_schedule import RunSchedule
 from mnv3_jax.training.step import gradient_of, train_step
 
 TIMM = {"width": 0.35, "width_rule": "timm", "padding": "symmetric", "bn_epsilon": 1e-5, "dropout": 0.1}
@@ -148,10 +150,83 @@ def test_rows_by_name_and_pattern():
       rows.factors(a, text)
 
 
-def after_steps(text, n=3):
+def test_layer_decay_by_row():
+  a = fields.architecture("mobilenetv3_small")
+  found = rows.factors(a, "", 0.75)
+  # stem, eleven blocks and features are thirteen layers before the head
+  assert list(found) == ["stem", *(f"block_{i:02d}" for i in range(1, 12)), "features", "hidden", "logits"]
+  expected = [0.75**13, 0.75**12, 0.75**11, 0.75**10, 0.75**9, 0.75**8, 0.75**7]
+  expected += [0.75**6, 0.75**5, 0.75**4, 0.75**3, 0.75**2, 0.75, 1, 1]
+  assert list(found.values()) == pytest.approx(expected, rel=1e-12)
+  assert set(rows.factors(a, "", 1.0).values()) == {1.0}
+  # a product with the factors by name, 0 of which freezes as before
+  both = rows.factors(a, "stem=0,block_1?=2,logits=3", 0.5)
+  assert (both["stem"], both["block_09"], both["block_11"], both["hidden"], both["logits"]) == (0, 0.5**4, 2 * 0.5**2, 1, 3)
+
+
+@pytest.mark.parametrize(("head", "last"), [("lr_aspp", "skip_logits"), ("r_aspp", "logits"), ("ssdlite", "classes_5")])
+def test_any_head_is_the_last_layer(head, last):
+  a = fields.architecture("mobilenetv3_small", head=head)
+  found = rows.factors(a, "", 0.5)
+  assert last in found and {found[row] for row in rows.after(a)} == {1.0}
+  backbone = [factor for row, factor in found.items() if row not in rows.after(a)]
+  assert backbone == [0.5 ** (len(backbone) - i) for i in range(len(backbone))]
+
+
+def test_factors_are_told_by_runs_of_rows():
+  assert rows.factors_text(rows.factors(tiny_architecture(), "stem=0", 0.5)) == (
+    "stem 0, block_01 0.0625, block_02 0.125, block_03 0.25, features 0.5, hidden to logits 1"
+  )
+  assert rows.factors_text(rows.factors(tiny_architecture(), "backbone=0.1")) == "stem to features 0.1, hidden to logits 1"
+
+
+def test_a_run_tells_factors_that_are_not_1(tmp_path):
+  found = []
+  for decay in (1.0, 0.5):
+    config = tiny_config(**{"optim.layer_decay": decay})
+    schedule = RunSchedule.from_config(config, per_epoch=6)
+    found.append(messages.announcement(config, tiny_job(config), schedule, tmp_path, step=0, teacher=None))
+  (line,) = set(found[1]) - set(found[0])
+  assert line == (
+    "learning-rate factors: stem 0.0312, block_01 0.0625, block_02 0.125, block_03 0.25, features 0.5, hidden to logits 1"
+  )
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "sgd", "adamw"])
+def test_layer_decay_scales_the_updates_of_a_row(name):
+  a, config = tiny_architecture(), base()
+  config.optim.update({"name": name, "l2": 0.1})
+  params = initialize(Classifier(a), 0)["params"]
+
+  def update(factors):
+    rule = optimizer(config.optim, lambda step: 0.1, factors)
+    return jax.jit(lambda params: rule.update(params, rule.init(params), params)[0])
+
+  factors = rows.factors(a, "block_01=0", 0.5)
+  whole, decayed = update(None)(params), update(factors)(params)
+  for path, found in jax.tree_util.tree_leaves_with_path(decayed):
+    expected = whole
+    for key in path:
+      expected = expected[key.key]
+    # powers of two: exact
+    np.testing.assert_array_equal(found, factors[rows.row_of([key.key for key in path])] * np.asarray(expected))
+  # without decay the program is the one without factors
+  off = update(rows.factors(a, "", 1.0)).lower(params).as_text()
+  assert off == update(None).lower(params).as_text() != update(factors).lower(params).as_text()
+
+
+@pytest.mark.parametrize("decay", [0.0, -0.1, 1.1, float("nan"), float("inf")])
+def test_a_layer_decay_that_is_none_is_refused(decay):
+  config = base()
+  config.optim.layer_decay = decay
+  with pytest.raises(UsageError, match=rf"^invalid config\.optim\.layer_decay={decay!r}; expected above 0 and at most 1$"):
+    check(config)
+
+
+def after_steps(text, n=3, layer_decay=1.0):
   """Returns (variables before, after) n steps of the tiny network with learning rates by row."""
   a = tiny_architecture()
-  factors = rows.factors(a, text)
+  factors = rows.factors(a, text, layer_decay)
   model = Classifier(a, Compute(frozen=tuple(row for row, f in factors.items() if f == 0)))
   config = base()
   config.optim.update({"l2": 0.1})
@@ -196,6 +271,16 @@ def test_a_factor_scales_the_first_step():
   whole, tenth = (after_steps(text, n=1) for text in ("", "hidden=0.1"))
   assert moved(*tenth, "params", "hidden") == pytest.approx(0.1 * moved(*whole, "params", "hidden"), rel=1e-3)
   assert moved(*tenth, "params", "logits") == pytest.approx(moved(*whole, "params", "logits"), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_layer_decay_scales_the_first_step():
+  whole, decayed = (after_steps("block_02=0", n=1, layer_decay=decay) for decay in (1.0, 0.5))
+  for row, factor in {"stem": 0.5**5, "block_01": 0.5**4, "block_02": 0, "block_03": 0.5**2, "features": 0.5}.items():
+    ours, theirs = (moved(*each, "params", "backbone", row) for each in (decayed, whole))
+    assert ours == pytest.approx(factor * theirs, rel=1e-3)
+  for row in ("hidden", "logits"):
+    assert moved(*decayed, "params", row) == moved(*whole, "params", row) > 0
 
 
 @pytest.mark.slow

@@ -47,6 +47,13 @@ CASES = [
   *(("slim", m, {}) for m in sources.SOURCES["slim"] if m.startswith("v3-")),
 ]
 
+# of these also the features that the source computes without a classification head: timm's num_classes=0, which keeps the
+# hidden layer, and Keras's include_top=False with average pooling, which does not
+HEADLESS = [
+  *(("timm", m, {}) for m in ("mobilenetv1_100", "mobilenetv2_050", "mobilenetv3_small_100", "mobilenetv4_conv_small")),
+  *(("keras", m, {}) for m in ("MobileNet", "MobileNetV2", "MobileNetV3Small")),
+]
+
 # how torchvision's transforms show a photo, for tests/data/test_views.py
 VIEWS = {
   "torchvision": Preprocessing(**sources.SOURCES["torchvision"]["mobilenet_v2"].preprocessing),

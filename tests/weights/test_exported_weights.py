@@ -1,6 +1,7 @@
 """Weights in files for other libraries: read again to the bit, described for timm, and refused where no network fits."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -218,7 +219,8 @@ def test_files_that_cannot_be(format, name, words, tmp_path):
 
 def test_a_quantization_aware_run_is_refused(tmp_path):
   config = ConfigDict({"quantize_aware": True})
-  run = TrainedRun(config=config, job=None, variables={}, weights="ema", step=0, workdir=tmp_path)
+  job = SimpleNamespace(architecture=sources.published("timm", "mobilenetv3_small_100").architecture())
+  run = TrainedRun(config=config, job=job, variables={}, weights="ema", step=0, workdir=tmp_path)
   with pytest.raises(UsageError, match="which is quantization-aware"):
     mnv3_jax.export_weights(run, "timm", tmp_path / "model.safetensors")
 

@@ -45,7 +45,7 @@ def expected_of(case):
   """What make.py has kept of a case: see seeds.kept."""
   name = seeds.case_name(*case)
   with np.load(EXPECTED / f"{case[0]}.npz") as kept:
-    return {key.removeprefix(name): kept[key] for key in kept if key in (name, f"{name}-classes")}
+    return {key.removeprefix(name): kept[key] for key in kept if key in (name, f"{name}-classes", f"{name}-features")}
 
 
 def logits(architecture, variables, images):
@@ -65,6 +65,26 @@ def test_logits_are_those_of_the_source(case):
   assert np.abs(found - expected).max() <= SAME * largest
   # the photos are told apart by far more than that
   assert np.abs(expected - expected.mean(0)).max() > 0.01 * largest
+
+
+# layers of the head that timm's num_classes=0 and Keras's include_top=False leave out
+LEFT_OUT = {"timm": {"logits"}, "keras": {"hidden", "logits"}}
+
+
+@pytest.mark.parametrize("case", list(marked(seeds.HEADLESS)))
+def test_features_without_a_head_are_those_of_the_source(case):
+  source, model, fields = case
+  published = sources.published(source, model, **fields)
+  a = published.architecture()
+  names = published.names(a)
+  left_out = tuple(f"{names[row].layer}{published.layout.joint}" for row in LEFT_OUT[source] & set(names))
+  file = {name: x for name, x in seeds.tensors(published).items() if not name.startswith(left_out)}
+  found, architecture, variables = sources.variables(source, model, seeds.as_file(source, file), "headless", **fields)
+  assert found.architecture() == architecture and architecture.num_classes == 0
+  assert not LEFT_OUT[source] & set(variables["params"])
+  features = logits(architecture, variables, seeds.images(published))
+  expected = expected_of(case)["-features"]
+  assert features.shape == expected.shape and np.abs(features - expected).max() <= SAME * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("case", list(marked(seeds.SEGMENTERS)))
@@ -197,6 +217,6 @@ def test_everything_that_is_covered_has_an_expectation():
   # of frozen graphs there is a real one, test_tf_object_detection.py; this project's own names are Flax's
   for source in sources.SOURCES.keys() - {"tf_object_detection", "mnv3_jax"}:
     with np.load(EXPECTED / f"{source}.npz") as kept:
-      names = {key.removesuffix("-classes") for key in kept}
+      names = {key.removesuffix("-classes").removesuffix("-features") for key in kept}
       assert names == {seeds.case_name(*case) for case in seeds.CASES if case[0] == source}
   assert {seeds.case_name(*case) for case in seeds.CASES} >= set(QUICK)

@@ -66,6 +66,7 @@ def prepare(folder):
       "params": cost.params(a),
       "madds": cost.madds(a),
       "classes": published.classes,
+      "headless": (source, model, fields) in seeds.HEADLESS,
       **published.preprocessing,
     }
     np.savez(file, images=seeds.images(published), **about, **weights)
@@ -104,6 +105,8 @@ def main():
       for f in files:
         if f.stem.startswith(f"{source}-"):
           found |= seeds.kept(f.stem, np.load(f.with_suffix(".logits.npy")))
+          if np.load(f)["headless"]:
+            found[f"{f.stem}-features"] = np.load(f.with_suffix(".features.npy"))
       kept = EXPECTED / f"{source}.npz"
       if not given.check:
         EXPECTED.mkdir(exist_ok=True)

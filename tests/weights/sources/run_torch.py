@@ -1,4 +1,4 @@
-"""torchvision's and timm's logits: run_torch.py CASE.npz ... writes CASE.logits.npy beside each."""
+"""torchvision's and timm's logits: run_torch.py CASE.npz ... writes CASE.logits.npy beside each, and CASE.features.npy."""
 
 import pathlib
 import sys
@@ -47,6 +47,13 @@ def outputs_and_madds(model, images):
   return outputs, sum(found)
 
 
+def features(case, state):
+  """What timm computes without its classifier, given the state of the whole network."""
+  model = timm.create_model(str(case["model"]), num_classes=0)
+  model.load_state_dict({name: state[name] for name in model.state_dict()}, strict=True)
+  return outputs_of(model.eval(), case["images"])
+
+
 def build_detector(name, case):
   """torchvision's detector; its full tail is that of a backbone with ImageNet's weights, which need not be downloaded."""
   name, _, tail = name.partition(".")
@@ -75,6 +82,9 @@ for path in map(pathlib.Path, sys.argv[1:]):
   counters = {k: v for k, v in model.state_dict().items() if k.endswith("num_batches_tracked")}
   # strict: the names and shapes are all of the source's and no others
   model.load_state_dict({**state, **counters}, strict=True)
+  if case["headless"]:
+    with torch.inference_mode():
+      np.save(path.with_suffix(".features.npy"), features(case, {**state, **counters}))
   with torch.inference_mode():
     logits, madds = outputs_and_madds(model.eval(), case["images"])
   assert case["source"] != "timm" or madds == int(case["madds"]), (path.stem, madds, int(case["madds"]))
