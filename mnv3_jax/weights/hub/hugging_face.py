@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnv3_jax import __version__
 from mnv3_jax.errors import NO_SPACE, FatalError, UsageError, first_line
+from mnv3_jax.weights.hub import xet
 from mnv3_jax.weights.hub.caches import offline
 from mnv3_jax.weights.hub.checksums import file_digest
 from mnv3_jax.weights.hub.named import HubFile
@@ -87,33 +88,42 @@ def _check_reachable(place: HubFile, name: str) -> None:
     return
   # it decides about refusals, and tries again where that makes sense
   with contextlib.suppress(HfHubHTTPError):
-    get_hf_file_metadata(hf_hub_url(place.repository, name, revision=place.revision))
+    file = get_hf_file_metadata(hf_hub_url(place.repository, name, revision=place.revision))
+    if file.xet_file_data is not None and xet.enabled():
+      xet.check_storage(file.xet_file_data.refresh_route)
 
 
 def _progress_class(on_progress: OnProgress | None) -> "type[tqdm[Any]]":
   """Returns a tqdm class that shows nothing itself and calls `on_progress`."""
   from tqdm import tqdm  # pyright: ignore[reportMissingModuleSource]  (optional)
 
+  # hf_xet has two bars: of bytes received, compressed or with headers, and of bytes written
+  furthest = 0
+
   class Silent(tqdm):
     def __init__(self, *arguments: Any, **options: Any):
       options.pop("name", None)
       super().__init__(*arguments, **{**options, "disable": True})
-      self.n = options.get("initial", 0)
+      self.n, self.size = options.get("initial", 0), int(options.get("total") or 0)
 
     def update(self, n: float | None = 1) -> None:
+      nonlocal furthest
       self.n += n or 0
-      if on_progress is not None and self.total:
-        on_progress(int(self.n), int(self.total))
+      done = min(int(self.n), self.size)
+      if on_progress is not None and done > furthest:
+        furthest = done
+        on_progress(done, self.size)
 
   return Silent
 
 
 def _checked(path: pathlib.Path) -> pathlib.Path:
-  """Returns the path of a file in the cache if its content is that of its name; deletes it otherwise."""
-  blob = path.resolve()
-  if _SHA256.fullmatch(blob.name) and file_digest(blob) != blob.name:
-    path.unlink(missing_ok=True)
-    blob.unlink(missing_ok=True)
+  """Returns the path of a file in the cache if its content is that of its blob's name; deletes it otherwise."""
+  blob, content = path.parent / path.readlink() if path.is_symlink() else path, path.resolve()
+  if _SHA256.fullmatch(blob.name) and file_digest(path) != blob.name:
+    # the content is in a store that repositories share if it came by hf_xet, and would be taken from there again
+    for part in (path, blob, content):
+      part.unlink(missing_ok=True)
     raise UsageError(
       f"{str(path)!r} was damaged: its SHA-256 was not {blob.name}; it is deleted, the same call downloads it again"
     )
@@ -157,7 +167,10 @@ def _usage_error(place: HubFile, error: Exception) -> UsageError | FatalError:
 
 
 def reason(chain: Sequence[BaseException]) -> str:
-  """Returns why a download failed, by an exception and those that it followed."""
+  """Returns why a transfer failed, by an exception and those that it followed."""
+  for error in chain:
+    if found := xet.reason(error):
+      return found
   statuses = [e.response.status_code for e in chain if getattr(e, "response", None) is not None]  # pyright: ignore
   if 401 in statuses:
     return "the token is not accepted (401); check HF_TOKEN"

@@ -1,13 +1,16 @@
 """Uploads to the Hugging Face Hub by huggingface_hub; its errors as sentences."""
 
+import contextlib
 import importlib.util
 import re
+import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from mnv3_jax import __version__
-from mnv3_jax.errors import UsageError
+from mnv3_jax.errors import NO_SPACE, FatalError, UsageError
+from mnv3_jax.weights.hub import xet
 from mnv3_jax.weights.hub.caches import offline
 from mnv3_jax.weights.hub.hugging_face import INSTALL, causes, reason
 
@@ -44,6 +47,7 @@ def upload(repository: str, files: Mapping[str, bytes], *, private: bool, token:
 
   Raises:
     UsageError: if huggingface_hub is not installed, the server cannot be reached or refuses.
+    FatalError: if the disk is full.
   """
   check_upload(repository)
   from huggingface_hub import CommitOperationAdd, HfApi, constants  # pyright: ignore[reportMissingImports]  (optional)
@@ -54,15 +58,37 @@ def upload(repository: str, files: Mapping[str, bytes], *, private: bool, token:
       # about metadata of the model card that could be there
       warnings.simplefilter("ignore")
       api.create_repo(repository, private=private, exist_ok=True)
+      if xet.enabled():
+        xet.check_storage(f"{constants.ENDPOINT}/api/models/{repository}/xet-write-token/main", token)
       operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in files.items()]
-      done = api.create_commit(repository, operations, commit_message=message)
+      with _bars_on_terminals():
+        done = api.create_commit(repository, operations, commit_message=message)
   except Exception as error:  # of huggingface_hub, its HTTP client, and its uploads
     raise _usage_error(repository, error, constants.ENDPOINT) from error
   return Uploaded(f"{constants.ENDPOINT}/{repository}", done.oid)
 
 
-def _usage_error(repository: str, error: Exception, endpoint: str) -> UsageError:
+@contextlib.contextmanager
+def _bars_on_terminals() -> Iterator[None]:
+  """Shows the progress bars of huggingface_hub, of which those of hf_xet would be written into files too, on terminals only."""
+  from huggingface_hub import utils  # pyright: ignore[reportMissingImports]  (optional)
+
+  if sys.stderr.isatty() or utils.are_progress_bars_disabled():
+    yield
+    return
+  utils.disable_progress_bars()
+  try:
+    yield
+  finally:
+    utils.enable_progress_bars()
+
+
+def _usage_error(repository: str, error: Exception, endpoint: str) -> UsageError | FatalError:
   """Returns the sentence about an error of huggingface_hub."""
+  from huggingface_hub import constants  # pyright: ignore[reportMissingImports]  (optional)
+
+  if NO_SPACE in str(error):
+    return FatalError(f"the disk is full: {repository!r} is not uploaded, which needs space in {constants.HF_XET_CACHE!r}")
   chain = list(causes(error))
   statuses = [e.response.status_code for e in chain if getattr(e, "response", None) is not None]  # pyright: ignore
   if 401 in statuses:
