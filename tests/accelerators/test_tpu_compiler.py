@@ -7,6 +7,7 @@ import json
 
 import pytest
 from conftest import ROOT
+from PIL import Image
 
 import mnv3_jax
 from mnv3_jax.tables.table import Row, Table
@@ -71,8 +72,13 @@ def test_the_hours_of_a_sweep(tmp_path):
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", sorted(file.stem for file in (ROOT / "configs").glob("*.py")))
-def test_every_config_compiles(name):
+def test_every_config_compiles(name, tmp_path):
   config = mnv3_jax.get_config(name)
+  if config.data.dataset == "folder":
+    config.data.dir = str(tmp_path)
+    for file in ("train/ant/0.png", "train/bee/0.png", "test/ant/0.png", "test/bee/0.png"):
+      (tmp_path / file).parent.mkdir(parents=True)
+      Image.new("RGB", (32, 32)).save(tmp_path / file)
   found = mnv3_jax.compile_for(config, "v5e:2x2", batch_per_device=max(config.model.bn_group or 0, 8))
   assert found.training.fits and found.evaluation.fits, str(found)
 
