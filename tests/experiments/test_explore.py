@@ -261,7 +261,7 @@ def test_colab_keeps_the_jax_that_is_there(tmp_path):
   """Runs the install cell in an environment with an older jax and without the package, from a clone of this checkout."""
   python = tmp_path / "environment" / "bin" / "python"
   subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "environment")], check=True)
-  there, newer = ("0.10.1", "0.10.2") if sys.version_info < (3, 12) else ("0.11.1", "0.11.2")
+  there, newer = ("0.10.1", "0.10.2") if sys.version_info < (3, 12) else ("0.12.0", "0.12.0.1")
   assert f"jax=={newer} ;" in (ROOT / "requirements.txt").read_text()
   pip = [python, "-m", "pip", "install", "--quiet", f"jax=={there}", f"jaxlib=={there}"]
   subprocess.run(pip, check=True)
