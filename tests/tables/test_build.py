@@ -31,9 +31,9 @@ def test_results_and_renderings():
 
 
 def test_missing_values_have_commands():
-  table = build_table("table3", scale="mini", runs=KEPT, seeds=2)
+  table = build_table("table9", scale="mini", runs=KEPT, seeds=2)
   runs = table.missing()["All runs that are missing"]
-  assert runs.startswith("mnv3 sweep table3 --scale mini --runs ") and runs.endswith(" --seeds 2")
+  assert runs.startswith("mnv3 sweep table9 --scale mini --runs ") and runs.endswith(" --seeds 2")
 
 
 def test_a_page_of_one_table(tmp_path):
