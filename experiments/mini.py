@@ -10,6 +10,7 @@ The runs: mnv3 sweep NAME --scale mini, for each table; mnv3 table NAME --measur
 import pathlib
 import shutil
 import sys
+import tempfile
 
 import section
 
@@ -49,8 +50,9 @@ def draw() -> None:
   """Draws the plots."""
   for name in TABLES:
     result = table(name)
-    (file, _), *_ = result.table.draw(list(result.rows), result.scale, KEPT)
-    (KEPT / file).replace(KEPT / f"{name}.png")
+    with tempfile.TemporaryDirectory() as folder:
+      (file, _), *_ = result.table.draw(list(result.rows), result.scale, pathlib.Path(folder))
+      shutil.copy(pathlib.Path(folder, file), KEPT / f"{name}.png")
 
 
 def keep(runs: pathlib.Path) -> None:

@@ -27,7 +27,7 @@ class _Label:
 
 
 def place_labels(figure: Figure, axes: Axes, series: Sequence[Series], colours: Mapping[str, str], font_size: float) -> None:
-  """Draws the label of each point as near as possible without overlap with other labels, points or lines.
+  """Draws the label of each point as near as possible without overlap with other labels, points, their bars or lines.
 
   Args:
     figure: the figure, with an Agg canvas; its layout is fixed from here on.
@@ -60,11 +60,14 @@ def place_labels(figure: Figure, axes: Axes, series: Sequence[Series], colours: 
 def _labels_and_obstacles(
   axes: Axes, series: Sequence[Series], colours: Mapping[str, str], pixels_per_point: float
 ) -> tuple[list[_Label], list[Bbox]]:
-  """Returns the labels to be placed, and boxes in pixels around all points and along all lines."""
+  """Returns the labels to be placed, and boxes in pixels around all points and their bars, and along all lines."""
   labels, taken = [], []
   for s in series:
-    x, y, _, texts = s.points()
+    x, y, spread, texts = s.points()
     pixels = axes.transData.transform(np.column_stack([x, y])) if x.size else np.zeros((0, 2))
+    for i in np.flatnonzero(spread > 0):
+      low, high = axes.transData.transform([(x[i], y[i] - spread[i]), (x[i], y[i] + spread[i])])
+      taken.append(Bbox([low - 2 * pixels_per_point, high + 2 * pixels_per_point]))
     for i, pixel in enumerate(pixels):
       taken.append(Bbox([pixel - 5 * pixels_per_point, pixel + 5 * pixels_per_point]))
       if s.joined and i:
