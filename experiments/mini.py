@@ -21,7 +21,7 @@ from mnv3_jax.tables.scales import SCALES
 ROOT = pathlib.Path(__file__).parent.parent
 KEPT = ROOT / "experiments" / "results"
 # names of the tables, and the folders of their runs
-TABLES = {"table3": "mini_poses", "table5": "mini_poses", "table6": "mini_detection"}
+TABLES = {"table3": "mini_poses", "table4": "mini_poses", "table5": "mini_poses", "table6": "mini_detection"}
 END = "<!-- end of mini -->\n"
 
 
