@@ -79,6 +79,10 @@ def test_every_config_compiles(name, tmp_path):
     for file in ("train/ant/0.png", "train/bee/0.png", "test/ant/0.png", "test/bee/0.png"):
       (tmp_path / file).parent.mkdir(parents=True)
       Image.new("RGB", (32, 32)).save(tmp_path / file)
+  if config.quantize_aware:
+    short = {"train.steps": 1, "train.batch_size": 8, "data.eval_split": "test[:8]", "evaluate.batch_size": 8}
+    init = mnv3_jax.train(mnv3_jax.get_config(name.removesuffix("_qat"), short), tmp_path / "float")
+    config.train.init = str(init.workdir)
   found = mnv3_jax.compile_for(config, "v5e:2x2", batch_per_device=max(config.model.bn_group or 0, 8))
   assert found.training.fits and found.evaluation.fits, str(found)
 
