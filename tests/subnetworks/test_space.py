@@ -110,6 +110,7 @@ COVERED = {
 }
 
 
+@settings(deadline=None)
 @given(any_choices(), st.sampled_from(["mobilenetv3_small", "mobilenetv2"]), st.sampled_from([None, 8, 24]))
 def test_other_stems_and_heads(choices, name, stem):
   found = SPACE.architecture(choices, name, stem_filters=stem, width=0.5)
