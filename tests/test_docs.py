@@ -296,6 +296,19 @@ def test_the_figures_of_8_bits_are_those_of_kept_results():
   assert after["snr_db"] > 22 and after["right"] == found["float"] and after["same"] == found["photos"]
 
 
+def test_what_is_said_of_int8_files_at_the_scale_mini_holds():
+  files = (ROOT / "experiments" / "results" / "mini_poses" / "mobilenetv3_large").glob("seed_*/export/int8.tflite.json")
+  found = [json.loads(file.read_text())["accuracy"] for file in files]
+  worst, *others = sorted(found, key=lambda accuracy: accuracy["file"] - accuracy["flax"])
+  assert worst["file"] < worst["flax"] / 2 and len(others) == 2
+  assert all(accuracy["flax"] - accuracy["file"] < 0.025 for accuracy in others)
+
+
+def test_the_last_layer_alone_is_the_best_of_the_example():
+  rows = json.loads((ROOT / "experiments" / "results" / "class_folder.json").read_text())["rows"]
+  assert max(rows, key=lambda row: sum(rows[row])) == "the last layer alone"
+
+
 def test_the_claims_about_samplers_and_rewards_hold():
   networks, runs = search_study.kept("networks"), search_study.kept("replayed")
   assert len(networks) == search_study.SPACE.size and all(len(each) == 8 for each in runs.values())
