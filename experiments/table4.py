@@ -24,7 +24,7 @@ TABLE = Table(
     _row("V2 0.35, int8", "mobilenetv2", "57.2", "16.7", "15.6", "11.9", width=0.35),
   ),
   notes=(
-    "The paper does not describe how it quantized; here: after training, ranges of activations from 200 training images, "
+    "The paper does not describe how it quantized; here: after training, ranges of activations from 64 training images, "
     "h-swish and the first convolution in float (--quantize int8). Accuracy is of the .tflite file.",
     "Parameters and MAdds are those of the float network.",
   ),

@@ -20,6 +20,7 @@ import mnv3_jax
 from mnv3_jax.architectures import fields, zoo
 from mnv3_jax.architectures.spec import ArchitectureError
 from mnv3_jax.config import base
+from mnv3_jax.deploy.export import Export
 from mnv3_jax.errors import UsageError
 from mnv3_jax.runs.run import Run
 from mnv3_jax.training import loop, named_weights
@@ -252,3 +253,14 @@ def test_resolve(run):
 def test_a_copied_run_directory_is_the_same_run(run, tmp_path):
   shutil.copytree(run, tmp_path / "copy")
   assert repr(Run(tmp_path / "copy")).split(",", 1)[1] == repr(Run(run)).split(",", 1)[1]
+
+
+def test_a_file_that_is_worse_than_its_network_is_warned_of(tmp_path):
+  accuracy = {"examples": 200, "figure": "top1", "flax": 0.831, "file": 0.386}
+
+  def warnings(found):
+    return Export(file=tmp_path / "a.tflite", format="tflite", record={"accuracy": found}, metric_label="top-1").warnings()
+
+  (sentence,) = warnings(accuracy)
+  assert "a.tflite loses 44.5 points of top-1 (0.3860, Flax 0.8310); --explain" in sentence
+  assert warnings(accuracy | {"file": 0.79}) == warnings(None) == []

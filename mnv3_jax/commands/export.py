@@ -60,8 +60,8 @@ def main(arguments: list[str]) -> None:
     )
     exported = export(source, given.file, resolution=resolution, **{name: getattr(given, name) for name in names})
   print("\n".join(exported.lines()))
-  if exported.warning():
-    print(f"mnv3: {exported.warning()}", file=sys.stderr)
+  for warning in exported.warnings():
+    print(f"mnv3: {warning}", file=sys.stderr)
 
 
 def _number_or_folder(word: str) -> int | str:

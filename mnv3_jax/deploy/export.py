@@ -40,6 +40,8 @@ EXPLAINED = 8
 TIMED, SECONDS = 60, 20
 # ratio to the float file's latency from which a file is called slower: less is noise
 SLOWER = 1.01
+# points of the main metric below Flax's from which a file is called worse
+WORSE = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,15 +115,22 @@ class Export:
     )
     return lines
 
-  def warning(self) -> str:
-    """Warns of a file that is slower than the float file; "" where it is not."""
-    if not self.slower:
-      return ""
-    r = self._latency["ratio_to_float"]
-    return (
-      f"{self.file} is slower than the float file here ({r['median']:.2f} times, quartiles {r['p25']:.2f} to {r['p75']:.2f}); "
-      "benchmark it on the target device"
-    )
+  def warnings(self) -> list[str]:
+    """Returns a sentence if the file is worse than the network, and one if it is slower than the float file."""
+    found, accuracy = [], self.record.get("accuracy")
+    if accuracy and accuracy["flax"] - accuracy["file"] > WORSE:
+      found.append(
+        f"{self.file} loses {100 * (accuracy['flax'] - accuracy['file']):.1f} points of {self.metric_label} "
+        f"({accuracy['file']:.4f}, Flax {accuracy['flax']:.4f}); --explain shows in which rows, quantization-aware training "
+        "or another --quantize may keep them"
+      )
+    if self.slower:
+      r = self._latency["ratio_to_float"]
+      found.append(
+        f"{self.file} is slower than the float file here ({r['median']:.2f} times, quartiles {r['p25']:.2f} to "
+        f"{r['p75']:.2f}); benchmark it on the target device"
+      )
+    return found
 
 
 def export(

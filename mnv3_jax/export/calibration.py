@@ -53,10 +53,10 @@ def largest_by_channel(
 
 @dataclasses.dataclass
 class Histogram:
-  """Values of a map by bin, each image weighted by the inverse of its root mean square.
+  """Values of a map by bin, each image weighted by the inverse of its mean square.
 
-  By the inverse of their mean square, all images would count alike, and those with the largest values, of which a network is
-  most certain, would be clipped.
+  So an error counts by its size relative to the image's values, and a range fits most images where a few have values thirty
+  times as large as all others.
 
   Attributes:
     limit: a power of two; the bins lie evenly from -limit to limit.
@@ -83,9 +83,9 @@ class Histogram:
       middle = self.weights.reshape(-1, 2).sum(1)
       self.weights = np.pad(middle, BINS // 4)
     bins = np.minimum(((x.ravel() / self.limit + 1) * (BINS / 2)).astype(np.int32), BINS - 1)
-    scale = float(np.sqrt(np.square(x, dtype=np.float64).mean()))
-    if scale > 0:
-      self.weights += np.bincount(bins, minlength=BINS) / (scale * x.size)
+    power = float(np.square(x, dtype=np.float64).sum())
+    if power > 0:
+      self.weights += np.bincount(bins, minlength=BINS) / power
 
   @property
   def values(self) -> Float[np.ndarray, " bins"]:

@@ -35,8 +35,7 @@ def prepare(
     steps: of STEPS, those that are taken; without "ranges" maps have their extremes.
 
   Returns:
-    (bytes of the prepared float file, {name of a map: (low, high)}); the graph's outputs, and maps of one position, have their
-    extremes.
+    (bytes of the prepared float file, {name of a map: (low, high)}); the graph's outputs have their extremes.
   """
   graph, images = FloatGraph(content), chosen(images)
   maps = sorted(set().union(*groups(graph)))
@@ -48,8 +47,8 @@ def prepare(
   for step in layers:
     if step.output in moments:
       round_layer(graph, step, moments[step.output])
-  # what lies beyond the range of an output is lost, and an image whose map has one position has no other values there
-  whole = {i for i in histograms if i in graph.outputs or math.prod(graph.shapes[i][:-1]) == 1}
-  extremes = whole if "ranges" in steps else set(histograms)
+  # values of an output beyond its range would be equal, such as the scores of the objects that a detector is most certain of
+  many = {i for i in graph.outputs if math.prod(graph.shapes[i][:-1]) > 1}
+  extremes = many if "ranges" in steps else set(histograms)
   ranges = {i: (h.low, h.high) if i in extremes else best_range(h) for i, h in histograms.items()}
   return graph.content(), {graph.names[i]: found for i, found in ranges.items()}

@@ -50,8 +50,16 @@ def test_what_is_left_in_float(files):
   assert set(tensors["int8_integer"]) == {"INT8", "INT32"}
   assert "HARD_SWISH" not in files["int8_integer"].ops
   assert tensors["float16"]["FLOAT16"] == 14
-  # each h-swish takes a float map and gives one
-  assert files["int8"].ops["HARD_SWISH"] == files["none"].ops["HARD_SWISH"] == files["int8"].ops["DEQUANTIZE"]
+  # dequantized: inputs of h-swish but those after the stem and the hidden layer, and the pooled map
+  swishes = files["none"].ops["HARD_SWISH"]
+  assert files["int8"].ops["HARD_SWISH"] == swishes and files["int8"].ops["DEQUANTIZE"] == swishes - 2 + 1
+
+
+def test_fully_connected_layers_find_the_range_of_their_inputs_by_image(files):
+  layers = [op for op in graph.operators(files["int8"].content) if op.type == "FULLY_CONNECTED"]
+  assert len(layers) == 2 and all(op.weights == "INT8" and op.scales == op.channels for op in layers)
+  tensors = {t["index"]: t for t in runtime.TFLiteModel(files["int8"].content).interpreter.get_tensor_details()}
+  assert all(tensors[i]["dtype"] == np.float32 for op in layers for i in (op.output, op.inputs[0]))
 
 
 def test_each_kind_keeps_what_it_should(files):
