@@ -5,8 +5,14 @@ Machine:  sizes: any; latencies: any machine without other load, with --measure
 Result:   parameters of all rows as timm counts them. ImageNet was not run: top-1 is timm's
 """
 
+import pathlib
+from collections.abc import Sequence
+
+from mnv3_jax.report.series import Series
 from mnv3_jax.tables import plots
-from mnv3_jax.tables.table import FieldValue, Row, Table
+from mnv3_jax.tables.results import RowResult
+from mnv3_jax.tables.scales import Scale
+from mnv3_jax.tables.table import FieldValue, PlotFile, Row, Table
 
 # (name of the row, family, network, fields, timm's top-1 and millions of parameters)
 NETWORKS: tuple[tuple[str, str, str, dict[str, FieldValue], str, str], ...] = (
@@ -37,6 +43,29 @@ def _rows(suffix: str, quantization: str) -> tuple[Row, ...]:
   )
 
 
+def draw(results: Sequence[RowResult], scale: Scale, folder: pathlib.Path) -> list[PlotFile]:
+  """Draws timm's top-1 against our latency, of the float networks; and beside it ours, if there are runs at this scale."""
+  from mnv3_jax.report import paper_plots
+
+  x_label, y_label = "latency of the float32 file, ms", "top-1, %"
+  panels = [("accuracies that timm publishes, ImageNet", _published(results), x_label, y_label)]
+  if any(r.values for r in results):
+    panels.append((f"ours, {scale.name}", plots.series(results, "ms", lambda r: r.row.name), "latency, ms", y_label))
+  file = "mobilenetv4_family_ms.png"
+  paper_plots.tradeoff_panels(panels, folder / file, "MobileNetV1 to V4")
+  return [(file, "Top-1 that timm publishes against our latency")]
+
+
+def _published(results: Sequence[RowResult]) -> list[Series]:
+  """Builds a curve of each family: timm's top-1 and our milliseconds."""
+  found = []
+  for family, members in plots.families(results).items():
+    rows = [r for r in members if "top1" in r.row.paper]
+    top1, names = tuple(float(r.row.paper["top1"]) for r in rows), tuple(r.name for r in rows)
+    found.append(Series(family, tuple(r.ms for r in rows), top1, names))
+  return found
+
+
 TABLE = Table(
   title="MobileNetV1 to V4",
   source="timm's results-imagenet.csv and release notes of June to September 2024; V4: Qin et al. 2024, arXiv 2404.10518",
@@ -52,5 +81,5 @@ TABLE = Table(
     "V3-Small were not, with recipes of 2020 and 2021: timm has no other weights of them.",
     "timm has V4-Conv-L at 256 px and more.",
   ),
-  draw=plots.tradeoff("mobilenetv4_family", "ms", labels=lambda r: r.row.name),
+  draw=draw,
 )

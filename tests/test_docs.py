@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import demo
 import detection_fine_tuning
 import distillation
+import family
 import fine_tuning
 import mini
 import mini_task
@@ -260,6 +261,7 @@ def test_the_pip_lines_name_extras_that_jax_has():
     demo,
     detection_fine_tuning,
     distillation,
+    family,
     fine_tuning,
     mini,
     mini_task,
@@ -390,6 +392,14 @@ def test_the_claims_about_table_5_hold():
   (relu,) = (row for row in others if row.row.name == "ReLU")
   saved, papers = (round(1 - ratio, 2) for ratio in ratios(relu, "ms_parts", "P1_parts_ms"))
   assert (saved, papers) == (0.08, 0.12)
+
+
+def test_the_claims_about_v4_hold():
+  rows = {row.name: row for row in family.built().rows}
+  assert round(rows["V4-Conv-S"].ms / rows["V3-Large"].ms, 2) == 0.57
+  assert round(rows["V4-Conv-S, int8"].ms / rows["V3-Large, int8"].ms, 2) == 0.47
+  small, large = (float(rows[name].row.paper["top1"]) for name in ("V4-Conv-S", "V3-Large"))
+  assert round(large - small, 1) == 2.6
 
 
 def test_the_claims_about_table_6_hold():
