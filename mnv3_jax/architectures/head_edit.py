@@ -5,7 +5,7 @@ from typing import Any
 
 from mnv3_jax.architectures.heads import HEADS, ClassifierHead, SSDLiteHead, classifier_head
 from mnv3_jax.architectures.spec import Architecture
-from mnv3_jax.architectures.validation import fail, nearest
+from mnv3_jax.architectures.validation import check_whole, fail, nearest
 
 
 def with_head(
@@ -60,6 +60,7 @@ def _with_head(architecture: Architecture, head: str, settings: dict[str, Any]) 
       why = f"{head} has no {name}; {' and '.join(having)} {'has' if len(having) == 1 else 'have'} one"
       fail(architecture.name, what, value, why)
   if head == ClassifierHead.name:
+    check_whole(architecture.name, "head_hidden", settings.get("hidden", 0), least=0)
     if settings.get("hidden") == 0:
       settings |= {"hidden": None, "hidden_norm": False}
     return architecture.replace(head=dataclasses.replace(old, **settings))

@@ -98,6 +98,7 @@ def test_width_is_last():
     ("mobilenetv2", {"se_ratio": 0.0}, "none to change"),
     ("mobilenetv3_large", {"se_ratio": 0.0, "se_gate": "sigmoid"}, "nothing else of it"),
     ("mobilenetv3_large", {"dtype": "float16"}, "bfloat16"),
+    ("mobilenetv3_large", {"head_hidden": -4}, "head_hidden=-4; expected a whole number of at least 0"),
   ],
 )
 def test_what_cannot_be_is_named(name, given, words):

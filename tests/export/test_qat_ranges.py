@@ -80,7 +80,7 @@ def test_the_file_rounds_as_training_did(edit, kind, tmp_path, monkeypatch):
   own = exporting.write_tflite(
     a, variables, tmp_path / "n", images, exporting.TFLiteOptions(quantization=kind), calibration=images[:1]
   )
-  assert exported.agreement.snr_db > 15 and exported.agreement.snr_db > own.agreement.snr_db
+  assert exported.agreement.snr_db > 14 and exported.agreement.snr_db > own.agreement.snr_db
 
 
 @pytest.mark.slow
