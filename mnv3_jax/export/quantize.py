@@ -47,7 +47,7 @@ QUANTIZATIONS = {
   "none": "float32, as trained",
   "float16": "half the size, the same arithmetic",
   "int8_weights": "a quarter of the size, float arithmetic",
-  "int8": "8-bit arithmetic, but h-swish and the stem in float: the fastest with XNNPACK (measured on x86)",
+  "int8": "8-bit arithmetic, but h-swish and the stem in float: the fastest where the processor has 8-bit dot products",
   "int8_integer": "no float tensor at all, input and output included: for NPUs and microcontrollers",
 }
 # those whose activations have ranges

@@ -110,6 +110,28 @@ def test_the_host_is_described():
 
 
 @pytest.mark.parametrize(
+  ("info", "expected"),
+  [
+    (
+      "model name\t: AMD EPYC\nflags\t\t: fpu avx avx2 sha_ni\n\nmodel name\t: AMD EPYC\nflags\t\t: fpu avx avx2\n",
+      "AMD EPYC (AVX2), ",
+    ),
+    ("model name\t: AMD EPYC\nflags\t\t: avx avx2 avx512f avx512_vnni\n", "AMD EPYC (AVX-512 VNNI), "),
+    ("model name\t: Old\nflags\t\t: sse2\n", "Old, "),
+    ("processor\t: 0\nFeatures\t: fp asimd asimddp\n", " (dot products), "),
+    (None, ", "),
+  ],
+)
+def test_processors_of_one_name_differ_by_their_instructions(info, expected, tmp_path):
+  file = tmp_path / "cpuinfo"
+  if info is not None:
+    file.write_text(info)
+  found = timing.processor(file)
+  assert expected in found and found.endswith(("core", "cores"))
+  assert info is None or "model name" not in info or found.startswith(expected)
+
+
+@pytest.mark.parametrize(
   ("dtype", "scale", "low", "high"),
   [(np.int8, 0.5, -120, 120), (np.uint8, 0, 5, 250), (np.int16, 0.1, -32000, 32000), (np.float32, 0, -0.9, 0.9)],
 )
