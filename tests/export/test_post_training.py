@@ -122,8 +122,8 @@ def test_rounding_by_second_moments_loses_less_than_the_nearest_integers(seed, n
   np.testing.assert_array_equal(np.abs(rounded).max(-2), np.abs(weights).max(-2))
   nearest = np.round(weights / step) * step
   lost, usual = (np.square(x @ (w - weights)).sum() for w in (rounded, nearest))
-  # half a step of each weight, of which those after it make up for a part; 2.3 times that was the most of 19,000 examples, where
-  # the largest weight had to be kept
+  # half a step of each weight, of which those after it make up for a part; 2.3 times that was the most of 19,000 examples, if
+  # the largest weight had to be kept as it was
   most = 300 * (step**2 / 4 * np.trace(second, axis1=-2, axis2=-1)[..., None, None]).sum()
   assert lost <= 8 * most + 1e-9
   # the nearest integers of few weights, or few outputs, can be better by chance
