@@ -6,16 +6,11 @@ Machine:  any
 The records: mnv3 table mobilenetv4_family --measure.
 """
 
-import pathlib
-import shutil
-import tempfile
-
 import section
+from mini import KEPT, ROOT, draw
 
 from mnv3_jax.tables.build import TableResult, build_table
 
-ROOT = pathlib.Path(__file__).parent.parent
-KEPT = ROOT / "experiments" / "results"
 BEGIN, END = "<!-- from experiments/family.py -->\n", "<!-- end of family -->\n"
 
 
@@ -37,14 +32,6 @@ def table() -> str:
   return "\n".join([*lines, "", f"{device}, one thread, batch 1, 224 px where the row says nothing else.", ""])
 
 
-def draw() -> None:
-  """Draws the plot."""
-  result = built()
-  with tempfile.TemporaryDirectory() as folder:
-    (file, _), *_ = result.table.draw(list(result.rows), result.scale, pathlib.Path(folder))
-    shutil.copy(pathlib.Path(folder, file), KEPT / "mobilenetv4_family.png")
-
-
 def rendered(text: str) -> str:
   """Returns a page's text with the table as it should be."""
   return section.put(text, BEGIN, END, table())
@@ -52,4 +39,4 @@ def rendered(text: str) -> str:
 
 if __name__ == "__main__":
   section.write(rendered)
-  draw()
+  draw("mobilenetv4_family", built())

@@ -46,13 +46,11 @@ def rendered(text: str) -> str:
   return text
 
 
-def draw() -> None:
-  """Draws the plots."""
-  for name in TABLES:
-    result = table(name)
-    with tempfile.TemporaryDirectory() as folder:
-      (file, _), *_ = result.table.draw(list(result.rows), result.scale, pathlib.Path(folder))
-      shutil.copy(pathlib.Path(folder, file), KEPT / f"{name}.png")
+def draw(name: str, result: TableResult) -> None:
+  """Draws the first plot of a table as experiments/results/NAME.png."""
+  with tempfile.TemporaryDirectory() as folder:
+    (file, _), *_ = result.table.draw(list(result.rows), result.scale, pathlib.Path(folder))
+    shutil.copy(pathlib.Path(folder, file), KEPT / f"{name}.png")
 
 
 def keep(runs: pathlib.Path) -> None:
@@ -72,4 +70,5 @@ if __name__ == "__main__":
   for folder in sys.argv[1:]:
     keep(pathlib.Path(folder))
   section.write(rendered)
-  draw()
+  for name in TABLES:
+    draw(name, table(name))

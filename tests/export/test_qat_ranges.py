@@ -24,6 +24,8 @@ from mnv3_jax.tasks.job import task_class
 # least agreement of files of five blocks with the rounded network, whose stem "int8_integer" rounds as well; in whole networks
 # of random weights the neighbour that one value is rounded to changes the more, the more rows come after it
 LEAST_DB = {"int8": 15, "int8_integer": 8}
+# one processor's rounding gave a network of universal blocks 14.8 as "int8_integer", another's more than 15
+LEAST_OF_CLASSIFIERS = {"int8": 15, "int8_integer": 14}
 
 
 def trained(a, n=32):
@@ -80,7 +82,7 @@ def test_the_file_rounds_as_training_did(edit, kind, tmp_path, monkeypatch):
   own = exporting.write_tflite(
     a, variables, tmp_path / "n", images, exporting.TFLiteOptions(quantization=kind), calibration=images[:1]
   )
-  assert exported.agreement.snr_db > 14 and exported.agreement.snr_db > own.agreement.snr_db
+  assert exported.agreement.snr_db > LEAST_OF_CLASSIFIERS[kind] and exported.agreement.snr_db > own.agreement.snr_db
 
 
 @pytest.mark.slow
